@@ -1,0 +1,1 @@
+"""What was used: usage events, counted exactly once, and their hourly roll-up."""

@@ -1,0 +1,10 @@
+"""The metering app."""
+
+from django.apps import AppConfig
+
+
+class MeteringConfig(AppConfig):
+    """Usage events and their roll-up."""
+
+    name = "billing.metering"
+    label = "metering"

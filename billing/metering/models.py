@@ -1,0 +1,64 @@
+"""Holds usage events and their hourly roll-up."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+
+from tenancy.scope import Owned
+
+
+class UsageEvent(Owned):
+    """One counted operation; the id is minted once for the operation, so the same event is never counted twice."""
+
+    organization_id = models.UUIDField()
+    project_id = models.UUIDField()
+    key_id = models.UUIDField(null=True)
+    meter = models.CharField(max_length=32)
+    quantity = models.BigIntegerField()
+    end_user = models.CharField(max_length=255, blank=True)
+    occurred_at = models.DateTimeField(default=timezone.now)
+    is_rolled_up = models.BooleanField(default=False)
+
+    class Meta(Owned.Meta):
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["id"], name="usage_to_roll_up", condition=models.Q(is_rolled_up=False)),
+            models.Index(fields=["organization_id", "-id"], name="usage_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.meter} {self.quantity}"
+
+
+class UsageHour(Owned):
+    """The sum of one meter over one UTC hour, by project and key."""
+
+    organization_id = models.UUIDField()
+    project_id = models.UUIDField()
+    key_id = models.UUIDField(null=True)
+    meter = models.CharField(max_length=32)
+    hour = models.DateTimeField()
+    quantity = models.BigIntegerField()
+    events = models.BigIntegerField()
+
+    class Meta(Owned.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["organization_id", "hour", "project_id", "meter", "key_id"],
+                nulls_distinct=False,
+                name="usage_hour_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.meter} {self.hour:%Y-%m-%d %H} {self.quantity}"
+
+
+class SpoolPosition(models.Model):
+    """How far a spool segment has been shipped, in bytes; moved in the transaction that stores the events."""
+
+    segment = models.CharField(max_length=255, primary_key=True)
+    offset = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.segment} {self.offset}"

@@ -1,0 +1,109 @@
+"""Reads settings from the environment; a wrong or missing one stops the boot and names its remedy."""
+
+import os
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from capsule_cloud.lib import embedded
+
+DEVELOPMENT, TEST, PRODUCTION = "development", "test", "production"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A PostgreSQL address as Django wants it."""
+
+    name: str
+    user: str
+    password: str
+    host: str
+    port: str
+
+
+def kind() -> str:
+    """The kind of environment: `development`, `test` or `production` (CAPSULE_ENV).
+
+    Raises ImproperlyConfigured for any other word.
+    """
+    value = os.environ.get("CAPSULE_ENV", DEVELOPMENT)
+    if value not in {DEVELOPMENT, TEST, PRODUCTION}:
+        raise ImproperlyConfigured(f"CAPSULE_ENV is {value!r}: set it to development, test or production.")
+    return value
+
+
+def text(name: str, default: str | None = None) -> str:
+    """A setting as text; without a default it must be set."""
+    value = os.environ.get(name, default)
+    if value is None:
+        raise ImproperlyConfigured(f"{name} is not set: export it (see docs/settings.md).")
+    return value
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma-separated setting as a list without blanks."""
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def number(name: str, default: int) -> int:
+    """A setting as a whole number."""
+    value = text(name, str(default))
+    try:
+        return int(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is {value!r}: it must be a whole number.") from None
+
+
+def secret(name: str) -> str:
+    """A secret: from the environment, or in development generated once and kept in the data folder."""
+    if name not in os.environ and kind() != PRODUCTION:
+        return embedded.secret(name)
+    return text(name)
+
+
+def database(url: str) -> Database:
+    """Split `postgresql://user:password@host:port/name` (a socket folder goes in `?host=/path`).
+
+    Raises ImproperlyConfigured when the URL is not PostgreSQL's or names no database.
+    """
+    parts = urlsplit(url)
+    name = parts.path.lstrip("/")
+    if parts.scheme not in {"postgres", "postgresql"} or not name:
+        raise ImproperlyConfigured("DATABASE_URL must look like postgresql://user:password@host:5432/name.")
+    query = dict(parse_qsl(parts.query))
+    return Database(
+        name=unquote(name),
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        host=query.get("host") or unquote(parts.hostname or ""),
+        port=str(parts.port or query.get("port") or ""),
+    )
+
+
+def database_url() -> str:
+    """The application's own connection, as a role that owns nothing (DATABASE_URL)."""
+    return os.environ.get("DATABASE_URL") or _embedded_or_stop("DATABASE_URL").app
+
+
+def database_migrate_url() -> str | None:
+    """The owner's connection, for migrations alone (DATABASE_MIGRATE_URL); None where this process has none."""
+    if url := os.environ.get("DATABASE_MIGRATE_URL"):
+        return url
+    return None if "DATABASE_URL" in os.environ else _embedded_or_stop("DATABASE_MIGRATE_URL").owner
+
+
+def broker_url() -> str:
+    """The Celery broker (BROKER_URL): redis:// or redis+socket://."""
+    return os.environ.get("BROKER_URL") or _embedded_or_stop("BROKER_URL").broker
+
+
+def cache_url() -> str:
+    """The cache and rate-limit server (CACHE_URL): redis:// or unix://."""
+    return os.environ.get("CACHE_URL") or _embedded_or_stop("CACHE_URL").cache
+
+
+def _embedded_or_stop(name: str) -> embedded.EmbeddedUrls:
+    if kind() == PRODUCTION:
+        raise ImproperlyConfigured(f"{name} is not set: production needs real servers (see docs/settings.md).")
+    return embedded.urls()

@@ -1,0 +1,1 @@
+"""Doors to the outside: no models, imports no room."""

@@ -1,0 +1,37 @@
+"""Owns the door to Celery: enqueue by name, after commit; a task opens the scope that it carries."""
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from celery import Task as CeleryTask
+from celery import current_app
+from django.db import transaction
+
+log = logging.getLogger("jobs")
+
+
+class Task(CeleryTask):  # type: ignore[misc]  # celery-types leaves the class generic at run time
+    """Base of every task: late acknowledgement, so that a killed worker's task runs again."""
+
+    acks_late = True
+    reject_on_worker_lost = True
+    ignore_result = True
+
+
+def enqueue(name: str, *, organization_id: UUID | None = None, **kwargs: Any) -> None:
+    """Queue the task `name` once the surrounding transaction has committed (at once outside one).
+
+    `organization_id` travels as text; values must be JSON. A broker that is away is logged, not raised: what must not be
+    lost is swept by the task's own periodic loop.
+    """
+    if organization_id is not None:
+        kwargs["organization_id"] = str(organization_id)
+
+    def send() -> None:
+        try:
+            current_app.send_task(name, kwargs=kwargs)
+        except current_app.connection_for_write().connection_errors:
+            log.warning("jobs.enqueue_failed task=%s", name)
+
+    transaction.on_commit(send)

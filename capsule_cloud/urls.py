@@ -1,0 +1,13 @@
+"""Joins the surfaces' URLs."""
+
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("capsule_cloud.api.urls")),
+    path("account/", include("allauth.urls")),
+    path("", include("capsule_cloud.web.urls")),
+]
+handler400 = "capsule_cloud.web.errors.bad_request"
+handler403 = "capsule_cloud.web.errors.forbidden"
+handler404 = "capsule_cloud.web.errors.not_found"
+handler500 = "capsule_cloud.web.errors.server_error"

@@ -1,0 +1,1 @@
+"""Pulls customers' data in, on a schedule."""

@@ -1,0 +1,163 @@
+"""Answers who is asking and what they may do: API keys for programs, memberships for people."""
+
+import ipaddress
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from allauth.mfa.utils import is_mfa_enabled
+
+from capsule_cloud.lib import crypto
+from tenancy.audit.services import Actor
+from tenancy.models import User
+from tenancy.roles import RIGHTS, SCOPE_RIGHTS, KeyScope, Right, Role
+from tenancy.scope import unscoped
+from tenancy.services.keys import is_well_formed
+
+CACHE_SECONDS = 0.5  # a revoked key is dead everywhere within this
+CACHE_SIZE = 10_000
+
+
+class InvalidKey(Exception):
+    """No key, or one that is unknown, malformed, expired or revoked: 401, nobody is told which."""
+
+
+class ForbiddenAddress(Exception):
+    """The key is good but may not be used from this address: 403."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPrincipal:
+    """An API key at work: its project, scopes and limits, as they were at most half a second ago."""
+
+    key_id: UUID
+    organization_id: UUID
+    project_id: UUID
+    project_slug: str
+    name: str
+    hint: str
+    scopes: frozenset[str]
+    key_requests_per_minute: int | None
+    organization_requests_per_minute: int
+    networks: tuple[Any, ...]
+    cors_origins: tuple[str, ...]
+    expires_at: datetime | None
+
+    @property
+    def actor(self) -> Actor:
+        """The key as it is named in the audit trail."""
+        return Actor("api_key", str(self.key_id), f"{self.name} ({self.hint}…)")
+
+    def has(self, right: Right) -> bool:
+        """Whether one of the key's scopes carries the right."""
+        return any(right in SCOPE_RIGHTS[KeyScope(scope)] for scope in self.scopes)
+
+
+_cache: dict[bytes, tuple[float, KeyPrincipal | None]] = {}
+
+
+def authenticate_key(authorization: str, ip: str) -> KeyPrincipal:
+    """The principal of an `Authorization: Bearer cmk_…` header (RFC 6750).
+
+    Raises InvalidKey, or ForbiddenAddress when the key has an allow-list that `ip` is not on.
+    """
+    scheme, _, secret = authorization.partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not is_well_formed(secret):
+        raise InvalidKey
+    digest = crypto.keyed_hash(secret.encode())
+    now = time.monotonic()
+    found = _cache.get(digest)
+    if found is None or found[0] < now:
+        if len(_cache) >= CACHE_SIZE:
+            _cache.clear()
+        found = _cache[digest] = (now + CACHE_SECONDS, _find(digest))
+    principal = found[1]
+    if principal is None or (principal.expires_at and principal.expires_at <= datetime.now(UTC)):
+        raise InvalidKey
+    if principal.networks and not _is_within(ip, principal.networks):
+        raise ForbiddenAddress
+    return principal
+
+
+def _find(digest: bytes) -> KeyPrincipal | None:
+    with unscoped(reason="an API key says which organization is asking") as wide:
+        rows = wide.rows("tenancy_find_key", digest)
+    if not rows:
+        return None
+    row = rows[0]
+    return KeyPrincipal(
+        key_id=row["key_id"],
+        organization_id=row["organization_id"],
+        project_id=row["project_id"],
+        project_slug=row["project_slug"],
+        name=row["name"],
+        hint=row["hint"],
+        scopes=frozenset(row["scopes"]),
+        key_requests_per_minute=row["key_requests_per_minute"],
+        organization_requests_per_minute=row["organization_requests_per_minute"],
+        networks=tuple(ipaddress.ip_network(cidr) for cidr in row["allowed_cidrs"]),
+        cors_origins=tuple(row["cors_origins"]),
+        expires_at=row["expires_at"],
+    )
+
+
+def _is_within(ip: str, networks: tuple[Any, ...]) -> bool:
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+def reset_key_cache() -> None:
+    """Forget cached keys in this process, so that a change made here is seen at the next request."""
+    _cache.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPrincipal:
+    """A signed-in person in one of their organizations."""
+
+    user_id: UUID
+    email: str
+    organization_id: UUID
+    slug: str
+    name: str
+    role: Role
+    is_mfa_required: bool
+    closed_at: datetime | None
+
+    @property
+    def actor(self) -> Actor:
+        """The person as they are named in the audit trail."""
+        return Actor("user", str(self.user_id), self.email)
+
+    def has(self, right: Right) -> bool:
+        """Whether the person's role carries the right."""
+        return right in RIGHTS[self.role]
+
+
+def memberships(user: User) -> list[MemberPrincipal]:
+    """Every organization of a person, by name; closed ones too, so that an owner can restore them."""
+    with unscoped(reason="a signed-in person sees the list of their own organizations") as wide:
+        return [
+            MemberPrincipal(
+                user_id=user.pk,
+                email=user.email,
+                organization_id=row["organization_id"],
+                slug=row["slug"],
+                name=row["name"],
+                role=Role(row["role"]),
+                is_mfa_required=row["is_mfa_required"],
+                closed_at=row["closed_at"],
+            )
+            for row in wide.rows("tenancy_memberships", user.pk)
+        ]
+
+
+def lacks_required_mfa(user: User, member: MemberPrincipal) -> bool:
+    """Whether the organization demands a second factor that the person has not set up."""
+    return member.is_mfa_required and not is_mfa_enabled(user)

@@ -1,0 +1,70 @@
+"""Joins django-allauth to the house: sign-up by name and e-mail, sealed second factors, audited sign-ins."""
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from django import forms
+from django.http import HttpRequest, HttpResponse
+
+from capsule_cloud.lib import crypto
+from tenancy.access import memberships
+from tenancy.audit import actions
+from tenancy.audit.actions import Action
+from tenancy.audit.services import Actor, Target, record
+from tenancy.middleware import client_ip
+from tenancy.models import User
+from tenancy.scope import scope
+
+
+class SignupForm(forms.Form):
+    """What sign-up asks beside e-mail and password."""
+
+    name = forms.CharField(
+        max_length=120, label="Your name", widget=forms.TextInput(attrs={"autocomplete": "name", "autofocus": True})
+    )
+    field_order = ("name", "email", "password1")
+
+    def signup(self, request: HttpRequest, user: User) -> None:
+        """Keep the name (called by allauth once the user is saved)."""
+        user.name = self.cleaned_data["name"].strip()
+        user.save(update_fields=["name"])
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types
+    """allauth's account hooks."""
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """The address that rate limits count."""
+        return client_ip(request)
+
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        """Tell each of the person's organizations that they signed in."""
+        _tell_organizations(user, actions.SIGNED_IN)
+        return super().post_login(request, user, **kwargs)
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        """Tell the organizations of a known address that a sign-in failed."""
+        super().authentication_failed(request, **credentials)
+        user = User.objects.filter(email__iexact=str(credentials.get("email") or "")).first()
+        if user is not None:
+            _tell_organizations(user, actions.SIGN_IN_FAILED)
+
+
+class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no types
+    """allauth's second-factor hooks: secrets are sealed before they are stored."""
+
+    def encrypt(self, text: str) -> str:
+        """Seal a TOTP secret or recovery-code seed."""
+        return crypto.seal(text.encode()).decode()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """Open what `encrypt` sealed."""
+        return crypto.unseal(encrypted_text.encode()).decode()
+
+
+def _tell_organizations(user: User, action: Action) -> None:
+    actor = Actor("user", str(user.pk), user.email)
+    for member in memberships(user):
+        with scope(member.organization_id):
+            record(action=action, actor=actor, target=Target("user", str(user.pk), user.email))

@@ -1,0 +1,45 @@
+"""The catalogue of audited actions; what is not here cannot be recorded."""
+
+from dataclasses import dataclass
+
+CATALOGUE: dict[str, "Action"] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One kind of event: its name (`room.thing.happened`) and a sentence for people."""
+
+    name: str
+    sentence: str
+
+    def __post_init__(self) -> None:
+        if self.name in CATALOGUE:
+            raise ValueError(f"{self.name} is in the catalogue already.")
+        CATALOGUE[self.name] = self
+
+
+# --- Organizations ---
+ORGANIZATION_CREATED = Action("organization.created", "created the organization")
+ORGANIZATION_UPDATED = Action("organization.updated", "changed the organization's settings")
+ORGANIZATION_CLOSED = Action("organization.closed", "closed the organization")
+ORGANIZATION_RESTORED = Action("organization.restored", "restored the organization")
+# --- Projects ---
+PROJECT_CREATED = Action("organization.project.created", "created a project")
+PROJECT_UPDATED = Action("organization.project.updated", "changed a project")
+PROJECT_ARCHIVED = Action("organization.project.archived", "archived a project")
+# --- Members and invitations ---
+MEMBER_ADDED = Action("organization.member.added", "became a member")
+MEMBER_ROLE_CHANGED = Action("organization.member.role_changed", "changed a member's role")
+MEMBER_REMOVED = Action("organization.member.removed", "removed a member")
+MEMBER_LEFT = Action("organization.member.left", "left the organization")
+INVITATION_CREATED = Action("organization.invitation.created", "invited somebody")
+INVITATION_RESENT = Action("organization.invitation.resent", "sent an invitation again")
+INVITATION_REVOKED = Action("organization.invitation.revoked", "revoked an invitation")
+INVITATION_ACCEPTED = Action("organization.invitation.accepted", "accepted an invitation")
+# --- API keys ---
+KEY_CREATED = Action("organization.api_key.created", "created an API key")
+KEY_ROTATED = Action("organization.api_key.rotated", "rotated an API key")
+KEY_REVOKED = Action("organization.api_key.revoked", "revoked an API key")
+# --- Accounts ---
+SIGNED_IN = Action("account.signed_in", "signed in")
+SIGN_IN_FAILED = Action("account.sign_in_failed", "failed to sign in")

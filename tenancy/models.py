@@ -1,0 +1,181 @@
+"""Holds users, organizations and what they own: projects, memberships, invitations and API keys."""
+
+from typing import Any, ClassVar
+
+import uuid_utils.compat as uuid_utils
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from tenancy.roles import KeyScope, Role
+from tenancy.scope import Owned, OwnedModel
+
+
+class UserManager(BaseUserManager["User"]):
+    """Makes users from an e-mail address."""
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """A user with a hashed password (unusable when None)."""
+        user = self.model(email=self.normalize_email(email).lower(), **fields)
+        user.set_password(password)
+        user.save()
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """A member of staff with every permission, for `manage.py createsuperuser`."""
+        return self.create_user(email, password, **{"is_staff": True, "is_superuser": True} | fields)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person; the e-mail address is the name they sign in with."""
+
+    id = models.UUIDField(primary_key=True, default=uuid_utils.uuid7, editable=False)
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=120, blank=True)
+    is_staff = models.BooleanField(default=False)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+    objects = UserManager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_without_case")]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def get_full_name(self) -> str:
+        """The name shown to others."""
+        return self.name or self.email
+
+
+class Organization(models.Model):
+    """A customer: the tenant. Its limits are columns that billing writes; their defaults are the free plan."""
+
+    class Region(models.TextChoices):
+        """Where the data lives."""
+
+        EU = "eu", "European Union"
+        US = "us", "United States"
+
+    id = models.UUIDField(primary_key=True, default=uuid_utils.uuid7, editable=False)
+    slug = models.SlugField(max_length=60, unique=True)
+    name = models.CharField(max_length=120)
+    region = models.CharField(max_length=8, choices=Region.choices, default=Region.EU)
+    is_mfa_required = models.BooleanField(default=False)
+    signing_key = models.BinaryField()  # Ed25519, sealed: signs this organization's exports
+    project_limit = models.PositiveIntegerField(default=5)
+    member_limit = models.PositiveIntegerField(default=10)
+    key_limit = models.PositiveIntegerField(default=50)
+    requests_per_minute = models.PositiveIntegerField(default=3000)
+    created_at = models.DateTimeField(default=timezone.now)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Project(OwnedModel):
+    """A separate memory within an organization: every key, session and capsule belongs to one."""
+
+    name = models.CharField(max_length=120)
+    slug = models.SlugField(max_length=60)
+    cors_origins = ArrayField(models.CharField(max_length=255), default=list, blank=True)
+    turn_retention_days = models.PositiveIntegerField(default=90)
+    idle_seal_minutes = models.PositiveIntegerField(default=30)
+    created_at = models.DateTimeField(default=timezone.now)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(OwnedModel.Meta):
+        constraints = [models.UniqueConstraint(fields=["organization", "slug"], name="project_slug_once")]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Membership(OwnedModel):
+    """A person's place in an organization."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    role = models.CharField(max_length=16, choices=Role.choices)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(OwnedModel.Meta):
+        constraints = [models.UniqueConstraint(fields=["organization", "user"], name="member_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.role}"
+
+
+class Invitation(OwnedModel):
+    """An offer of membership by e-mail: signed, expiring, single use. `generation` counts resends; only the last is valid."""
+
+    email = models.EmailField()
+    role = models.CharField(max_length=16, choices=Role.choices)
+    invited_by = models.CharField(max_length=254)
+    generation = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(OwnedModel.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                "organization",
+                Lower("email"),
+                condition=models.Q(accepted_at=None, revoked_at=None),
+                name="invitation_open_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} {self.role}"
+
+
+class ApiKey(OwnedModel):
+    """A credential of one project: shown once, stored as a keyed hash."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="children")
+    successor = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    name = models.CharField(max_length=120)
+    hint = models.CharField(max_length=16)  # the first characters, to recognise it by
+    digest = models.BinaryField(max_length=32, unique=True)
+    scopes = ArrayField(models.CharField(max_length=32, choices=KeyScope.choices))
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    allowed_cidrs = ArrayField(models.CharField(max_length=43), default=list, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(OwnedModel.Meta):
+        indexes = [models.Index(fields=["organization", "project"], name="key_by_project")]
+
+    def __str__(self) -> str:
+        return f"{self.hint}… {self.name}"
+
+
+class OrganizationPurge(models.Model):
+    """The proof that a closed organization's data is gone: exact counts by table. It outlives the organization."""
+
+    id = models.UUIDField(primary_key=True, default=uuid_utils.uuid7, editable=False)
+    organization_id = models.UUIDField()
+    slug = models.SlugField(max_length=60)
+    closed_at = models.DateTimeField()
+    purged_at = models.DateTimeField(default=timezone.now)
+    counts = models.JSONField()
+
+    def __str__(self) -> str:
+        return f"{self.slug} {self.purged_at:%Y-%m-%d}"
+
+
+__all__ = ["ApiKey", "Invitation", "Membership", "Organization", "OrganizationPurge", "Owned", "Project", "User"]

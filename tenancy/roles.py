@@ -1,0 +1,91 @@
+"""The one table of rights: what each role may do, and which rights each API key scope carries."""
+
+from enum import StrEnum
+
+from django.db import models
+
+
+class Role(models.TextChoices):
+    """What a member is in an organization."""
+
+    OWNER = "owner", "Owner"
+    ADMIN = "admin", "Admin"
+    MEMBER = "member", "Member"
+    VIEWER = "viewer", "Viewer"
+    BILLING = "billing", "Billing"
+
+
+class Right(StrEnum):
+    """One thing that somebody may do."""
+
+    ORGANIZATION_READ = "organization:read"
+    ORGANIZATION_WRITE = "organization:write"
+    ORGANIZATION_CLOSE = "organization:close"
+    MEMBERS_READ = "members:read"
+    MEMBERS_WRITE = "members:write"
+    PROJECTS_READ = "projects:read"
+    PROJECTS_WRITE = "projects:write"
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
+    MEMORY_READ = "memory:read"
+    MEMORY_WRITE = "memory:write"
+    MEMORY_DELETE = "memory:delete"
+    AUDIT_READ = "audit:read"
+    USAGE_READ = "usage:read"
+    BILLING_READ = "billing:read"
+    BILLING_WRITE = "billing:write"
+
+
+_VIEWER = {
+    Right.ORGANIZATION_READ,
+    Right.MEMBERS_READ,
+    Right.PROJECTS_READ,
+    Right.KEYS_READ,
+    Right.MEMORY_READ,
+    Right.USAGE_READ,
+}
+_MEMBER = _VIEWER | {Right.KEYS_WRITE, Right.MEMORY_WRITE, Right.MEMORY_DELETE}
+_ADMIN = _MEMBER | {Right.ORGANIZATION_WRITE, Right.MEMBERS_WRITE, Right.PROJECTS_WRITE, Right.AUDIT_READ, Right.BILLING_READ}
+RIGHTS: dict[Role, frozenset[Right]] = {
+    Role.OWNER: frozenset(Right),
+    Role.ADMIN: frozenset(_ADMIN),
+    Role.MEMBER: frozenset(_MEMBER),
+    Role.VIEWER: frozenset(_VIEWER),
+    Role.BILLING: frozenset({Right.ORGANIZATION_READ, Right.USAGE_READ, Right.BILLING_READ, Right.BILLING_WRITE}),
+}
+
+
+class KeyScope(models.TextChoices):
+    """What an API key may do; the words of an OAuth 2.1 scope."""
+
+    MEMORY_READ = "memory:read", "Read and recall memories"
+    MEMORY_WRITE = "memory:write", "Ingest, seal, import and change memories"
+    MEMORY_DELETE = "memory:delete", "Delete memories and end users"
+    ORG_READ = "org:read", "Read the organization, its projects, members, keys and usage"
+    ORG_WRITE = "org:write", "Change projects, members and invitations"
+    KEYS_WRITE = "keys:write", "Create, rotate and revoke API keys"
+    AUDIT_READ = "audit:read", "Read the audit log"
+
+
+SCOPE_RIGHTS: dict[KeyScope, frozenset[Right]] = {
+    KeyScope.MEMORY_READ: frozenset({Right.MEMORY_READ}),
+    KeyScope.MEMORY_WRITE: frozenset({Right.MEMORY_WRITE}),
+    KeyScope.MEMORY_DELETE: frozenset({Right.MEMORY_DELETE}),
+    KeyScope.ORG_READ: frozenset(
+        {Right.ORGANIZATION_READ, Right.MEMBERS_READ, Right.PROJECTS_READ, Right.KEYS_READ, Right.USAGE_READ}
+    ),
+    KeyScope.ORG_WRITE: frozenset({Right.ORGANIZATION_WRITE, Right.MEMBERS_WRITE, Right.PROJECTS_WRITE}),
+    KeyScope.KEYS_WRITE: frozenset({Right.KEYS_WRITE}),
+    KeyScope.AUDIT_READ: frozenset({Right.AUDIT_READ}),
+}
+DEFAULT_SCOPES = [KeyScope.MEMORY_READ, KeyScope.MEMORY_WRITE]
+
+
+def may_grant(role: Role, granted: Role) -> bool:
+    """Whether a member of `role` may give `granted` (or take it): nobody gives more than they have."""
+    return Right.MEMBERS_WRITE in RIGHTS[role] and RIGHTS[granted] <= RIGHTS[role] | RIGHTS[Role.BILLING]
+
+
+def scopes_within(role: Role, scopes: list[str]) -> bool:
+    """Whether a member of `role` may put these scopes on a key: a key never outranks who made it."""
+    return all(SCOPE_RIGHTS[KeyScope(scope)] <= RIGHTS[role] for scope in scopes)

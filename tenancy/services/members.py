@@ -1,0 +1,81 @@
+"""Changes and ends memberships of the organization in scope; the last owner stays."""
+
+from uuid import UUID
+
+from django.utils import timezone
+
+from tenancy.audit import actions
+from tenancy.audit.services import Actor, Target, record
+from tenancy.errors import Conflict, Forbidden, Invalid, NotFound
+from tenancy.models import ApiKey, Membership, Organization, User
+from tenancy.roles import Role, may_grant, scopes_within
+
+
+class LastOwner(Conflict):
+    """The organization would be left without an owner."""
+
+    code = "last_owner"
+
+
+def target(user: User) -> Target:
+    """A member as an audit target."""
+    return Target("user", str(user.pk), user.email)
+
+
+def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str) -> Membership:
+    """Give a member another role; keys that outrank the new role end. Raises NotFound, Invalid, Forbidden or LastOwner."""
+    if role not in Role.values:
+        raise Invalid("role", f"Choose a role: {', '.join(Role.values)}.")
+    membership = _locked(user_id)
+    if not (may_grant(actor_role, Role(membership.role)) and may_grant(actor_role, Role(role))):
+        raise Forbidden("Only an owner can give or take the owner's role.")
+    before = membership.role
+    if before == role:
+        return membership
+    if before == Role.OWNER:
+        _keep_an_owner(user_id)
+    membership.role = role
+    membership.save(update_fields=["role"])
+    keys = ApiKey.objects.filter(created_by=user_id, revoked_at=None)
+    outranking = [key.pk for key in keys if not scopes_within(Role(role), key.scopes)]
+    ApiKey.objects.filter(pk__in=outranking).update(revoked_at=timezone.now())
+    record(
+        action=actions.MEMBER_ROLE_CHANGED,
+        actor=actor,
+        target=target(membership.user),
+        metadata={"before": before, "after": role, "keys_revoked": len(outranking)},
+    )
+    return membership
+
+
+def remove(*, actor: Actor, actor_role: Role, user_id: UUID) -> int:
+    """Remove a member and end every key that they made; returns the number of keys. Leaving is removing oneself.
+
+    Raises NotFound, Forbidden or LastOwner.
+    """
+    membership = _locked(user_id)
+    is_leaving = actor.kind == "user" and actor.id == str(user_id)
+    if not is_leaving and not may_grant(actor_role, Role(membership.role)):
+        raise Forbidden("Only an owner can remove an owner.")
+    if membership.role == Role.OWNER:
+        _keep_an_owner(user_id)
+    keys = ApiKey.objects.filter(created_by=user_id, revoked_at=None).update(revoked_at=timezone.now())
+    user = membership.user
+    membership.delete()
+    action = actions.MEMBER_LEFT if is_leaving else actions.MEMBER_REMOVED
+    record(action=action, actor=actor, target=target(user), metadata={"keys_revoked": keys})
+    return keys
+
+
+def _locked(user_id: UUID) -> Membership:
+    # the organization's row orders concurrent changes: two owners leaving at once cannot both pass the check
+    Organization.objects.select_for_update().get()
+    membership = Membership.objects.select_related("user").filter(user_id=user_id).first()
+    if membership is None:
+        raise NotFound("There is no such member.")
+    return membership
+
+
+def _keep_an_owner(user_id: UUID) -> None:
+    if not Membership.objects.filter(role=Role.OWNER).exclude(user_id=user_id).exists():
+        raise LastOwner("The last owner cannot leave or step down: make somebody else an owner first.")
