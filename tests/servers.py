@@ -1,71 +1,97 @@
-"""Pytest plugin: real PostgreSQL and Valkey for one test run, shared by all its workers, away from development's data."""
+"""Pytest plugin: starts PostgreSQL and Valkey for the tests, apart from those of `make run`, and keeps a migrated template.
 
-import fcntl
+Loaded with `-p tests.servers`, so that it comes before Django's settings. CAPSULE_TEST_DIR chooses another data folder, for
+two runs at once.
+"""
+
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from capsule_cloud.lib import embedded
-from capsule_cloud.lib.processes import StartFailed
 
-# A test run may be forgotten in a power cut: it is worth the speed.
-UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-_running = pytest.StashKey[ExitStack]()
+ROOT = Path(__file__).resolve().parent.parent
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+FAST = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=200"]
+
+for name in ("DATABASE_URL", "DATABASE_MIGRATE_URL", "BROKER_URL", "CACHE_URL"):
+    if not IS_WORKER:
+        os.environ.pop(name, None)
+if not IS_WORKER:
+    chosen = os.environ.get("CAPSULE_TEST_DIR")
+    os.environ["CAPSULE_DATA_DIR"] = chosen or f"{embedded.data_dir()}-tests"
+os.environ["CAPSULE_ENV"] = "test"
+os.environ["PUBLIC_URL"] = "http://testserver"
+
+_running = ExitStack()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
-    """Choose the run's own data folder before Django's settings read the environment.
+def template_name() -> str:
+    """The template's name says what it was made from: every migration and every installed version."""
+    digest = hashlib.sha256((ROOT / "requirements.lock").read_bytes())
+    for path in sorted([*ROOT.glob("*/**/migrations/*.py"), *ROOT.glob("billing/djstripe_migrations/*.py")]):
+        if ".venv" not in path.parts:
+            digest.update(path.read_bytes())
+    digest.update((ROOT / "infra/database/roles.sql").read_bytes())
+    return f"template_{digest.hexdigest()[:16]}"
 
-    Workers inherit the choice from the controller. With DATABASE_URL and BROKER_URL given nothing is started.
-    """
-    os.environ.setdefault("CAPSULE_ENV", "test")
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        early_config.stash[_running] = stack = ExitStack()
-        os.environ["CAPSULE_DATA_DIR"] = str(_free_folder(stack))
-    return (yield)
+
+def with_database(url: str, name: str) -> str:
+    """The URL of another database on the same server."""
+    return url.replace("/capsule?", f"/{name}?")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Start the servers, in the controller alone and before xdist starts its workers."""
-    stack = session.config.stash.get(_running, None)
-    if stack is None:
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers once, in the controlling process, and make the template if it is new."""
+    if IS_WORKER or config.option.collectonly:
         return
     folder = embedded.data_dir()
-    if "BROKER_URL" not in os.environ:
-        stack.enter_context(embedded.Valkey(folder))
-    if "DATABASE_URL" not in os.environ:
-        try:
-            stack.enter_context(embedded.Postgres(folder, UNSAFE_BUT_FAST))
-        except StartFailed:  # broken by a power cut, see above
-            shutil.rmtree(folder / "postgres")
-            stack.enter_context(embedded.Postgres(folder, UNSAFE_BUT_FAST))
+    shutil.rmtree(folder / "spool", ignore_errors=True)
+    _running.enter_context(embedded.Postgres(folder, FAST))
+    _running.enter_context(embedded.Valkey(folder))
+    urls, name = embedded.urls(), template_name()
+    with psycopg.connect(urls.superuser, dbname="postgres", autocommit=True) as server:
+        kept = {row[0] for row in server.execute("SELECT datname FROM pg_database")}
+        for old in kept:
+            if old.startswith(("template_", "test_")) and old != name:
+                server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(old)))
+        if name not in kept:
+            _make_template(urls, name)
+    os.environ["CAPSULE_TEST_TEMPLATE"] = name
 
 
-@pytest.hookimpl(trylast=True)
+def _make_template(urls: embedded.EmbeddedUrls, name: str) -> None:
+    partial = f"test_{name}"
+    embedded.provision(urls.superuser, partial)
+    environment = os.environ | {
+        "DATABASE_URL": with_database(urls.app, partial),
+        "DATABASE_MIGRATE_URL": with_database(urls.owner, partial),
+    }
+    command = [sys.executable, "manage.py", "migrate", "--database", "owner", "--verbosity", "0"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)  # noqa: S603
+    with psycopg.connect(urls.superuser, dbname="postgres", autocommit=True) as server:
+        rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+        server.execute(rename.format(sql.Identifier(partial), sql.Identifier(name)))
+
+
+def clone_template(name: str) -> None:
+    """Make the database `name` from the template (about 0.4 s)."""
+    with psycopg.connect(embedded.urls().superuser, dbname="postgres", autocommit=True) as server:
+        server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        template = sql.Identifier(os.environ["CAPSULE_TEST_TEMPLATE"])
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+        server.execute(create.format(sql.Identifier(name), template))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the servers; their data stays, so that the next run can reuse a prepared database."""
-    if stack := config.stash.get(_running, None):
-        stack.close()
-
-
-def _free_folder(stack: ExitStack) -> Path:
-    """The first data folder that no other test run uses; several runs at once do not meet."""
-    base = embedded.data_dir()
-    base.mkdir(mode=0o711, parents=True, exist_ok=True)
-    number = 0
-    while True:
-        lock = (base / f"test-{number}.lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            number += 1
-        else:
-            stack.enter_context(lock)
-            return base / f"test-{number}"
+    """Stop the servers."""
+    _running.close()

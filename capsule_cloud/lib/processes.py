@@ -20,8 +20,8 @@ class StartFailed(RuntimeError):
     """A program ended, or was still not ready when its time was over; the message quotes its last words."""
 
 
-def _nothing() -> None:
-    pass
+def _nothing() -> tuple[int, ...]:
+    return ()
 
 
 def _always() -> bool:
@@ -32,8 +32,9 @@ def _always() -> bool:
 class Program:
     """What to run and how to treat it.
 
-    `prepare` runs before every start, `is_ready` is polled after it for at most `patience` seconds. Stopping sends
-    `stop_signal` to the program and kills its whole process group `grace` seconds later.
+    `prepare` runs before every start and returns file descriptors that are handed over to the program (locks that live
+    as long as it does); `is_ready` is polled afterwards for at most `patience` seconds. Stopping sends `stop_signal` to
+    the program and kills its whole process group `grace` seconds later.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     grace: float = 15.0
     patience: float = 60.0
-    prepare: Callable[[], None] = field(default=_nothing)
+    prepare: Callable[[], tuple[int, ...]] = field(default=_nothing)
     is_ready: Callable[[], bool] = field(default=_always)
 
 
@@ -56,7 +57,7 @@ class Child:
 
     def __init__(self, program: Program, output: int | IO[bytes]) -> None:
         self.program = program
-        program.prepare()
+        handed_over = program.prepare()
         self.popen = subprocess.Popen(
             program.argv,
             env=program.env,
@@ -65,11 +66,14 @@ class Child:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=handed_over,
             user=program.uid,
             group=program.uid,
             extra_groups=None if program.uid is None else [],
-            preexec_fn=_die_with_parent(program.stop_signal),
+            preexec_fn=_die_with_parent(program.stop_signal),  # noqa: PLW1509  two system calls, no locks
         )
+        for descriptor in handed_over:
+            os.close(descriptor)
 
     @property
     def pid(self) -> int:

@@ -10,10 +10,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from capsule_cloud.lib.embedded.server import SERVER_UID, CannotServe
+from capsule_cloud.lib.embedded.places import ROOT_HOME
+from capsule_cloud.lib.embedded.server import SERVER_UID, CannotServe, make_folder
 
 POSTGRES_MAJOR = 18
-_SHARED = Path("/var/lib/capsule-cloud/binaries")
+_SHARED = ROOT_HOME / "binaries"
 
 
 def postgres_bin() -> Path:
@@ -73,11 +74,13 @@ def _readable(distribution: str, folders: list[Path]) -> Path:
         return folders[0]
     target = _SHARED / f"{distribution}-{importlib.metadata.version(distribution)}"
     if not target.exists():
-        _SHARED.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(ROOT_HOME, 0o755)
+        make_folder(_SHARED, 0o755)
         unfinished = Path(tempfile.mkdtemp(dir=_SHARED))
         for folder in filter(Path.exists, folders):
             shutil.copytree(folder, unfinished / folder.name)
-        unfinished.chmod(0o755)
+        for path in (unfinished, *unfinished.rglob("*")):  # a strict umask at installation would be copied too
+            path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
         try:
             unfinished.rename(target)
         except OSError:  # another process was first

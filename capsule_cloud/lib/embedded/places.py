@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+ROOT_HOME = Path("/var/lib/capsule-cloud")
 DATABASE = "capsule"
 SUPERUSER, OWNER_ROLE, APP_ROLE = "postgres", "capsule_owner", "capsule_app"
 _SOCKET_PATH_LIMIT = 107  # bytes in sockaddr_un.sun_path, less the final NUL
@@ -35,7 +36,7 @@ def data_dir() -> Path:
     if chosen := os.environ.get("CAPSULE_DATA_DIR"):
         return Path(chosen).resolve()
     if os.geteuid() == 0:
-        return Path("/var/lib/capsule-cloud") / _short_hash(REPOSITORY)
+        return ROOT_HOME / _short_hash(REPOSITORY)
     return REPOSITORY / ".capsule"
 
 

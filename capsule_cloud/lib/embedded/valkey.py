@@ -48,7 +48,7 @@ class Valkey(Server):
             return client.recv(16).startswith(b"+PONG")
         return False
 
-    def leftover(self) -> int | None:
+    def server_pid(self) -> int | None:
         """The server of this data folder, by its pid file and command line."""
         try:
             pid = int(self._pid_file.read_text())
