@@ -1,15 +1,16 @@
-"""Pytest plugin: starts PostgreSQL and Valkey for the tests, apart from those of `make run`, and keeps a migrated template.
+"""Pytest plugin: PostgreSQL and Valkey for the tests, apart from those of `make run`, with a migrated template.
 
-Loaded with `-p tests.servers`, so that it comes before Django's settings. CAPSULE_TEST_DIR chooses another data folder, for
-two runs at once.
+Loaded with `-p tests.servers`, so that it comes before Django's settings. Two runs at once use two data folders.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -20,18 +21,34 @@ from capsule_cloud.lib import embedded
 
 ROOT = Path(__file__).resolve().parent.parent
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
-FAST = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=200"]
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_running = ExitStack()
+
+
+def free_folder() -> Path:
+    """The first data folder for tests that no other run uses; its lock is kept until this run ends."""
+    base = embedded.data_dir()
+    for number in count():
+        folder = base.with_name(f"{base.name}-tests-{number}")
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        lock = (folder / "run.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+        else:
+            _running.enter_context(lock)
+            return folder
+    raise AssertionError("count() has no end")
+
 
 for name in ("DATABASE_URL", "DATABASE_MIGRATE_URL", "BROKER_URL", "CACHE_URL"):
     if not IS_WORKER:
         os.environ.pop(name, None)
 if not IS_WORKER:
-    chosen = os.environ.get("CAPSULE_TEST_DIR")
-    os.environ["CAPSULE_DATA_DIR"] = chosen or f"{embedded.data_dir()}-tests"
+    os.environ["CAPSULE_DATA_DIR"] = str(free_folder())
 os.environ["CAPSULE_ENV"] = "test"
 os.environ["PUBLIC_URL"] = "http://testserver"
-
-_running = ExitStack()
 
 
 def template_name() -> str:
@@ -77,7 +94,7 @@ def _make_template(urls: embedded.EmbeddedUrls, name: str) -> None:
         "DATABASE_MIGRATE_URL": with_database(urls.owner, partial),
     }
     command = [sys.executable, "manage.py", "migrate", "--database", "owner", "--verbosity", "0"]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)  # noqa: S603
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
     with psycopg.connect(urls.superuser, dbname="postgres", autocommit=True) as server:
         rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
         server.execute(rename.format(sql.Identifier(partial), sql.Identifier(name)))
