@@ -93,7 +93,7 @@ def _make_template(urls: embedded.EmbeddedUrls, name: str) -> None:
         "DATABASE_URL": with_database(urls.app, partial),
         "DATABASE_MIGRATE_URL": with_database(urls.owner, partial),
     }
-    command = [sys.executable, "manage.py", "migrate", "--database", "owner", "--verbosity", "0"]
+    command = [sys.executable, "manage.py", "migrate", "--database", "owner", "--verbosity", "0", "--skip-checks"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     with psycopg.connect(urls.superuser, dbname="postgres", autocommit=True) as server:
         rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")

@@ -6,8 +6,8 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import orjson
 import uuid_utils.compat as uuid_utils
-from psycopg.types.json import Json
 
 from tenancy.audit.actions import Action
 from tenancy.audit.models import AuditEvent
@@ -79,9 +79,9 @@ def record_call(*, action: Action, actor: Actor, target: Target, metadata: dict[
         (
             uuid_utils.uuid7(),
             action.name,
-            Json(asdict(actor)),
-            Json(asdict(target)),
-            Json(asdict(_context.get())),
-            Json(metadata or {}),
+            orjson.dumps(actor).decode(),
+            orjson.dumps(target).decode(),
+            orjson.dumps(_context.get()).decode(),
+            orjson.dumps(metadata or {}).decode(),
         ),
     )

@@ -1,0 +1,1 @@
+"""The tests: the same paths as the code, and architecture, journeys, conformance and benches."""
