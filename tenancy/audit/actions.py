@@ -43,3 +43,10 @@ KEY_REVOKED = Action("organization.api_key.revoked", "revoked an API key")
 # --- Accounts ---
 SIGNED_IN = Action("account.signed_in", "signed in")
 SIGN_IN_FAILED = Action("account.sign_in_failed", "failed to sign in")
+# --- Memory: sessions ---
+MEMORY_SESSION_OPENED = Action("memory.session.opened", "opened a session")
+MEMORY_SESSION_INGESTED = Action("memory.session.ingested", "added turns to a session")
+MEMORY_SESSION_SEALED = Action("memory.session.sealed", "sealed a session into a capsule")
+MEMORY_SESSION_EXPIRED = Action("memory.session.expired", "removed a session that was never used")
+MEMORY_TRIGGER_RESOLVED = Action("memory.trigger.resolved", "decided about a skill that was noticed")
+MEMORY_TURNS_PURGED = Action("memory.turns.purged", "deleted raw turns past their retention")
