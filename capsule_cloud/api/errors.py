@@ -1,0 +1,181 @@
+"""Every refusal that the API speaks: one catalogue of codes, three shapes (the engine's, RFC 9457's, JSON-RPC's)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.http import HttpResponse
+from rest_framework.exceptions import APIException, MethodNotAllowed, ValidationError
+from rest_framework.response import Response
+
+from tenancy.access import ForbiddenAddress, InvalidKey
+from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound, TenancyError
+
+# code -> (status, what it means and what helps). docs/api/errors.md is this table, and a test compares the two.
+CODES: dict[str, tuple[HTTPStatus, str]] = {
+    "bad_request": (HTTPStatus.BAD_REQUEST, "The request cannot be read: `detail` says where it is broken."),
+    "invalid_cursor": (HTTPStatus.BAD_REQUEST, "`cursor` is not one of ours: start again without it."),
+    "invalid_idempotency_key": (HTTPStatus.BAD_REQUEST, "`Idempotency-Key` must be 1 to 255 printable ASCII characters."),
+    "unauthenticated": (HTTPStatus.UNAUTHORIZED, "The API key is missing, malformed, unknown, expired or revoked."),
+    "forbidden": (HTTPStatus.FORBIDDEN, "The key may see this but not do that."),
+    "missing_scope": (HTTPStatus.FORBIDDEN, "The key lacks the scope that `detail` names: make a key that has it."),
+    "address_not_allowed": (HTTPStatus.FORBIDDEN, "The key may not be used from this network address."),
+    "origin_not_allowed": (HTTPStatus.FORBIDDEN, "The web page's origin is not among the project's `cors_origins`."),
+    "limit_reached": (HTTPStatus.FORBIDDEN, "The organization's plan allows no more of these."),
+    "not_found": (HTTPStatus.NOT_FOUND, "It does not exist, or it belongs to somebody else: nobody is told which."),
+    "method_not_allowed": (HTTPStatus.METHOD_NOT_ALLOWED, "The route exists, but not for this method; see `Allow`."),
+    "not_acceptable": (HTTPStatus.NOT_ACCEPTABLE, "Answers are JSON: accept `application/json`."),
+    "conflict": (HTTPStatus.CONFLICT, "The state of things does not allow it: `detail` says what to do first."),
+    "last_owner": (HTTPStatus.CONFLICT, "The organization would be left without an owner."),
+    "request_in_flight": (HTTPStatus.CONFLICT, "A request with this `Idempotency-Key` is still at work: try again soon."),
+    "too_large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body, the file or the turn is larger than the stated limit."),
+    "unsupported_media_type": (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Bodies are JSON: send `application/json`."),
+    "invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "A value is wrong; `errors` names each field."),
+    "idempotency_key_reused": (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "This `Idempotency-Key` was used for another request: use a new one for each.",
+    ),
+    "rate_limited": (HTTPStatus.TOO_MANY_REQUESTS, "Too many requests this minute: wait `Retry-After` seconds."),
+    "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "Our fault. Tell us the `X-Request-Id`."),
+}
+
+
+class ApiError(Exception):
+    """A refusal on its way to the caller, raised anywhere behind the door.
+
+    `detail` is a sentence, or FastAPI's list of `{type, loc, msg, input}` on the engine's routes; `errors` are
+    `{field, message}` for problem+json; `status` overrides the code's own where the engine answers differently.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str | list[dict[str, Any]] = "",
+        *,
+        errors: list[dict[str, str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        status: int | None = None,
+    ) -> None:
+        default_status, meaning = CODES[code]
+        super().__init__(code)
+        self.code = code
+        self.status = status or int(default_status)
+        self.detail = detail or meaning
+        self.errors = errors
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """The routes under a path prefix and the shape of their errors. A new protocol adds a row to SURFACES."""
+
+    prefix: str
+    shape: Callable[[ApiError, str], tuple[dict[str, Any], str]]  # (error, request id) -> (body, content type)
+
+
+def engine_shape(error: ApiError, request_id: str) -> tuple[dict[str, Any], str]:
+    """As the engine's FastAPI server answers: `{"detail": …}` and nothing else."""
+    return {"detail": error.detail}, "application/json"
+
+
+def problem_shape(error: ApiError, request_id: str) -> tuple[dict[str, Any], str]:
+    """Problem details for HTTP APIs (RFC 9457) with a stable `code`."""
+    detail = error.detail if isinstance(error.detail, str) else "; ".join(str(item["msg"]) for item in error.detail)
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": detail,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    if error.errors:
+        body["errors"] = error.errors
+    return body, "application/problem+json"
+
+
+def json_rpc_shape(error: ApiError, request_id: str) -> tuple[dict[str, Any], str]:
+    """A JSON-RPC 2.0 error without an id: the request was refused before its id was read."""
+    rpc_code = -32603 if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else -32600
+    data = {"code": error.code, "status": error.status, "request_id": request_id}
+    body = {"jsonrpc": "2.0", "id": None, "error": {"code": rpc_code, "message": str(error.detail), "data": data}}
+    return body, "application/json"
+
+
+SURFACES = (
+    Surface("/api/v1", engine_shape),
+    Surface("/v1", problem_shape),
+    Surface("/mcp", json_rpc_shape),
+    Surface("/health", engine_shape),
+)
+
+
+def surface_of(path: str) -> Surface | None:
+    """The surface that answers for a path, or None: the path is the console's."""
+    for surface in SURFACES:
+        if path.startswith(surface.prefix) and path[len(surface.prefix) : len(surface.prefix) + 1] in {"", "/"}:
+            return surface
+    return None
+
+
+def answer(error: ApiError, surface: Surface, request_id: str) -> HttpResponse:
+    """The error in its surface's shape."""
+    body, content_type = surface.shape(error, request_id)
+    return HttpResponse(orjson.dumps(body), status=error.status, content_type=content_type, headers=error.headers)
+
+
+_TENANCY_CODES: tuple[tuple[type[TenancyError], str], ...] = (
+    (NotFound, "not_found"),
+    (LimitReached, "limit_reached"),
+    (Conflict, "conflict"),
+    (Forbidden, "forbidden"),
+    (Invalid, "invalid"),
+)
+
+
+def translate(error: Exception) -> ApiError | None:
+    """What an expected failure of the rooms below means to a caller; None for an unexpected one."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, InvalidKey):
+        return ApiError("unauthenticated", "Invalid or missing API key", headers={"WWW-Authenticate": "Bearer"})
+    if isinstance(error, ForbiddenAddress):
+        return ApiError("address_not_allowed")
+    if isinstance(error, RequestDataTooBig):
+        return ApiError("too_large")
+    if isinstance(error, SuspiciousOperation):
+        return ApiError("bad_request")
+    if isinstance(error, Invalid):
+        return ApiError("invalid", str(error), errors=[{"field": error.field, "message": str(error)}])
+    for kind, code in _TENANCY_CODES:
+        if isinstance(error, kind):
+            return ApiError(error.code if error.code in CODES else code, str(error))
+    if isinstance(error, APIException):
+        return _translate_drf(error)
+    return None
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's hook: leave every error to the door, which knows the shape and the request id."""
+    raise error
+
+
+def _translate_drf(error: APIException) -> ApiError:
+    if isinstance(error, ValidationError):
+        errors = list(_flat(error.detail))
+        return ApiError("invalid", "; ".join(f"{e['field']}: {e['message']}" for e in errors), errors=errors)
+    headers = {"Allow": ", ".join(getattr(error, "allowed", ()))} if isinstance(error, MethodNotAllowed) else {}
+    code = next((code for code, (status, _) in CODES.items() if status == error.status_code), "bad_request")
+    return ApiError(code, str(error.detail), headers=headers)
+
+
+def _flat(detail: Any, path: str = "") -> "list[dict[str, str]]":
+    if isinstance(detail, dict):
+        return [row for key, value in detail.items() for row in _flat(value, f"{path}.{key}" if path else str(key))]
+    if isinstance(detail, list):
+        nested = [row for n, value in enumerate(detail) if isinstance(value, dict) for row in _flat(value, f"{path}.{n}")]
+        return nested + [{"field": path, "message": str(value)} for value in detail if not isinstance(value, dict)]
+    return [{"field": path, "message": str(detail)}]
