@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import IO, Self
 
 from capsule_cloud.lib.embedded.places import ROOT_HOME, run_dir
-from capsule_cloud.lib.processes import Child, Program
+from capsule_cloud.lib.processes import Child, Program, StartFailed
 
 # Both servers refuse root or should: root runs them as `nobody`. Everybody else runs them as themselves.
 SERVER_UID: int | None = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 _FAREWELL = 5.0
 
 
-class CannotServe(RuntimeError):
+class CannotServe(StartFailed):
     """An embedded server cannot be started here; the message names the remedy."""
 
 
