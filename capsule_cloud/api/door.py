@@ -1,8 +1,25 @@
-"""The one way into the API: request id, CORS, authentication, limits and the shape of errors, before all other middleware."""
+"""The one way into the API: request id, CORS, authentication, limits and the shape of errors, before other middleware.
 
+It serves every path under a prefix of `errors.SURFACES` from `api/urls.py`; a new protocol adds a row there and its URL.
+"""
+
+import logging
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import Resolver404, resolve
+
+from capsule_cloud.api import cors, idempotency
+from capsule_cloud.api.auth import admit
+from capsule_cloud.api.errors import ApiError, answer, surface_of, translate
+from capsule_cloud.api.limits import Allowance, limiter, refuse
+from tenancy.access import KeyPrincipal, authenticate_key
+from tenancy.audit.services import Context, context
+from tenancy.middleware import request_context
+
+URLCONF = "capsule_cloud.api.urls"
+MAX_BODY_BYTES = 12 * 2**20  # an import of 10 MiB and the form around it
+log = logging.getLogger("api")
 
 
 class ApiDoor:
@@ -13,4 +30,80 @@ class ApiDoor:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer an API request, or pass a console request on."""
-        return self.get_response(request)
+        surface = surface_of(request.path_info)
+        if surface is None:
+            return self.get_response(request)
+        origin = request_context(request)
+        visit = Visit(request, origin.ip)
+        with context(origin):
+            try:
+                response = visit.serve()
+            except Exception as error:  # noqa: BLE001  # the boundary: whatever happened becomes an answer
+                response = answer(_refusal(error, origin), surface, origin.request_id)
+        cors.add_headers(request, response)
+        if visit.allowance is not None:
+            response.headers.update(visit.allowance.headers)
+        response.headers["X-Request-Id"] = origin.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.setdefault("Cache-Control", "no-store")
+        response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log every 4xx as a warning
+        return response
+
+
+class Visit:
+    """One request on its way through the door."""
+
+    def __init__(self, request: HttpRequest, ip: str) -> None:
+        self.request = request
+        self.ip = ip
+        self.allowance: Allowance | None = None
+
+    def serve(self) -> HttpResponse:
+        """The view's answer. Raises ApiError, an expected failure of the rooms below, or whatever went wrong."""
+        request = self.request
+        if cors.is_preflight(request):
+            return cors.preflight()
+        try:
+            view, args, kwargs = resolve(request.path_info, URLCONF)
+        except Resolver404:
+            raise ApiError("not_found", "Not Found") from None
+        if getattr(view, "is_public", False):
+            return self._rendered(view(request, *args, **kwargs))
+        principal = self._let_in()
+        _check_body_size(request)
+
+        def perform() -> HttpResponse:
+            return self._rendered(view(request, *args, **kwargs))
+
+        if request.method == "POST" and idempotency.HEADER in request.headers:
+            return idempotency.once(request, principal, perform)
+        return perform()
+
+    def _let_in(self) -> KeyPrincipal:
+        request = self.request
+        principal = authenticate_key(request.META.get("HTTP_AUTHORIZATION", ""), self.ip)
+        self.allowance = limiter.take(principal)
+        if self.allowance.remaining < 0:
+            raise refuse(self.allowance)
+        cors.enforce(request, principal.cors_origins)
+        admit(request, principal)
+        return principal
+
+    @staticmethod
+    def _rendered(response: HttpResponse) -> HttpResponse:
+        render = getattr(response, "render", None)  # DRF's answers wait for Django's handler, which is not here
+        return response if render is None else render()
+
+
+def _check_body_size(request: HttpRequest) -> None:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        raise ApiError("too_large", f"A request has at most {MAX_BODY_BYTES} bytes.")
+
+
+def _refusal(error: Exception, origin: Context) -> ApiError:
+    known = translate(error)
+    if known is not None:
+        return known
+    log.error("api.failed request_id=%s", origin.request_id, exc_info=error)
+    return ApiError("internal", f"Internal error; its request id is {origin.request_id}.")

@@ -18,7 +18,10 @@ from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound,
 CODES: dict[str, tuple[HTTPStatus, str]] = {
     "bad_request": (HTTPStatus.BAD_REQUEST, "The request cannot be read: `detail` says where it is broken."),
     "invalid_cursor": (HTTPStatus.BAD_REQUEST, "`cursor` is not one of ours: start again without it."),
-    "invalid_idempotency_key": (HTTPStatus.BAD_REQUEST, "`Idempotency-Key` must be 1 to 255 printable ASCII characters."),
+    "invalid_idempotency_key": (
+        HTTPStatus.BAD_REQUEST,
+        "`Idempotency-Key` must be 1 to 255 printable ASCII characters.",
+    ),
     "unauthenticated": (HTTPStatus.UNAUTHORIZED, "The API key is missing, malformed, unknown, expired or revoked."),
     "forbidden": (HTTPStatus.FORBIDDEN, "The key may see this but not do that."),
     "missing_scope": (HTTPStatus.FORBIDDEN, "The key lacks the scope that `detail` names: make a key that has it."),
@@ -30,8 +33,14 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
     "not_acceptable": (HTTPStatus.NOT_ACCEPTABLE, "Answers are JSON: accept `application/json`."),
     "conflict": (HTTPStatus.CONFLICT, "The state of things does not allow it: `detail` says what to do first."),
     "last_owner": (HTTPStatus.CONFLICT, "The organization would be left without an owner."),
-    "request_in_flight": (HTTPStatus.CONFLICT, "A request with this `Idempotency-Key` is still at work: try again soon."),
-    "too_large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body, the file or the turn is larger than the stated limit."),
+    "request_in_flight": (
+        HTTPStatus.CONFLICT,
+        "A request with this `Idempotency-Key` is still at work: try again soon.",
+    ),
+    "too_large": (
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "The body, the file or the turn is larger than the stated limit.",
+    ),
     "unsupported_media_type": (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Bodies are JSON: send `application/json`."),
     "invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "A value is wrong; `errors` names each field."),
     "idempotency_key_reused": (
@@ -176,6 +185,8 @@ def _flat(detail: Any, path: str = "") -> "list[dict[str, str]]":
     if isinstance(detail, dict):
         return [row for key, value in detail.items() for row in _flat(value, f"{path}.{key}" if path else str(key))]
     if isinstance(detail, list):
-        nested = [row for n, value in enumerate(detail) if isinstance(value, dict) for row in _flat(value, f"{path}.{n}")]
+        nested = [
+            row for n, value in enumerate(detail) if isinstance(value, dict) for row in _flat(value, f"{path}.{n}")
+        ]
         return nested + [{"field": path, "message": str(value)} for value in detail if not isinstance(value, dict)]
     return [{"field": path, "message": str(detail)}]

@@ -1,0 +1,54 @@
+"""Lets web pages call the API: preflights are answered without a key, the real request obeys the key's project."""
+
+from collections.abc import Collection
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from capsule_cloud.api.errors import ApiError
+
+METHODS = "GET, POST, PATCH, DELETE"
+HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Passphrase"
+EXPOSED = (
+    "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Idempotent-Replayed, "
+    "Content-Disposition, X-Capsule-Signature, X-Capsule-Signature-Key"
+)
+MAX_AGE = "600"
+
+
+def is_preflight(request: HttpRequest) -> bool:
+    """Whether a browser asks if it may send a request (it does so without the key)."""
+    return (
+        request.method == "OPTIONS"
+        and "Origin" in request.headers
+        and "Access-Control-Request-Method" in request.headers
+    )
+
+
+def preflight() -> HttpResponse:
+    """Yes, to any origin: nothing is told or done, and credentials that browsers send by themselves are never allowed."""
+    headers = {
+        "Access-Control-Allow-Methods": METHODS,
+        "Access-Control-Allow-Headers": HEADERS,
+        "Access-Control-Max-Age": MAX_AGE,
+    }
+    return HttpResponse(status=204, headers=headers)
+
+
+def enforce(request: HttpRequest, allowed: Collection[str]) -> None:
+    """Raise `origin_not_allowed` when a page of an origin that the project does not list sends the request."""
+    origin = request.headers.get("Origin")
+    if origin is None or origin == settings.PUBLIC_URL or origin.lower() in allowed or "*" in allowed:
+        return
+    raise ApiError("origin_not_allowed", f"Add {origin[:255]!r} to the project's cors_origins to call from there.")
+
+
+def add_headers(request: HttpRequest, response: HttpResponse) -> None:
+    """Let the page read the answer. A refusal too: it says nothing but what to put right."""
+    origin = request.headers.get("Origin")
+    if origin is not None:
+        response.headers["Access-Control-Allow-Origin"] = (
+            origin if origin.isascii() and origin.isprintable() else "null"
+        )
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+    response.headers["Vary"] = "Origin"

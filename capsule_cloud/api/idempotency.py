@@ -1,0 +1,103 @@
+"""Makes a POST with an `Idempotency-Key` happen once: its answer is stored with its effect and replayed for a day."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from capsule_cloud.api.errors import ApiError
+from capsule_cloud.api.models import IdempotencyKey
+from capsule_cloud.lib import crypto
+from tenancy.access import KeyPrincipal
+from tenancy.scope import scope, unscoped
+
+HEADER = "Idempotency-Key"
+KEPT = timedelta(hours=24)
+PURGE_BATCH = 1000
+_name = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+def once(request: HttpRequest, principal: KeyPrincipal, perform: Callable[[], HttpResponse]) -> HttpResponse:
+    """The answer of `perform`, or the one that the same request got before.
+
+    Effect and answer are one transaction: a crash leaves neither, and an answer of 400 or more undoes the effect and is not
+    kept, so that a corrected request may use the key again. Raises `request_in_flight`, `idempotency_key_reused` or
+    `invalid_idempotency_key`.
+    """
+    name = request.headers[HEADER]
+    if not _name.fullmatch(name):
+        raise ApiError("invalid_idempotency_key")
+    fingerprint = _fingerprint(request)
+    try:
+        return _once(principal, name, fingerprint, perform)
+    except _Undo as undo:
+        return undo.response
+
+
+class _Undo(Exception):
+    """Rolls back what a refused request did, on the way to its answer."""
+
+    def __init__(self, response: HttpResponse) -> None:
+        self.response = response
+
+
+def _once(principal: KeyPrincipal, name: str, fingerprint: bytes, perform: Callable[[], HttpResponse]) -> HttpResponse:
+    with scope(principal.organization_id):
+        # Held until the transaction ends, however it ends: no row says "in flight", so none can be left behind.
+        if not _try_lock(f"{principal.key_id}/{name}"):
+            raise ApiError("request_in_flight", headers={"Retry-After": "1"})
+        known = IdempotencyKey.objects.filter(key_id=principal.key_id, name=name).first()
+        if known is not None and known.created_at < timezone.now() - KEPT:
+            known.delete()
+            known = None
+        if known is not None:
+            return _replay(known, fingerprint)
+        response = perform()
+        if response.status_code >= 400:
+            raise _Undo(response)
+        IdempotencyKey.objects.create(
+            key_id=principal.key_id,
+            name=name,
+            fingerprint=fingerprint,
+            status=response.status_code,
+            content_type=response.headers["Content-Type"],
+            sealed_answer=crypto.seal(response.content),
+        )
+    return response
+
+
+def purge() -> int:
+    """Delete a batch of answers older than a day, of every organization; returns how many there were."""
+    with unscoped(reason="stored answers end with their day, whoever got them") as wide:
+        rows = wide.rows("api_purge_idempotency_keys", timezone.now() - KEPT, PURGE_BATCH)
+    return int(rows[0]["purged"])
+
+
+def _replay(known: IdempotencyKey, fingerprint: bytes) -> HttpResponse:
+    if bytes(known.fingerprint) != fingerprint:
+        raise ApiError("idempotency_key_reused")
+    return HttpResponse(
+        crypto.unseal(known.sealed_answer),
+        status=known.status,
+        content_type=known.content_type,
+        headers={"Idempotent-Replayed": "true"},
+    )
+
+
+def _fingerprint(request: HttpRequest) -> bytes:
+    digest = hashlib.sha256()
+    for part in (request.method or "", request.path, request.META.get("QUERY_STRING", "")):
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\n")
+    digest.update(request.body)
+    return digest.digest()
+
+
+def _try_lock(what: str) -> bool:
+    number = int.from_bytes(hashlib.blake2b(what.encode(), digest_size=8).digest(), signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+        return cursor.fetchone() == (True,)
