@@ -6,11 +6,42 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-lock
+TEST_PROCESSES ?= auto
 
-.PHONY: help venv lock
+.PHONY: help run demo test bench lint format venv lock browser
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: venv ## Start everything on this machine: PostgreSQL, Valkey, web, jobs (Ctrl-C stops it; PORT=8010 chooses)
+	@exec $(BIN)/python manage.py dev $(if $(PORT),--port $(PORT))
+
+demo: venv ## Walk through the product over HTTP: sign-up, key, conversations, recall, usage, audit
+	@exec $(BIN)/python manage.py demo
+
+test: venv browser ## Run every test on real servers and a real browser (ARGS="-k recall" narrows)
+	@exec $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) $(ARGS)
+
+bench: venv ## Measure speed and recall quality beside the engine's own server; writes docs/performance.md
+	@exec $(BIN)/python -m tests.bench $(ARGS)
+
+lint: venv ## Check style, formatting, types and the arrows between rooms
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv ## Put the code into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Browser tests drive Debian's Chromium. Where it cannot be installed they are skipped, with a loud count.
+browser:
+	@command -v chromium > /dev/null \
+		|| { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "test: installing chromium" \
+			&& { apt-get install --yes --quiet=2 --no-install-recommends chromium fonts-dejavu-core > /dev/null 2>&1 \
+				|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends chromium fonts-dejavu-core > /dev/null; }; }; } \
+		|| echo "test: NO CHROMIUM HERE: browser tests will be skipped (Debian: apt-get install chromium)"
 
 venv: $(STAMP) ## Make .venv and install the lock (does nothing when the lock is installed)
 
