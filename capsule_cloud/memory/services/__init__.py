@@ -1,0 +1,1 @@
+"""What the memory writes: one function for each change, with the audit event in its transaction."""
