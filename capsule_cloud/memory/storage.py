@@ -1,0 +1,133 @@
+"""The engine's storage on PostgreSQL: one instance sees one project of the organization in scope, and nothing else."""
+
+import builtins
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+import uuid_utils.compat as uuid_utils
+from django.db import DatabaseError
+
+from capsule_cloud.memory import entries, limits, search
+from capsule_cloud.memory.engine import Capsule, CapsuleStatus, CapsuleType, LocalStorage, StorageError
+from capsule_cloud.memory.models import Capsule as CapsuleRow
+from capsule_cloud.memory.models.capsules import NEWEST_FIRST
+from capsule_cloud.memory.selectors.capsules import visible
+from tenancy.scope import SqlCall, current_organization_id, one_trip
+
+
+class TenantStorage(LocalStorage):
+    """The engine's `BaseStorage` for one project; its methods never wait, so `engine.drive` runs them.
+
+    From the engine's file storage it inherits export and import (which only use `get` and `save`); it touches no folder.
+    """
+
+    def __init__(self, project_id: UUID) -> None:
+        self.project_id = project_id
+
+    async def save(self, capsule: Capsule) -> str:
+        """Store a capsule, again if its id is known here. Raises StorageError."""
+        try:
+            save_capsule(self.project_id, capsule)
+        except (limits.InvalidInput, DatabaseError) as error:
+            raise StorageError(f"Failed to save capsule {capsule.capsule_id!r}: {error}") from error
+        return capsule.capsule_id
+
+    async def get(self, capsule_id: str) -> Capsule | None:
+        """The project's capsule, or None."""
+        document = read_document(self.project_id, capsule_id)
+        return None if document is None else Capsule.model_validate_json(document)
+
+    async def delete(self, capsule_id: str) -> bool:
+        """Remove a capsule; False when there is none."""
+        deleted, _ = visible(self.project_id).filter(capsule_id=limits.text("capsule_id", capsule_id)).delete()
+        return deleted > 0
+
+    async def list(
+        self,
+        user_id: str | None = None,
+        capsule_type: CapsuleType | None = None,
+        tags: builtins.list[str] | None = None,
+        status: CapsuleStatus | None = None,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> builtins.list[Capsule]:
+        """Capsules that meet every condition, newest first; all of them can be reached."""
+        rows = visible(self.project_id, user_id=user_id)
+        if capsule_type:
+            rows = rows.filter(capsule_type=capsule_type.value)
+        if status:
+            rows = rows.filter(status=status.value)
+        if tags:
+            rows = rows.filter(tags__contains=tags)
+        documents = rows.order_by(NEWEST_FIRST, "capsule_id").values_list("document", flat=True)
+        return [Capsule.model_validate_json(document) for document in documents[offset : offset + limit]]
+
+    async def search(
+        self, query: str, user_id: str | None = None, top_k: int = 5
+    ) -> builtins.list[tuple[Capsule, float]]:
+        """The best matches of all the project's (or the user's) capsules; a score of 1.0 means that every word matched."""
+        found = search.find(current_organization_id(), self.project_id, query, user_id=user_id, top_k=top_k)
+        return [(Capsule.model_validate_json(hit.document), hit.coverage) for hit in found.hits]
+
+    async def count(self, user_id: str | None = None) -> int:
+        """How many capsules there are."""
+        return visible(self.project_id, user_id=user_id).count()
+
+    async def export_capsule(
+        self, capsule_id: str, output_path: str, format: str = "json", encrypt: bool = False, passphrase: str = ""
+    ) -> Path:
+        """The engine's export to a file; our services export bytes (services.transfer) and never call it."""
+        return await super().export_capsule(capsule_id, output_path, format, encrypt, passphrase)
+
+
+def save_capsule(project_id: UUID, capsule: Capsule) -> bool:
+    """Store the capsule in the project; True when it is new there. Raises limits.InvalidInput."""
+    document = capsule.model_dump_json()
+    identity, lifecycle, metadata = capsule.identity, capsule.lifecycle, capsule.metadata
+    user_id = limits.name("user_id", identity.user_id)
+    entry = entries.make(project_id, user_id, orjson.loads(document))
+    call = SqlCall(
+        "memory_save",
+        (
+            project_id,
+            uuid_utils.uuid7(),
+            limits.name("capsule_id", capsule.capsule_id),
+            user_id,
+            limits.name("session_id", identity.session_id),
+            limits.text("agent_id", identity.agent_id or ""),
+            limits.text("origin_platform", identity.origin_platform),
+            capsule.capsule_type.value,
+            lifecycle.status.value,
+            limits.text("title", metadata.title),
+            [limits.text("tag", tag) for tag in metadata.tags],
+            metadata.turn_count,
+            _aware(lifecycle.created_at),
+            _aware(lifecycle.sealed_at),
+            _aware(lifecycle.expires_at),
+            document,
+            entry.keys,
+            entry.lexemes,
+            entry.length,
+            entry.embedding,
+            entry.embedding_model,
+        ),
+    )
+    return bool(one_trip(current_organization_id(), call)[0][0])
+
+
+def read_document(project_id: UUID, capsule_id: str) -> str | None:
+    """The engine's JSON of the project's capsule, or None."""
+    if not limits.is_storable(capsule_id):
+        return None
+    rows = one_trip(current_organization_id(), SqlCall("memory_get", (project_id, capsule_id)))
+    return str(rows[0][0]) if rows else None
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    """The engine makes naive moments too; they mean UTC."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+__all__ = ["CapsuleRow", "TenantStorage", "read_document", "save_capsule"]
