@@ -140,7 +140,7 @@ def web(port: int) -> Program:
         name="web",
         argv=(
             *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(port)),
-            *("--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"),
+            *("--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS)),
             *("--workers-kill-timeout", "10", "--log-level", "warning", "capsule_cloud.wsgi:application"),
         ),
         env=child_environment(),
