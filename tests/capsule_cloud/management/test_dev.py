@@ -19,6 +19,7 @@ import pytest
 from django.core.management import CommandError
 
 from capsule_cloud.lib.embedded import places
+from capsule_cloud.lib.embedded.server import command_line
 from capsule_cloud.lib.supervision import Log
 from capsule_cloud.management.commands.dev import LogStream, chosen_port
 from tests.architecture.sources import ROOT
@@ -53,16 +54,9 @@ class Service:
 
     def children(self) -> dict[str, int]:
         """The process ids of the four programs, by name."""
-        answer = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True
-        )
-        words = {"web": "granian", "worker": "celery", "postgres": "/postgres ", "valkey": "valkey-server"}
-        return {
-            name: int(line.split()[0])
-            for name, word in words.items()
-            for line in answer.stdout.splitlines()
-            if word in line
-        }
+        words = {"web": "granian", "worker": "celery", "postgres": "bin/postgres", "valkey": "valkey-server"}
+        lines = {int(pid): " ".join(command_line(int(pid))) for pid in children_of(self.process.pid)}
+        return {name: pid for name, word in words.items() for pid, line in lines.items() if word in line}
 
     def is_answering(self) -> bool:
         """Whether the service says that it is alive."""
@@ -100,6 +94,11 @@ def folder() -> Iterator[Path]:
     path = base / f"t-{uuid.uuid4().hex[:12]}"
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+def children_of(pid: int) -> list[str]:
+    """The numbers of a process's children."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def free_port() -> int:
