@@ -25,6 +25,8 @@ def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
         for alias in settings.DATABASES:
             settings.DATABASES[alias]["NAME"] = name
             connections[alias].settings_dict["NAME"] = name
+        # what a worker's servers count belongs into that worker's database
+        settings.USAGE_SPOOL_DIR = f"{settings.USAGE_SPOOL_DIR}/{name}"
     yield
     with django_db_blocker.unblock():
         for alias in settings.DATABASES:

@@ -26,6 +26,7 @@ def environment(**more: str) -> dict[str, str]:
     """What a child process needs to work on the same database."""
     own = {"DATABASE_URL": database_url("default"), "DATABASE_MIGRATE_URL": database_url("owner")}
     own |= {"BROKER_URL": settings.CELERY_BROKER_URL, "CACHE_URL": settings.CACHE_URL}
+    own |= {"USAGE_SPOOL_DIR": settings.USAGE_SPOOL_DIR}
     return os.environ | own | more
 
 
@@ -44,7 +45,7 @@ class LiveServer:
         command += ["--port", str(self.port), "--workers", str(self.workers), "--blocking-threads", "4"]
         command += ["--no-ws", "--log-level", "warning", "capsule_cloud.wsgi:application"]
         extra = {"PUBLIC_URL": self.url, "CAPSULE_MOCK_EXTRACTOR": "true"}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment(**extra), start_new_session=True)  # noqa: S603
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment(**extra), start_new_session=True)
         transport = httpx.HTTPTransport(retries=8)  # connects again, with growing pauses, until the server listens
         with httpx.Client(transport=transport, timeout=60) as client:
             client.get(f"{self.url}/health").raise_for_status()
