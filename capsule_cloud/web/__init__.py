@@ -1,0 +1,1 @@
+"""The customers' pages: sign-up, the console and the public site."""

@@ -1,0 +1,40 @@
+"""The overview of a person's account; the pages behind it are allauth's, in our templates."""
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from capsule_cloud.web.console import signed_in
+from tenancy.access import memberships
+
+
+@require_safe
+@login_required
+def overview(request: HttpRequest) -> HttpResponse:
+    """How well the account is protected, and where to change it."""
+    user = signed_in(request)
+    kinds = list(Authenticator.objects.filter(user=user).values_list("type", flat=True))
+    context = {
+        "email": EmailAddress.objects.get_primary(user),
+        "has_totp": Authenticator.Type.TOTP in kinds,
+        "passkeys": kinds.count(Authenticator.Type.WEBAUTHN),
+        "has_recovery_codes": Authenticator.Type.RECOVERY_CODES in kinds,
+        "sessions": len(UserSession.objects.purge_and_list(user)),
+        "mine": memberships(user),
+    }
+    return render(request, "web/account.html", context)
+
+
+@require_POST
+@login_required
+def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
+    """Sign one browser of this person out."""
+    session = get_object_or_404(UserSession, pk=session_id, user=signed_in(request))
+    session.end()
+    messages.success(request, "That browser is signed out.")
+    return redirect("usersessions_list")

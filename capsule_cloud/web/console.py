@@ -1,0 +1,208 @@
+"""The frame of the console: who may open a page, in which organization, and what stands around it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from allauth.account.decorators import reauthentication_required
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
+
+from tenancy.access import MemberPrincipal, lacks_required_mfa, memberships
+from tenancy.errors import Forbidden, Invalid, NotFound, TenancyError
+from tenancy.models import Project, User
+from tenancy.roles import Right
+from tenancy.scope import scope
+from tenancy.selectors import projects
+
+View = Callable[..., HttpResponse]
+Result = TypeVar("Result")
+sensitive = cast("Callable[[View], View]", reauthentication_required)  # asks for the password or passkey again
+LAST_ORGANIZATION, LAST_PROJECT = "last_organization", "last_project"
+
+_NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str, Right], ...]], ...] = (
+    ("", (("Overview", "home", "layout-dashboard", Right.ORGANIZATION_READ),)),
+    (
+        "Build",
+        (
+            ("Projects", "projects", "boxes", Right.PROJECTS_READ),
+            ("API keys", "keys", "key-round", Right.KEYS_READ),
+        ),
+    ),
+    (
+        "Data",
+        (
+            ("Memory", "memory", "brain", Right.MEMORY_READ),
+            ("Sessions", "sessions", "messages-square", Right.MEMORY_READ),
+        ),
+    ),
+    (
+        "Organization",
+        (
+            ("Members", "members", "users", Right.MEMBERS_READ),
+            ("Audit log", "audit", "scroll-text", Right.AUDIT_READ),
+            ("Settings", "settings", "settings", Right.ORGANIZATION_READ),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An entry of the sidebar."""
+
+    label: str
+    url: str
+    icon: str
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LinkGroup:
+    """Entries of the sidebar under one title."""
+
+    title: str
+    items: tuple[Link, ...]
+
+
+def signed_in(request: HttpRequest) -> User:
+    """The person behind a request that `login_required` let through."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
+
+
+def page(right: Right, *, when_closed: bool = False) -> Callable[[View], View]:
+    """A view `(request, member, …)` of one organization, run inside its scope.
+
+    Anonymous: to the sign-in page. A stranger: 404. A member without `right`: 403. Without a second factor that the
+    organization requires: to the page that sets one up. A closed organization shows only views with `when_closed`.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, slug: str, **kwargs: Any) -> HttpResponse:
+            user = signed_in(request)
+            member = next((one for one in memberships(user) if one.slug == slug), None)
+            if member is None:
+                raise Http404
+            if lacks_required_mfa(user, member):
+                messages.warning(request, f"{member.name} requires a second factor: set one up to go on.")
+                return redirect("mfa_index")
+            if not member.has(right):
+                raise PermissionDenied
+            if member.closed_at and not when_closed:
+                return redirect("settings", slug=slug)
+            request.session[LAST_ORGANIZATION] = slug
+            with scope(member.organization_id):
+                response = view(request, member, **kwargs)
+            add_never_cache_headers(response)
+            return response
+
+        return login_required(guarded)
+
+    return decorate
+
+
+def show(
+    request: HttpRequest, member: MemberPrincipal, template: str, section: str, status: int = 200, **context: Any
+) -> HttpResponse:
+    """Render a page of the console; asked with `X-Dialog`, the same page without the frame around it."""
+    is_dialog = "X-Dialog" in request.headers
+    frame = {
+        "layout": "web/dialog.html" if is_dialog else "web/console.html",
+        "is_dialog": is_dialog,
+        "member": member,
+        "can": {right.name: member.has(right) for right in Right},
+        "organizations": memberships(signed_in(request)),
+        "navigation": navigation(member, section),
+    }
+    response = render(request, template, frame | context, status=status)
+    patch_vary_headers(response, ["X-Dialog", "HX-Request"])
+    return response
+
+
+def navigation(member: MemberPrincipal, section: str) -> list[LinkGroup]:
+    """The sidebar: only what the member may open."""
+    groups = []
+    for title, entries in _NAVIGATION:
+        items = tuple(
+            Link(label, reverse(name, kwargs={"slug": member.slug}), icon, name == section)
+            for label, name, icon, right in entries
+            if member.has(right) and (member.closed_at is None or name == "settings")
+        )
+        if items:
+            groups.append(LinkGroup(title, items))
+    return groups
+
+
+def attempt(member: MemberPrincipal, form: forms.Form, call: Callable[[], Result]) -> Result | None:
+    """Run one service call in a savepoint; an expected failure becomes an error of the form, and None is returned.
+
+    Raises Http404 for what is not there.
+    """
+    try:
+        with scope(member.organization_id):
+            return call()
+    except NotFound as failure:
+        raise Http404 from failure
+    except Invalid as failure:
+        form.add_error(failure.field if failure.field in form.fields else None, str(failure))
+    except TenancyError as failure:
+        form.add_error(None, str(failure))
+    return None
+
+
+def perform(request: HttpRequest, member: MemberPrincipal, call: Callable[[], Result], done: str) -> Result | None:
+    """Run one service call of a button; `done` or the reason of an expected failure becomes the message."""
+    try:
+        with scope(member.organization_id):
+            result = call()
+    except NotFound as failure:
+        raise Http404 from failure
+    except Forbidden as failure:
+        raise PermissionDenied from failure
+    except TenancyError as failure:
+        messages.error(request, str(failure))
+        return None
+    messages.success(request, done)
+    return result
+
+
+def asked(request: HttpRequest, *names: str) -> dict[str, str]:
+    """The filters of a list as they were typed, without what PostgreSQL cannot compare with (NUL)."""
+    return {name: request.GET.get(name, "").replace("\x00", "").strip() for name in names}
+
+
+def chosen_project(request: HttpRequest, slug: str | None = None) -> tuple[Project | None, list[Project]]:
+    """The project that a page is about, and all that there are.
+
+    It is named by `slug` or `?project=` (404 when there is no such project); else it is the last chosen, or the first.
+    """
+    rows = projects()
+    wanted = slug or request.GET.get("project", "")
+    project = next((one for one in rows if one.slug == wanted), None)
+    if wanted and project is None:
+        raise Http404
+    if project is None:
+        project = next(
+            (one for one in rows if one.slug == request.session.get(LAST_PROJECT)), rows[0] if rows else None
+        )
+    if project is not None:
+        request.session[LAST_PROJECT] = project.slug
+    return project, rows
+
+
+def required_project(request: HttpRequest, slug: str) -> Project:
+    """The project of this name, or 404."""
+    project, _ = chosen_project(request, slug)
+    if project is None:
+        raise Http404
+    return project

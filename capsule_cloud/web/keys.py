@@ -1,0 +1,114 @@
+"""API keys: list, create, show once, rotate, revoke."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from capsule_cloud.lib import crypto
+from capsule_cloud.web import forms
+from capsule_cloud.web.console import LAST_PROJECT, attempt, chosen_project, page, perform, show, signed_in
+from capsule_cloud.web.snippets import first_steps
+from tenancy import selectors
+from tenancy.access import MemberPrincipal
+from tenancy.models import ApiKey
+from tenancy.roles import Right
+from tenancy.services import keys
+
+ONCE = "new_key_secret"
+
+
+@page(Right.KEYS_READ)
+def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
+    """The keys of every project, or of one; ended ones on demand."""
+    rows = selectors.projects()
+    project = chosen_project(request)[0] if request.GET.get("project") else None
+    with_ended = request.GET.get("ended") == "1"
+    listed = selectors.keys(project_id=project.pk if project else None, with_ended=with_ended)
+    return show(
+        request, member, "web/keys.html", "keys", keys=listed, projects=rows, project=project, with_ended=with_ended
+    )
+
+
+@page(Right.KEYS_WRITE)
+def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
+    """Create a key."""
+    rows = selectors.projects()
+    last = next((str(one.pk) for one in rows if one.slug == request.session.get(LAST_PROJECT)), None)
+    form = forms.KeyForm(rows, member.role, request.POST or None, initial={"project": last})
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        made = attempt(
+            member,
+            form,
+            lambda: keys.create(
+                maker=keys.Maker(actor=member.actor, user=signed_in(request), role=member.role),
+                project_id=UUID(data["project"]),
+                name=data["name"],
+                scopes=data["scopes"],
+                expires_at=form.expires_at(),
+                requests_per_minute=data["requests_per_minute"],
+                allowed_cidrs=data["allowed_cidrs"],
+            ),
+        )
+        if made is not None:
+            return _show_once(request, member, made)
+    return show(request, member, "web/key_new.html", "keys", 422 if form.errors else 200, form=form, projects=rows)
+
+
+@page(Right.KEYS_WRITE)
+def secret(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpResponse:
+    """A new key's secret, once: asked again, the page only says so."""
+    key = _find(key_id)
+    once = request.session.pop(ONCE, None)
+    plain = crypto.unseal(once["sealed"].encode()).decode() if once and once["key"] == str(key.pk) else ""
+    return show(
+        request,
+        member,
+        "web/key_secret.html",
+        "keys",
+        key=key,
+        secret=plain,
+        snippets=first_steps(settings.PUBLIC_URL, key=plain),
+    )
+
+
+@page(Right.KEYS_WRITE)
+def rotate(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpResponse:
+    """Replace a key; both work for the chosen overlap."""
+    key = _find(key_id)
+    form = forms.RotateForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        overlap = timedelta(seconds=int(form.cleaned_data["overlap"]))
+        made = attempt(member, form, lambda: keys.rotate(actor=member.actor, key_id=key.pk, overlap=overlap))
+        if made is not None:
+            return _show_once(request, member, made)
+    return show(request, member, "web/key_rotate.html", "keys", 422 if form.errors else 200, form=form, key=key)
+
+
+@page(Right.KEYS_WRITE)
+def revoke(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpResponse:
+    """End a key and its children at once."""
+    key = _find(key_id)
+    if request.method == "POST":
+        done = f"{key.name} is revoked. It stops working everywhere within a second."
+        perform(request, member, lambda: keys.revoke(actor=member.actor, key_id=key.pk), done)
+        return redirect("keys", slug=member.slug)
+    return show(request, member, "web/key_revoke.html", "keys", key=key)
+
+
+def _show_once(request: HttpRequest, member: MemberPrincipal, made: keys.NewKey) -> HttpResponse:
+    # the secret waits in the session, sealed, for exactly one page: a reload makes no second key and shows none again
+    request.session[ONCE] = {"key": str(made.key.pk), "sealed": crypto.seal(made.secret.encode()).decode()}
+    messages.success(request, f"{made.key.name} is ready to use.")
+    return redirect("key_secret", slug=member.slug, key_id=made.key.pk)
+
+
+def _find(key_id: UUID) -> ApiKey:
+    key = next((one for one in selectors.keys(with_ended=True) if one.pk == key_id), None)
+    if key is None:
+        raise Http404
+    return key

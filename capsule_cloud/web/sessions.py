@@ -1,0 +1,123 @@
+"""Sessions: list, turns, the skills noticed in them, seal."""
+
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from capsule_cloud.memory.models import SkillTrigger
+from capsule_cloud.memory.selectors import sessions as memory
+from capsule_cloud.memory.services import sessions, triggers
+from capsule_cloud.web.console import asked, chosen_project, page, perform, required_project, show
+from tenancy.access import MemberPrincipal
+from tenancy.models import Project
+from tenancy.roles import Right
+
+PAGE_SIZE = 30
+TURNS_SHOWN = 500
+
+
+@require_safe
+@page(Right.MEMORY_READ)
+def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
+    """The project's sessions, newest first, by end user, state and beginning of the id."""
+    project, rows = chosen_project(request)
+    wanted = asked(request, "user", "state", "q")
+    state = memory.SessionState(wanted["state"]) if wanted["state"] in memory.SessionState else None
+    found = None
+    if project is not None:
+        found = memory.list_sessions(
+            project_id=project.pk,
+            user_id=wanted["user"],
+            state=state,
+            starts_with=wanted["q"],
+            after=_uuid(request.GET.get("after", "")),
+            limit=PAGE_SIZE,
+        )
+    more = request.GET.copy()
+    if found and found.after:
+        more["after"] = str(found.after)
+    return show(
+        request,
+        member,
+        "web/sessions_rows.html" if request.headers.get("HX-Request") else "web/sessions.html",
+        "sessions",
+        project=project,
+        projects=rows,
+        sessions=found.sessions if found else [],
+        more=more.urlencode() if found and found.after else "",
+        wanted=wanted,
+        is_filtered=any(wanted.values()),
+    )
+
+
+@require_safe
+@page(Right.MEMORY_READ)
+def detail(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpResponse:
+    """One session: its turns as long as they are kept, what was noticed, and the capsule it became."""
+    one = required_project(request, project)
+    session_id = request.GET.get("id", "")
+    try:
+        session = memory.get_session(project_id=one.pk, session_id=session_id)
+    except memory.SessionNotFound as failure:
+        raise Http404 from failure
+    return show(
+        request,
+        member,
+        "web/session.html",
+        "sessions",
+        project=one,
+        session=session,
+        turns=memory.session_turns(project_id=one.pk, session_id=session_id, limit=TURNS_SHOWN),
+        triggers=memory.triggers(project_id=one.pk, session_id=session_id),
+        resolutions=SkillTrigger.Resolution.choices,
+    )
+
+
+@require_POST
+@page(Right.MEMORY_WRITE)
+def seal(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpResponse:
+    """Make the session's capsule now."""
+    one, session_id = required_project(request, project), request.POST.get("id", "")
+    perform(
+        request,
+        member,
+        lambda: sessions.seal(project_id=one.pk, session_id=session_id, actor=member.actor),
+        "The session is sealed into a capsule.",
+    )
+    return redirect(_address(member, one, session_id))
+
+
+@require_POST
+@page(Right.MEMORY_WRITE)
+def resolve(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpResponse:
+    """Decide what becomes of a skill that was noticed."""
+    one, session_id = required_project(request, project), request.POST.get("id", "")
+    perform(
+        request,
+        member,
+        lambda: triggers.resolve(
+            project_id=one.pk,
+            session_id=session_id,
+            event_id=request.POST.get("event", ""),
+            resolution=request.POST.get("resolution", ""),
+            actor=member.actor,
+        ),
+        "Decided.",
+    )
+    return redirect(_address(member, one, session_id))
+
+
+def _address(member: MemberPrincipal, project: Project, session_id: str) -> str:
+    query = QueryDict(mutable=True)
+    query["id"] = session_id
+    return f"{reverse('session', kwargs={'slug': member.slug, 'project': project.slug})}?{query.urlencode()}"
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        raise Http404 from None

@@ -1,0 +1,142 @@
+// The only script of our own: theme, copy buttons, menus, dialogs, tabs. Every page works without it.
+(() => {
+  "use strict";
+
+  const root = document.documentElement;
+
+  const remember = (theme) => {
+    const secure = location.protocol === "https:" ? "; Secure" : "";
+    document.cookie = `theme=${theme}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
+  };
+
+  const isDark = () =>
+    root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+
+  const describeTheme = () => {
+    for (const button of document.querySelectorAll("[data-theme-toggle]")) {
+      button.setAttribute("aria-pressed", String(isDark()));
+    }
+  };
+
+  const toggleTheme = () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    remember(root.dataset.theme);
+    describeTheme();
+  };
+
+  const announce = (text) => {
+    const region = document.getElementById("announce");
+    if (region) region.textContent = text;
+  };
+
+  const copy = async (button) => {
+    const source = document.getElementById(button.dataset.copy);
+    if (!source) return;
+    await navigator.clipboard.writeText((source.value ?? source.textContent).trim());
+    button.classList.add("copied");
+    announce("Copied to the clipboard");
+    setTimeout(() => button.classList.remove("copied"), 1600);
+  };
+
+  const openDialog = async (link) => {
+    const dialog = document.getElementById("dialog");
+    if (!dialog || !dialog.showModal) return false;
+    const answer = await fetch(link.href, { headers: { "X-Dialog": "1" }, credentials: "same-origin" });
+    if (!answer.ok || answer.redirected) {
+      location.assign(link.href);
+      return true;
+    }
+    dialog.innerHTML = await answer.text();
+    dialog.setAttribute("aria-labelledby", "dialog-title");
+    if (window.htmx) window.htmx.process(dialog);
+    dialog.showModal();
+    const first = dialog.querySelector("[autofocus], input:not([type=hidden]), select, textarea");
+    if (first) first.focus();
+    return true;
+  };
+
+  const selectTab = (tab) => {
+    const list = tab.closest("[role=tablist]");
+    for (const other of list.querySelectorAll("[role=tab]")) {
+      const chosen = other === tab;
+      other.setAttribute("aria-selected", String(chosen));
+      other.tabIndex = chosen ? 0 : -1;
+      const panel = document.getElementById(other.getAttribute("aria-controls"));
+      if (panel) panel.hidden = !chosen;
+    }
+  };
+
+  document.addEventListener("click", (event) => {
+    const target = event.target instanceof Element ? event.target : null;
+    if (!target) return;
+    const plain = !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0;
+
+    const button = target.closest("[data-theme-toggle], [data-copy], [data-dismiss], [data-nav-toggle], [data-close], [role=tab]");
+    if (button?.matches("[data-theme-toggle]")) toggleTheme();
+    if (button?.matches("[data-copy]")) copy(button);
+    if (button?.matches("[data-dismiss]")) button.closest(".toast, .notice")?.remove();
+    if (button?.matches("[role=tab]")) selectTab(button);
+    if (button?.matches("[data-close]") && button.closest("dialog")) {
+      event.preventDefault();
+      button.closest("dialog").close();
+    }
+    if (button?.matches("[data-nav-toggle]")) {
+      const open = root.classList.toggle("nav-open");
+      button.setAttribute("aria-expanded", String(open));
+    }
+
+    const link = target.closest("a[data-dialog]");
+    if (link && plain) {
+      event.preventDefault();
+      openDialog(link);
+    }
+    if (target.id === "dialog") target.close();
+
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(target) || target.closest(".menu-item")) menu.open = false;
+    }
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const target = event.target;
+    if (event.key === "Escape") {
+      for (const menu of document.querySelectorAll("details.menu[open]")) {
+        menu.open = false;
+        menu.querySelector("summary").focus();
+      }
+      root.classList.remove("nav-open");
+    }
+    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !target.closest("input, textarea, select, dialog")) {
+      const search = document.querySelector("[data-search]");
+      if (search) {
+        event.preventDefault();
+        search.focus();
+      }
+    }
+    const tab = target.closest?.("[role=tab]");
+    if (tab && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+      const tabs = [...tab.closest("[role=tablist]").querySelectorAll("[role=tab]")];
+      const step = event.key === "ArrowRight" ? 1 : -1;
+      const next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
+      next.focus();
+      selectTab(next);
+    }
+  });
+
+  document.addEventListener("pointerover", (event) => {
+    const day = event.target.closest?.("[data-readout]");
+    const chart = event.target.closest?.(".chart");
+    if (chart) chart.querySelector(".chart-readout").textContent = day ? day.dataset.readout : "";
+  });
+
+  document.addEventListener("change", (event) => {
+    if (event.target.matches?.("[data-submits]")) event.target.form.requestSubmit();
+  });
+
+  describeTheme();
+  setTimeout(() => {
+    for (const toast of document.querySelectorAll(".toast-success, .toast-info")) {
+      if (!toast.matches(":hover, :focus-within")) toast.remove();
+    }
+  }, 8000);
+})();
