@@ -12,8 +12,7 @@ _TEXTS = {
     ),
     403: (
         "You may not do that",
-        "Your role in this organization does not allow it, or the page was open for too long. "
-        "Ask an admin, or reload and try again.",
+        "Your role in this organization does not allow it, or the page was open too long. Ask an admin, or reload.",
     ),
     404: ("There is nothing here", "The address is wrong, the thing is gone, or it belongs to somebody else."),
     429: ("Slow down a little", "There were too many attempts from here. Wait a few minutes, then try again."),
