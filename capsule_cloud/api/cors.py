@@ -26,7 +26,7 @@ def is_preflight(request: HttpRequest) -> bool:
 
 
 def preflight() -> HttpResponse:
-    """Yes, to any origin: nothing is told or done, and credentials that browsers send by themselves are never allowed."""
+    """Yes, to any origin: nothing is told or done, and what browsers send by themselves (cookies) is never allowed."""
     headers = {
         "Access-Control-Allow-Methods": METHODS,
         "Access-Control-Allow-Headers": HEADERS,

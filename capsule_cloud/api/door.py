@@ -1,6 +1,6 @@
-"""The one way into the API: request id, CORS, authentication, limits and the shape of errors, before other middleware.
+"""The one way into the API, before other middleware: request id, CORS, keys, limits, the shape of errors.
 
-It serves every path under a prefix of `errors.SURFACES` from `api/urls.py`; a new protocol adds a row there and its URL.
+It serves every path under a prefix of `errors.SURFACES` from `api/urls.py`; a new protocol adds a row and a URL.
 """
 
 import logging

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.http import HttpResponse
+from django.http import HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import APIException, MethodNotAllowed, ValidationError
 from rest_framework.response import Response
 
@@ -136,34 +137,13 @@ def answer(error: ApiError, surface: Surface, request_id: str) -> HttpResponse:
     return HttpResponse(orjson.dumps(body), status=error.status, content_type=content_type, headers=error.headers)
 
 
-_TENANCY_CODES: tuple[tuple[type[TenancyError], str], ...] = (
-    (NotFound, "not_found"),
-    (LimitReached, "limit_reached"),
-    (Conflict, "conflict"),
-    (Forbidden, "forbidden"),
-    (Invalid, "invalid"),
-)
-
-
 def translate(error: Exception) -> ApiError | None:
     """What an expected failure of the rooms below means to a caller; None for an unexpected one."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, InvalidKey):
-        return ApiError("unauthenticated", "Invalid or missing API key", headers={"WWW-Authenticate": "Bearer"})
-    if isinstance(error, ForbiddenAddress):
-        return ApiError("address_not_allowed")
-    if isinstance(error, RequestDataTooBig):
-        return ApiError("too_large")
-    if isinstance(error, SuspiciousOperation):
-        return ApiError("bad_request")
-    if isinstance(error, Invalid):
-        return ApiError("invalid", str(error), errors=[{"field": error.field, "message": str(error)}])
-    for kind, code in _TENANCY_CODES:
-        if isinstance(error, kind):
-            return ApiError(error.code if error.code in CODES else code, str(error))
-    if isinstance(error, APIException):
-        return _translate_drf(error)
+    for kind in type(error).__mro__:
+        if meaning := _MEANINGS.get(kind):
+            return meaning(error)
     return None
 
 
@@ -172,13 +152,46 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     raise error
 
 
-def _translate_drf(error: APIException) -> ApiError:
-    if isinstance(error, ValidationError):
-        errors = list(_flat(error.detail))
-        return ApiError("invalid", "; ".join(f"{e['field']}: {e['message']}" for e in errors), errors=errors)
+def _says(code: str) -> Callable[[Any], ApiError]:
+    """The refusal with the sentence that the exception brings."""
+    return lambda error: ApiError(code, str(error))
+
+
+def _refusal_of_tenancy(error: TenancyError) -> ApiError:
+    general = {NotFound: "not_found", LimitReached: "limit_reached", Conflict: "conflict", Forbidden: "forbidden"}
+    code = next((code for kind, code in general.items() if isinstance(error, kind)), "bad_request")
+    return ApiError(error.code if error.code in CODES else code, str(error))
+
+
+def _refusal_of_field(error: Invalid) -> ApiError:
+    return ApiError("invalid", str(error), errors=[{"field": error.field, "message": str(error)}])
+
+
+def _refusal_of_drf(error: APIException) -> ApiError:
     headers = {"Allow": ", ".join(getattr(error, "allowed", ()))} if isinstance(error, MethodNotAllowed) else {}
     code = next((code for code, (status, _) in CODES.items() if status == error.status_code), "bad_request")
     return ApiError(code, str(error.detail), headers=headers)
+
+
+def _refusal_of_serializer(error: ValidationError) -> ApiError:
+    errors = list(_flat(error.detail))
+    return ApiError("invalid", "; ".join(f"{e['field']}: {e['message']}" for e in errors), errors=errors)
+
+
+_MEANINGS: dict[type, Callable[[Any], ApiError]] = {
+    InvalidKey: lambda _: ApiError(
+        "unauthenticated", "Invalid or missing API key", headers={"WWW-Authenticate": "Bearer"}
+    ),
+    ForbiddenAddress: lambda _: ApiError("address_not_allowed"),
+    RequestDataTooBig: lambda _: ApiError("too_large"),
+    SuspiciousOperation: lambda _: ApiError("bad_request"),
+    MultiPartParserError: lambda _: ApiError("bad_request", "The form cannot be read as multipart/form-data."),
+    UnreadablePostError: lambda _: ApiError("bad_request", "The body ended before its announced length."),
+    TenancyError: _refusal_of_tenancy,
+    Invalid: _refusal_of_field,
+    APIException: _refusal_of_drf,
+    ValidationError: _refusal_of_serializer,
+}
 
 
 def _flat(detail: Any, path: str = "") -> "list[dict[str, str]]":

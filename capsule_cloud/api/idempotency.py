@@ -24,7 +24,7 @@ _name = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 def once(request: HttpRequest, principal: KeyPrincipal, perform: Callable[[], HttpResponse]) -> HttpResponse:
     """The answer of `perform`, or the one that the same request got before.
 
-    Effect and answer are one transaction: a crash leaves neither, and an answer of 400 or more undoes the effect and is not
+    Effect and answer are one transaction: a crash leaves neither. An answer of 400 or more undoes the effect and is not
     kept, so that a corrected request may use the key again. Raises `request_in_flight`, `idempotency_key_reused` or
     `invalid_idempotency_key`.
     """

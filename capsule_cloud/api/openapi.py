@@ -1,8 +1,157 @@
-"""Completes the OpenAPI document: drf-spectacular writes the control plane, the plain routes describe themselves."""
+"""The OpenAPI document: drf-spectacular writes the control plane, the plain routes are added from their declarations.
 
+Checked in as docs/api/openapi.yaml (`manage.py spectacular --file docs/api/openapi.yaml`), served at /openapi.json and
+browsable at /docs.
+"""
+
+import functools
+import re
+from http import HTTPStatus
+from inspect import getdoc
 from typing import Any
 
+import orjson
+from django.http import HttpRequest, HttpResponse
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
-def add_plain_routes(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """drf-spectacular's postprocessing hook."""
+from capsule_cloud.api import catalogue, idempotency, shapes
+from capsule_cloud.api.errors import CODES
+from capsule_cloud.api.operations import Operation
+
+Document = dict[str, Any]
+SECURITY = [{"apiKey": []}]
+URLCONF = "capsule_cloud.api.urls"
+READ_ERRORS = (400, 401, 403, 404, 422, 429)
+WRITE_ERRORS = (*READ_ERRORS, 409, 413)
+CONTROL_PLANE_ERRORS = (406, 415)
+ENGINE_ERROR = shapes.shape(
+    detail={"oneOf": [shapes.TEXT, shapes.many(shapes.ANYTHING)], "description": "A sentence, or FastAPI's list."}
+)
+PROBLEM = shapes.shape(
+    type=shapes.TEXT,
+    title=shapes.TEXT,
+    status=shapes.WHOLE,
+    detail=shapes.TEXT,
+    code={"type": "string", "enum": sorted(CODES)},
+    request_id=shapes.TEXT,
+    errors=shapes.many(shapes.shape(field=shapes.TEXT, message=shapes.TEXT)),
+    optional=("errors",),
+)
+IDEMPOTENCY = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "description": "Makes the request happen once: the same key and body get the same answer for 24 hours.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+HEALTH: Document = {
+    "operationId": "health_check",
+    "tags": ["Health"],
+    "summary": "Whether the service runs; needs no key.",
+    "security": [],
+    "responses": {
+        "200": {
+            "description": "It runs; `version` is the engine's.",
+            "content": {"application/json": {"schema": shapes.shape(status=shapes.TEXT, version=shapes.TEXT)}},
+        }
+    },
+}
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[misc]  # drf-spectacular ships no types
+    """Describes the bearer key to drf-spectacular."""
+
+    target_class = "capsule_cloud.api.auth.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> Document:
+        """The OpenAPI security scheme."""
+        return {"type": "http", "scheme": "bearer", "description": "An API key of a project: `cmk_…`."}
+
+
+def add_plain_routes(result: Document, **kwargs: Any) -> Document:
+    """drf-spectacular's postprocessing hook: the plain routes, the errors, and `Idempotency-Key` on every POST."""
+    components = result.setdefault("components", {})
+    components.setdefault("schemas", {}).update({"EngineError": ENGINE_ERROR, "Problem": PROBLEM})
+    for path, methods in result["paths"].items():
+        for method, described in methods.items():
+            _complete(path, method, described)
+    for tag, operations in catalogue.PLAIN.items():
+        for one in operations:
+            result["paths"].setdefault(f"/{catalogue.PREFIX}{one.path}", {})[one.method.lower()] = _plain(one, tag)
+    result["paths"]["/health"] = {"get": HEALTH}
     return result
+
+
+def _complete(path: str, method: str, described: Document) -> None:
+    """What drf-spectacular cannot know of a control-plane operation."""
+    described["tags"] = [path.split("/")[2].capitalize()]
+    described["summary"], _, rest = described.pop("description", "").partition(". ")
+    if rest:
+        described["description"] = rest
+    if method == "post":
+        described.setdefault("parameters", []).append(IDEMPOTENCY)
+    errors = READ_ERRORS if method == "get" else WRITE_ERRORS
+    described["responses"].update(_errors((*errors, *CONTROL_PLANE_ERRORS), "Problem", "application/problem+json"))
+
+
+def _plain(one: Operation, tag: str) -> Document:
+    summary, _, rest = (getdoc(one.handler) or "").partition("\n")
+    parameters: list[Document] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        for name in re.findall(r"\{(\w+)\}", one.path)
+    ]
+    parameters += [
+        {"name": field.name, "in": "query", "required": field.is_required, "schema": field.schema()}
+        for field in one.query
+    ]
+    parameters += [
+        {"name": name, "in": "header", "schema": shapes.TEXT, "description": about}
+        for name, about in one.headers.items()
+    ]
+    if one.method == "POST":
+        parameters.append(IDEMPOTENCY)
+    success = {"description": "Done.", "content": {kind: {"schema": schema} for kind, schema in one.answer.items()}}
+    described: Document = {
+        "operationId": one.handler.__name__,
+        "tags": [tag],
+        "summary": summary,
+        "security": SECURITY,
+        "parameters": parameters,
+        "responses": {"200": success}
+        | _errors(READ_ERRORS if one.method == "GET" else WRITE_ERRORS, "EngineError", "application/json"),
+    }
+    if rest.strip():
+        described["description"] = rest.strip()
+    if one.body is not None:
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": one.body.schema()}}}
+    elif one.form is not None:
+        schema = one.form.schema()
+        schema["properties"]["file"] = shapes.FILE
+        schema["required"] = ["file", *schema.get("required", ())]
+        described["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    return described
+
+
+def _errors(statuses: tuple[int, ...], schema: str, content_type: str) -> Document:
+    content = {content_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in sorted(statuses)}
+
+
+@functools.cache
+def _document() -> bytes:
+    return orjson.dumps(SchemaGenerator(urlconf=URLCONF).get_schema(request=None, public=True))
+
+
+def document(request: HttpRequest) -> HttpResponse:
+    """The document for programs; made once a process."""
+    return HttpResponse(_document(), content_type="application/vnd.oai.openapi+json")
+
+
+class Browser(SpectacularSwaggerSplitView):  # type: ignore[misc]  # drf-spectacular ships no types
+    """The document for people: Swagger UI from our own static files, its script in a request of its own."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    url = "/openapi.json"

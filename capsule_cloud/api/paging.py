@@ -6,12 +6,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from capsule_cloud.api.errors import ApiError
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 Row = TypeVar("Row")
+PARAMETERS = [
+    OpenApiParameter("cursor", OpenApiTypes.STR, description="`next_cursor` of the page before."),
+    OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
+]
 
 
 def encode(key: UUID) -> str:

@@ -1,0 +1,8 @@
+"""Lists the plain routes, in the order in which they are tried: the busiest first."""
+
+from collections.abc import Sequence
+
+from capsule_cloud.api.operations import Operation
+
+PREFIX = "api/v1/"
+PLAIN: dict[str, Sequence[Operation]] = {}

@@ -1,0 +1,145 @@
+"""Plain routes: a handler with what it takes, needs and answers; its URL, checks and document come from that."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+
+from billing.metering.meters import Meter
+from billing.metering.services import Use
+from capsule_cloud.api.auth import demand, principal_of
+from capsule_cloud.api.errors import ApiError
+from capsule_cloud.api.fields import Field, Record, parse
+from tenancy.access import KeyPrincipal
+from tenancy.roles import Right
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to a plain route: who calls, and what was sent, already checked."""
+
+    request: HttpRequest
+    principal: KeyPrincipal
+    query: dict[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def project(self) -> UUID:
+        """The project that the key names."""
+        return self.principal.project_id
+
+    def use(self, meter: Meter, quantity: int = 1, *, end_user: str = "") -> Use:
+        """What this call counts as."""
+        who = self.principal
+        return Use(who.organization_id, who.project_id, who.key_id, meter, quantity, end_user)
+
+
+Handler = Callable[..., HttpResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path."""
+
+    handler: Handler
+    method: str
+    path: str  # with {names}, without the leading slash
+    right: Right
+    query: Sequence[Field]
+    body: Record | None  # JSON
+    form: Record | None  # multipart/form-data, with a file named `file`
+    headers: Mapping[str, str]  # that the handler reads itself: name -> what it is for
+    answer: Mapping[str, Any]  # content type -> JSON Schema
+
+    def run(self, request: HttpRequest, path: Mapping[str, str]) -> HttpResponse:
+        """Check the key's right and the input, then answer."""
+        principal = principal_of(request)
+        demand(principal, self.right)
+        call = Call(request, principal)
+        if self.query:
+            call.query = parse(self.query, request.GET, "query")
+        if self.body is not None:
+            call.body = parse(self.body.fields, _json_object(request), "body")
+        elif self.form is not None:
+            call.body = parse(self.form.fields, request.POST, "body")
+        return self.handler(call, **path)
+
+
+def operation(
+    method: str,
+    path: str,
+    right: Right,
+    *,
+    query: Sequence[Field] = (),
+    body: Sequence[Field] | None = None,
+    form: Sequence[Field] | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    answer: Mapping[str, Any],
+    content_types: Sequence[str] = ("application/json",),
+) -> Callable[[Handler], Operation]:
+    """Make a handler `(call, **path parameters) -> HttpResponse` the route `method /path`."""
+
+    def make(handler: Handler) -> Operation:
+        return Operation(
+            handler=handler,
+            method=method,
+            path=path,
+            right=right,
+            query=query,
+            body=None if body is None else Record(fields=tuple(body)),
+            form=None if form is None else Record(fields=tuple(form)),
+            headers=headers,
+            answer=dict.fromkeys(content_types, answer),
+        )
+
+    return make
+
+
+def routes(operations: Sequence[Operation]) -> list[URLPattern]:
+    """The URLs of some operations; those of one path share a view."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for one in operations:
+        by_path.setdefault(one.path, {})[one.method] = one
+    return [
+        path(re.sub(r"\{(\w+)\}", r"<str:\1>", template), _view(methods), name=f"api:{template}")
+        for template, methods in by_path.items()
+    ]
+
+
+def reply(data: Any, status: int = HTTPStatus.OK) -> HttpResponse:
+    """A JSON answer."""
+    return HttpResponse(orjson.dumps(data), status=status, content_type="application/json")
+
+
+def _view(methods: Mapping[str, Operation]) -> Callable[..., HttpResponse]:
+    allowed = ", ".join(methods)
+
+    def view(request: HttpRequest, **path: str) -> HttpResponse:
+        one = methods.get(request.method or "")
+        if one is None:
+            raise ApiError("method_not_allowed", "Method Not Allowed", headers={"Allow": allowed})
+        return one.run(request, path)
+
+    view.operations = methods  # type: ignore[attr-defined]  # for the tests that walk the URLs
+    return view
+
+
+def _json_object(request: HttpRequest) -> dict[str, Any]:
+    if not request.body:
+        raise ApiError("invalid", [{"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}])
+    try:
+        body = orjson.loads(request.body)
+    except orjson.JSONDecodeError as error:
+        problem = {"type": "json_invalid", "loc": ["body", error.pos], "msg": "JSON decode error", "input": {}}
+        raise ApiError("invalid", [problem | {"ctx": {"error": error.msg}}]) from None
+    if not isinstance(body, dict):
+        kind = {"type": "dict_type", "loc": ["body"], "msg": "Input should be a valid dictionary", "input": None}
+        raise ApiError("invalid", [kind])
+    return body

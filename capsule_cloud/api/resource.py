@@ -1,0 +1,74 @@
+"""The base of the control plane's views (/v1): Django REST Framework, with strict JSON and the key's organization."""
+
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+from uuid import UUID
+
+import orjson
+from rest_framework import serializers
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from tenancy.access import KeyPrincipal
+from tenancy.roles import Right
+from tenancy.scope import scope
+
+
+class StrictJson(BaseParser):
+    """JSON as RFC 8259 has it; nesting that would exhaust the stack, NaN and bad UTF-8 are refused."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        """The body's value."""
+        try:
+            return orjson.loads(stream.read())
+        except orjson.JSONDecodeError as error:
+            raise ParseError(f"The body is no JSON: {error}.") from None
+
+
+class Resource(APIView):
+    """One path of the control plane. `rights` says what each method needs."""
+
+    rights: ClassVar[dict[str, Right]]
+    parser_classes = [StrictJson]
+    metadata_class = None  # OPTIONS is for preflights, which the door answers
+    http_method_names = ["get", "post", "patch", "delete"]
+
+    def scope(self, request: Request) -> AbstractContextManager[UUID]:
+        """The organization of the key."""
+        return scope(self.principal(request).organization_id)
+
+    @staticmethod
+    def principal(request: Request) -> KeyPrincipal:
+        """The key that asks."""
+        principal: KeyPrincipal = request.auth
+        return principal
+
+
+def read_body(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
+    """The body, checked. DRF's ValidationError becomes `invalid` with each field's problem."""
+    return _checked(kind(data=request.data))
+
+
+def read_query(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
+    """The query parameters, checked likewise."""
+    return _checked(kind(data=request.query_params))
+
+
+def _checked(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
+    serializer.is_valid(raise_exception=True)
+    values: dict[str, Any] = serializer.validated_data
+    return values
+
+
+def paged(kind: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
+    """The shape of a page of `kind`, for the document."""
+    fields = {
+        "data": kind(many=True),
+        "next_cursor": serializers.CharField(allow_null=True, help_text="For `?cursor=`; null on the last page."),
+    }
+    name = kind.__name__.removesuffix("Answer") + "Page"
+    return type(name, (serializers.Serializer,), fields)

@@ -1,0 +1,90 @@
+"""What the organization used."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.metering import selectors
+from billing.metering.meters import Meter
+from capsule_cloud.api.resource import Resource, read_query
+from tenancy.roles import Right
+
+LONGEST = {"hour": timedelta(days=31), "day": timedelta(days=400), "month": timedelta(days=3660)}
+DEFAULT_SPAN = {"hour": timedelta(days=1), "day": timedelta(days=30), "month": timedelta(days=365)}
+
+
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+class UsageQuery(serializers.Serializer[Any]):
+    """Which usage."""
+
+    since = serializers.DateTimeField(required=False, help_text="Inclusive. Default: a day, 30 days or a year ago.")
+    until = serializers.DateTimeField(required=False, help_text="Exclusive. Default: now.")
+    grain = serializers.ChoiceField(choices=list(selectors.GRAINS), default="day")
+    group_by = serializers.CharField(
+        default="meter", max_length=40, help_text=f"Comma-separated: {', '.join(selectors.GROUPS)}."
+    )
+    project_id = serializers.UUIDField(required=False)
+    key_id = serializers.UUIDField(required=False)
+    meter = serializers.ChoiceField(choices=Meter.choices, required=False)
+
+    def validate_group_by(self, value: str) -> list[str]:
+        """A list of known groups."""
+        names = [name.strip() for name in value.split(",")]
+        if not set(names) <= set(selectors.GROUPS):
+            raise serializers.ValidationError(f"Choose from: {', '.join(selectors.GROUPS)}.")
+        return names
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """A span of time, not too long for its grain."""
+        grain = attrs["grain"]
+        until = attrs.setdefault("until", timezone.now())
+        if "since" not in attrs:
+            attrs["since"] = until - min(DEFAULT_SPAN[grain], until - EARLIEST)
+        span = until - attrs["since"]
+        if not timedelta(0) <= span <= LONGEST[grain]:
+            days = LONGEST[grain].days
+            raise serializers.ValidationError({"since": f"Choose a span of 0 to {days} days for the grain {grain}."})
+        return attrs
+
+
+class UsagePointAnswer(serializers.Serializer[Any]):
+    """The sum of one group over one UTC hour, day or month; a group's columns are there when it was asked for."""
+
+    at = serializers.DateTimeField()
+    meter = serializers.CharField(required=False)
+    project_id = serializers.UUIDField(required=False)
+    key_id = serializers.UUIDField(required=False, allow_null=True)
+    quantity = serializers.IntegerField()
+
+
+class UsageAnswer(serializers.Serializer[Any]):
+    """Usage in time order."""
+
+    as_of = serializers.DateTimeField(help_text="Reads of the last few seconds before this may still be missing.")
+    data = UsagePointAnswer(many=True)
+
+
+class UsageResource(Resource):
+    """/v1/usage"""
+
+    rights = {"GET": Right.USAGE_READ}
+
+    @extend_schema(operation_id="get_usage", parameters=[UsageQuery], responses=UsageAnswer)
+    def get(self, request: Request) -> Response:
+        """Sum what was used, by time and by meter, project or key."""
+        query = read_query(UsageQuery, request)
+        with self.scope(request):
+            usage = selectors.usage(**query)
+        points = [
+            {"at": point.at, "quantity": point.quantity}
+            | {selectors.GROUPS[name]: value for name, value in point.group.items()}
+            for point in usage.points
+        ]
+        return Response({"as_of": usage.as_of, "data": points})
