@@ -136,7 +136,9 @@ def _mixed(word: str) -> Iterator[tuple[str, str]]:
 
 def _plain(word: str) -> Iterator[tuple[str, str]]:
     bare = _ACCENT.sub("", unicodedata.normalize("NFD", word.casefold()))
+    if not bare:
+        return  # an accent without its letter
     if bare.isascii():
         yield from _latin(bare, word)
-    elif bare:
+    else:
         yield unicodedata.normalize("NFC", bare)[:MAX_LEXEME], word
