@@ -11,7 +11,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from tenancy.roles import KeyScope, Role
-from tenancy.scope import Owned, OwnedModel
+from tenancy.scope import Owned, OwnedModel, current_organization_id
 
 
 class UserManager(BaseUserManager["User"]):
@@ -55,6 +55,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name or self.email
 
 
+class OrganizationManager(models.Manager["Organization"]):
+    """Closed by default, as everything that an organization owns: shows the one in scope, raises NoScope outside."""
+
+    def get_queryset(self) -> "models.QuerySet[Organization]":
+        """The organization in scope."""
+        return super().get_queryset().filter(pk=current_organization_id())
+
+
 class Organization(models.Model):
     """A customer: the tenant. Its limits are columns that billing writes; their defaults are the free plan."""
 
@@ -76,6 +84,10 @@ class Organization(models.Model):
     requests_per_minute = models.PositiveIntegerField(default=3000)
     created_at = models.DateTimeField(default=timezone.now)
     closed_at = models.DateTimeField(null=True, blank=True)
+    objects = OrganizationManager()
+
+    class Meta:
+        base_manager_name = "objects"
 
     def __str__(self) -> str:
         return self.slug
@@ -114,7 +126,10 @@ class Membership(OwnedModel):
 
 
 class Invitation(OwnedModel):
-    """An offer of membership by e-mail: signed, expiring, single use. `generation` counts resends; only the last is valid."""
+    """An offer of membership by e-mail: signed, expiring, single use.
+
+    `generation` counts how often it was sent; only the last link is valid.
+    """
 
     email = models.EmailField()
     role = models.CharField(max_length=16, choices=Role.choices)

@@ -45,7 +45,13 @@ _VIEWER = {
     Right.USAGE_READ,
 }
 _MEMBER = _VIEWER | {Right.KEYS_WRITE, Right.MEMORY_WRITE, Right.MEMORY_DELETE}
-_ADMIN = _MEMBER | {Right.ORGANIZATION_WRITE, Right.MEMBERS_WRITE, Right.PROJECTS_WRITE, Right.AUDIT_READ, Right.BILLING_READ}
+_ADMIN = _MEMBER | {
+    Right.ORGANIZATION_WRITE,
+    Right.MEMBERS_WRITE,
+    Right.PROJECTS_WRITE,
+    Right.AUDIT_READ,
+    Right.BILLING_READ,
+}
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.OWNER: frozenset(Right),
     Role.ADMIN: frozenset(_ADMIN),

@@ -24,7 +24,7 @@ def seal(plain: bytes) -> bytes:
     return _fernet(tuple(settings.ENCRYPTION_KEYS)).encrypt(plain)
 
 
-def unseal(sealed: bytes) -> bytes:
+def unseal(sealed: bytes | memoryview) -> bytes:
     """Decrypt what `seal` made, with any of ENCRYPTION_KEYS. Raises Unreadable."""
     try:
         return _fernet(tuple(settings.ENCRYPTION_KEYS)).decrypt(bytes(sealed))

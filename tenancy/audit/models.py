@@ -7,8 +7,9 @@ from tenancy.scope import Owned
 
 
 class AuditEvent(Owned):
-    """One thing that happened: who did what to which target, from where. Never changed, never deleted by its customer."""
+    """One thing that happened: who did what to which target, from where. Never changed nor deleted."""
 
+    purge_function = "audit_purge"
     organization_id = models.UUIDField()
     action = models.CharField(max_length=64)
     actor = models.JSONField()  # {kind, id, label}

@@ -42,7 +42,8 @@ class Context:
 
 
 SYSTEM = Actor("system", "", "Capsule Memory Cloud")
-_context: ContextVar[Context] = ContextVar("audit_context", default=Context())
+NOWHERE = Context()
+_context: ContextVar[Context] = ContextVar("audit_context", default=NOWHERE)
 
 
 @contextmanager

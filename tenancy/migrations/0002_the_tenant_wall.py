@@ -28,8 +28,8 @@ class Migration(migrations.Migration):
             "tenancy_find_key(bytea)",
             # The last use is kept to the minute, so a busy key costs one write a minute and not one a request.
             """tenancy_find_key(p_digest bytea) RETURNS TABLE (
-                key_id uuid, organization_id uuid, project_id uuid, project_slug text, name text, hint text, scopes text[],
-                key_requests_per_minute int, organization_requests_per_minute int, allowed_cidrs text[],
+                key_id uuid, organization_id uuid, project_id uuid, project_slug text, name text, hint text,
+                scopes text[], key_requests_per_minute int, organization_requests_per_minute int, allowed_cidrs text[],
                 cors_origins text[], expires_at timestamptz
             ) LANGUAGE plpgsql VOLATILE AS $$
             BEGIN
@@ -37,9 +37,9 @@ class Migration(migrations.Migration):
                 WHERE k.digest = p_digest AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
                     AND (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute');
                 RETURN QUERY
-                SELECT k.id, k.organization_id, k.project_id, p.slug::text, k.name::text, k.hint::text, k.scopes::text[],
-                    k.requests_per_minute, o.requests_per_minute, k.allowed_cidrs::text[], p.cors_origins::text[],
-                    k.expires_at
+                SELECT k.id, k.organization_id, k.project_id, p.slug::text, k.name::text, k.hint::text,
+                    k.scopes::text[], k.requests_per_minute, o.requests_per_minute, k.allowed_cidrs::text[],
+                    p.cors_origins::text[], k.expires_at
                 FROM tenancy_apikey k
                 JOIN tenancy_project p ON p.id = k.project_id AND p.archived_at IS NULL
                 JOIN tenancy_organization o ON o.id = k.organization_id AND o.closed_at IS NULL

@@ -6,29 +6,35 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='AuditEvent',
+            name="AuditEvent",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('organization_id', models.UUIDField()),
-                ('action', models.CharField(max_length=64)),
-                ('actor', models.JSONField()),
-                ('target', models.JSONField()),
-                ('context', models.JSONField()),
-                ('metadata', models.JSONField(default=dict)),
-                ('occurred_at', models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("organization_id", models.UUIDField()),
+                ("action", models.CharField(max_length=64)),
+                ("actor", models.JSONField()),
+                ("target", models.JSONField()),
+                ("context", models.JSONField()),
+                ("metadata", models.JSONField(default=dict)),
+                ("occurred_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                'abstract': False,
-                'base_manager_name': 'objects',
-                'indexes': [models.Index(fields=['organization_id', '-id'], name='audit_newest'), models.Index(fields=['organization_id', 'action', '-id'], name='audit_by_action')],
+                "abstract": False,
+                "base_manager_name": "objects",
+                "indexes": [
+                    models.Index(fields=["organization_id", "-id"], name="audit_newest"),
+                    models.Index(fields=["organization_id", "action", "-id"], name="audit_by_action"),
+                ],
             },
         ),
     ]

@@ -24,7 +24,8 @@ class Migration(migrations.Migration):
                 p_metadata jsonb
             ) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
             BEGIN
-                INSERT INTO audit_auditevent (organization_id, id, action, actor, target, context, metadata, occurred_at)
+                INSERT INTO audit_auditevent
+                    (organization_id, id, action, actor, target, context, metadata, occurred_at)
                 VALUES (p_organization, p_id, p_action, p_actor, p_target, p_context, p_metadata, now());
                 RETURN p_id;
             END $$""",
