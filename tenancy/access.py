@@ -11,10 +11,10 @@ from allauth.mfa.utils import is_mfa_enabled
 
 from capsule_cloud.lib import crypto
 from tenancy.audit.services import Actor
+from tenancy.key_format import is_well_formed
 from tenancy.models import User
 from tenancy.roles import RIGHTS, SCOPE_RIGHTS, KeyScope, Right, Role
 from tenancy.scope import unscoped
-from tenancy.services.keys import is_well_formed
 
 CACHE_SECONDS = 0.5  # a revoked key is dead everywhere within this
 CACHE_SIZE = 10_000
@@ -109,7 +109,9 @@ def _is_within(ip: str, networks: tuple[Any, ...]) -> bool:
         address = ipaddress.ip_address(ip)
     except ValueError:
         return False
-    return any(address in network for network in networks)
+    # a socket that speaks both versions shows an IPv4 caller as ::ffff:203.0.113.7
+    forms = {address, getattr(address, "ipv4_mapped", None) or address}
+    return any(form in network for network in networks for form in forms)
 
 
 def reset_key_cache() -> None:

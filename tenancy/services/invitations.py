@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.core.mail import send_mail
-from django.core.validators import validate_email
+from django.core.validators import MaxLengthValidator, validate_email
 from django.db import transaction
 from django.template.loader import render_to_string
 from django.utils import timezone
@@ -22,6 +22,7 @@ from tenancy.scope import scope, unscoped
 
 LIFETIME = timedelta(days=7)
 SALT = "tenancy.invitation"
+LONGEST_EMAIL = 254  # RFC 5321
 
 
 class InvitationInvalid(NotFound):
@@ -47,6 +48,7 @@ def create(*, actor: Actor, actor_role: Role, email: str, role: str) -> Invitati
     email = email.strip().lower()
     try:
         validate_email(email)
+        MaxLengthValidator(LONGEST_EMAIL)(email)
     except ValidationError:
         raise Invalid("email", "Write an e-mail address like name@example.com.") from None
     if role not in Role.values:
@@ -54,7 +56,7 @@ def create(*, actor: Actor, actor_role: Role, email: str, role: str) -> Invitati
     if not may_grant(actor_role, Role(role)):
         raise Forbidden("Only an owner can invite an owner.")
     organization = Organization.objects.select_for_update().get()
-    if Membership.objects.filter(user__email=email).exists():
+    if Membership.objects.filter(user__email__iexact=email).exists():
         raise Conflict(f"{email} is a member already.")
     now = timezone.now()
     open_ones = Invitation.objects.filter(accepted_at=None, revoked_at=None)
@@ -113,11 +115,12 @@ def accept(*, token: str, user: User) -> Membership:
             raise Forbidden(f"This invitation was sent to {invitation.email}: sign in with that address.")
         invitation.accepted_at = timezone.now()
         invitation.save(update_fields=["accepted_at"])
-        membership, _ = Membership.objects.get_or_create(user=user, defaults={"role": invitation.role})
+        membership, is_new = Membership.objects.get_or_create(user=user, defaults={"role": invitation.role})
         actor = Actor("user", str(user.pk), user.email)
         record(action=actions.INVITATION_ACCEPTED, actor=actor, target=_target(invitation))
-        person = Target("user", str(user.pk), user.email)
-        record(action=actions.MEMBER_ADDED, actor=actor, target=person, metadata={"role": membership.role})
+        if is_new:
+            person = Target("user", str(user.pk), user.email)
+            record(action=actions.MEMBER_ADDED, actor=actor, target=person, metadata={"role": membership.role})
         return membership
 
 
@@ -167,4 +170,5 @@ def _mail(invitation: Invitation, organization: Organization) -> None:
         "tenancy/invitation_mail.txt", {"invitation": invitation, "organization": organization, "link": link}
     )
     subject = f"{invitation.invited_by} invites you to {organization.name}"
-    transaction.on_commit(lambda: send_mail(subject, body, None, [invitation.email]))
+    # robust: the invitation stands; a mail server that is away is logged, and "send again" is the remedy
+    transaction.on_commit(lambda: send_mail(subject, body, None, [invitation.email]), robust=True)

@@ -1,27 +1,26 @@
 """Creates, rotates and revokes API keys of the organization in scope."""
 
 import ipaddress
-import secrets
-import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db.models import Q
 from django.utils import timezone
 
 from capsule_cloud.lib import crypto
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
-from tenancy.errors import Forbidden, Invalid, LimitReached, NotFound
-from tenancy.models import ApiKey, Organization, User
+from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
+from tenancy.key_format import HINT_LENGTH, new_secret
+from tenancy.models import ApiKey, Membership, Organization, User
+from tenancy.names import clean_name
 from tenancy.roles import KeyScope, Role, scopes_within
 from tenancy.services import projects
 
-PREFIX = "cmk_"
-ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-RANDOM_LENGTH = 32  # 190 bits
-CHECKSUM_LENGTH = 6
 MAX_OVERLAP = timedelta(days=30)
+MAX_CIDRS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,10 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Who makes a key: a member with a role, or a key whose child it becomes."""
+    """Who makes a key: a person, a rank, or a key whose child it becomes; the new key stays within each that is given.
+
+    `user` must be a member at that moment. Without a parent there must be a `role`: the rank that the surface found.
+    """
 
     actor: Actor
     user: User | None = None
@@ -45,26 +47,6 @@ class Maker:
 def target(key: ApiKey) -> Target:
     """The key as an audit target; never its secret."""
     return Target("api_key", str(key.pk), f"{key.name} ({key.hint}…)")
-
-
-def new_secret() -> str:
-    """`cmk_`, 32 random characters, 6 of checksum: secret scanners find it and can tell a real one from a look-alike."""
-    body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
-    return f"{PREFIX}{body}{_checksum(body)}"
-
-
-def is_well_formed(secret: str) -> bool:
-    """Whether prefix, length and checksum (CRC-32 in base 62) fit: no query is spent on anything else."""
-    body, checksum = secret[len(PREFIX) : -CHECKSUM_LENGTH], secret[-CHECKSUM_LENGTH:]
-    return secret.startswith(PREFIX) and len(body) == RANDOM_LENGTH and _checksum(body) == checksum
-
-
-def _checksum(body: str) -> str:
-    number, text = zlib.crc32(body.encode("utf-8", "surrogatepass")), ""
-    for _ in range(CHECKSUM_LENGTH):
-        number, digit = divmod(number, len(ALPHABET))
-        text = ALPHABET[digit] + text
-    return text
 
 
 def create(
@@ -82,35 +64,41 @@ def create(
     Raises Invalid, NotFound (project, parent), Forbidden (more than the maker may do) or LimitReached.
     """
     project = projects.find(project_id)
+    # the organization's row orders this with the removal of members: a key cannot slip in behind it
     organization = Organization.objects.select_for_update().get()
-    if ApiKey.objects.filter(revoked_at=None).count() >= organization.key_limit:
+    if ApiKey.objects.filter(is_live()).count() >= organization.key_limit:
         raise LimitReached(f"Your plan has {organization.key_limit} keys: revoke one or change the plan.")
+    name = clean_name(name, "key")
     scopes = _clean_scopes(scopes)
-    if not 1 <= len(name.strip()) <= 120:
-        raise Invalid("name", "Give the key a name of 1 to 120 characters.")
+    cidrs = _clean_cidrs(allowed_cidrs or [])
     if expires_at is not None and expires_at <= timezone.now():
         raise Invalid("expires_at", "Choose an expiry in the future.")
     if requests_per_minute is not None and not 1 <= requests_per_minute <= 1_000_000:
         raise Invalid("requests_per_minute", "Choose a limit from 1 to 1,000,000 requests a minute.")
-    parent = _checked_parent(maker, project_id, scopes, expires_at, requests_per_minute)
-    if parent is not None:
+    _check_rank(maker, scopes)
+    parent = None
+    if maker.parent_id is not None:
+        parent = _live(maker.parent_id)
+        if parent.project_id != project_id:
+            raise Forbidden("A key makes keys for its own project alone.")
+        check_bounds(
+            parent, scopes, expires_at=expires_at, requests_per_minute=requests_per_minute, allowed_cidrs=cidrs
+        )
         expires_at = expires_at or parent.expires_at
         requests_per_minute = requests_per_minute or parent.requests_per_minute
-        allowed_cidrs = allowed_cidrs or parent.allowed_cidrs
-    elif maker.role is None or not scopes_within(maker.role, scopes):
-        raise Forbidden("A key cannot do more than the person who makes it.")
+        cidrs = cidrs or parent.allowed_cidrs
     secret = new_secret()
     key = ApiKey.objects.create(
         project=project,
         parent=parent,
         created_by=maker.user,
-        name=name.strip(),
-        hint=secret[: len(PREFIX) + 6],
+        name=name,
+        hint=secret[:HINT_LENGTH],
         digest=crypto.keyed_hash(secret.encode()),
         scopes=scopes,
         expires_at=expires_at,
         requests_per_minute=requests_per_minute,
-        allowed_cidrs=[_clean_cidr(cidr) for cidr in allowed_cidrs or []],
+        allowed_cidrs=cidrs,
     )
     details = {"project": project.slug, "scopes": scopes, "expires_at": expires_at and expires_at.isoformat()}
     record(action=actions.KEY_CREATED, actor=maker.actor, target=target(key), metadata=details)
@@ -120,18 +108,29 @@ def create(
 def rotate(*, actor: Actor, key_id: UUID, overlap: timedelta) -> NewKey:
     """Replace a key: both work for the overlap, then the old one ends. Its children go over to the new key.
 
-    Raises NotFound, or Invalid for an overlap outside 0 to 30 days.
+    The answer holds the new secret, so that nobody gets a key by it that they could not make: a member only one within
+    their role, a key only itself and what is below it. The new key belongs to the member who rotates.
+    Raises NotFound, Forbidden, Conflict (rotated before), or Invalid for an overlap outside 0 to 30 days.
     """
     if not timedelta(0) <= overlap <= MAX_OVERLAP:
         raise Invalid("overlap", "Choose an overlap of 0 seconds to 30 days.")
+    Organization.objects.select_for_update().get()
     old = _live(key_id)
+    _check_reach(actor, old)
+    if old.successor_id is not None:
+        raise Conflict("This key is rotated already: rotate its successor.")
+    holder_id = old.created_by_id
+    if actor.kind == "user":
+        holder_id = UUID(actor.id)
+        if not scopes_within(_role_of(holder_id), old.scopes):
+            raise Forbidden("This key can do more than you can: ask somebody who may do all of it to rotate it.")
     secret = new_secret()
     new = ApiKey.objects.create(
         project_id=old.project_id,
         parent_id=old.parent_id,
-        created_by_id=old.created_by_id,
+        created_by_id=holder_id,
         name=old.name,
-        hint=secret[: len(PREFIX) + 6],
+        hint=secret[:HINT_LENGTH],
         digest=crypto.keyed_hash(secret.encode()),
         scopes=old.scopes,
         expires_at=old.expires_at,
@@ -153,38 +152,94 @@ def rotate(*, actor: Actor, key_id: UUID, overlap: timedelta) -> NewKey:
 
 
 def revoke(*, actor: Actor, key_id: UUID) -> int:
-    """End a key and every key below it, everywhere within a second; returns how many ended. Raises NotFound."""
-    key = _live(key_id)
-    ended, generation = 0, [key.pk]
-    while generation:
-        ended += ApiKey.objects.filter(pk__in=generation, revoked_at=None).update(revoked_at=timezone.now())
-        generation = list(ApiKey.objects.filter(parent__in=generation).values_list("pk", flat=True))
+    """End a key and every key below it, everywhere within a second; returns how many ended.
+
+    Raises NotFound, also when a key asks for one that is neither itself nor below it.
+    """
+    key = ApiKey.objects.select_for_update().filter(pk=key_id, revoked_at=None).first()
+    if key is None:
+        raise NotFound("There is no such key.")
+    _check_reach(actor, key)
+    ended = end_keys([key.pk])
     record(action=actions.KEY_REVOKED, actor=actor, target=target(key), metadata={"keys_revoked": ended})
     return ended
 
 
+def end_keys(key_ids: Iterable[UUID]) -> int:
+    """Revoke these keys and every key below them; returns how many ended. The caller records why."""
+    ended, generation = 0, list(key_ids)
+    while generation:
+        ended += ApiKey.objects.filter(pk__in=generation, revoked_at=None).update(revoked_at=timezone.now())
+        generation = list(ApiKey.objects.filter(parent__in=generation).values_list("pk", flat=True))
+    return ended
+
+
+def is_live() -> Q:
+    """The condition on keys that can still be used: neither revoked nor expired."""
+    return Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+
+
+def check_bounds(
+    key: ApiKey,
+    scopes: Sequence[str],
+    *,
+    expires_at: datetime | None,
+    requests_per_minute: int | None,
+    allowed_cidrs: Sequence[str],
+) -> None:
+    """Raise Forbidden when a key like this would outrank or outlive `key`; None and nothing mean: as `key`'s."""
+    if not set(scopes) <= set(key.scopes):
+        raise Forbidden("A key cannot make one with scopes that it lacks.")
+    if key.expires_at and expires_at and expires_at > key.expires_at:
+        raise Forbidden("A key cannot make one that outlives it.")
+    if key.requests_per_minute and (requests_per_minute or 0) > key.requests_per_minute:
+        raise Forbidden("A key cannot make one with a higher rate limit.")
+    own = [ipaddress.ip_network(cidr) for cidr in key.allowed_cidrs]
+    for network in map(ipaddress.ip_network, allowed_cidrs):
+        if own and not any(_is_inside(network, bound) for bound in own):
+            raise Forbidden("A key cannot make one for addresses that it may not be used from.")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _is_inside(network: Network, bound: Network) -> bool:
+    return network.version == bound.version and network.subnet_of(bound)  # type: ignore[arg-type]  # same version
+
+
 def _live(key_id: UUID) -> ApiKey:
-    key = ApiKey.objects.select_for_update().filter(pk=key_id, revoked_at=None).first()
+    key = ApiKey.objects.select_for_update().filter(is_live(), pk=key_id).first()
     if key is None:
         raise NotFound("There is no such key.")
     return key
 
 
-def _checked_parent(
-    maker: Maker, project_id: UUID, scopes: list[str], expires_at: datetime | None, requests_per_minute: int | None
-) -> ApiKey | None:
-    if maker.parent_id is None:
-        return None
-    parent = _live(maker.parent_id)
-    if parent.project_id != project_id:
-        raise Forbidden("A key makes keys for its own project alone.")
-    if not set(scopes) <= set(parent.scopes):
-        raise Forbidden("A child key cannot have scopes that its parent lacks.")
-    if parent.expires_at and expires_at and expires_at > parent.expires_at:
-        raise Forbidden("A child key cannot outlive its parent.")
-    if parent.requests_per_minute and (requests_per_minute or 0) > parent.requests_per_minute:
-        raise Forbidden("A child key cannot have a higher rate limit than its parent.")
-    return parent
+def _role_of(user_id: UUID) -> Role:
+    """The rank that a person has now, whatever it was when the request came in."""
+    membership = Membership.objects.filter(user_id=user_id).first()
+    if membership is None:
+        raise Forbidden("Only members can hold keys.")
+    return Role(membership.role)
+
+
+def _check_rank(maker: Maker, scopes: list[str]) -> None:
+    ranks = [] if maker.role is None else [maker.role]
+    if maker.user is not None:
+        ranks.append(_role_of(maker.user.pk))
+    is_below = maker.parent_id is not None or maker.role is not None
+    if not is_below or not all(scopes_within(rank, scopes) for rank in ranks):
+        raise Forbidden("A key cannot do more than the person who makes it.")
+
+
+def _check_reach(actor: Actor, key: ApiKey) -> None:
+    """A key manages itself and the keys below it; people and the system manage all. Raises NotFound."""
+    if actor.kind != "api_key":
+        return
+    own_id, at = UUID(actor.id), key
+    while at.pk != own_id:
+        if at.parent is None:
+            raise NotFound("There is no such key.")
+        at = at.parent
 
 
 def _clean_scopes(scopes: list[str]) -> list[str]:
@@ -194,9 +249,17 @@ def _clean_scopes(scopes: list[str]) -> list[str]:
     return [scope for scope in KeyScope.values if scope in scopes]
 
 
+def _clean_cidrs(cidrs: list[str]) -> list[str]:
+    if len(cidrs) > MAX_CIDRS:
+        raise Invalid("allowed_cidrs", f"Give at most {MAX_CIDRS} address ranges.")
+    return list(dict.fromkeys(_clean_cidr(cidr) for cidr in cidrs))
+
+
 def _clean_cidr(cidr: str) -> str:
     try:
-        return str(ipaddress.ip_network(cidr.strip(), strict=False))
+        network = ipaddress.ip_network(cidr.strip(), strict=False)
     except ValueError:
-        raise Invalid("allowed_cidrs", f"{cidr!r} is no address range: write it as 203.0.113.0/24.") from None
-
+        network = None
+    if network is None or "%" in cidr:  # a zone names a network card of one machine
+        raise Invalid("allowed_cidrs", f"{cidr!r} is no address range: write it as 203.0.113.0/24.")
+    return str(network)

@@ -2,13 +2,12 @@
 
 from uuid import UUID
 
-from django.utils import timezone
-
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Forbidden, Invalid, NotFound
 from tenancy.models import ApiKey, Membership, Organization, User
 from tenancy.roles import Role, may_grant, scopes_within
+from tenancy.services import keys
 
 
 class LastOwner(Conflict):
@@ -23,7 +22,10 @@ def target(user: User) -> Target:
 
 
 def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str) -> Membership:
-    """Give a member another role; keys that outrank the new role end. Raises NotFound, Invalid, Forbidden or LastOwner."""
+    """Give a member another role; keys that outrank it end, and those below them.
+
+    Raises NotFound, Invalid, Forbidden or LastOwner.
+    """
     if role not in Role.values:
         raise Invalid("role", f"Choose a role: {', '.join(Role.values)}.")
     membership = _locked(user_id)
@@ -36,20 +38,19 @@ def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str) -> 
         _keep_an_owner(user_id)
     membership.role = role
     membership.save(update_fields=["role"])
-    keys = ApiKey.objects.filter(created_by=user_id, revoked_at=None)
-    outranking = [key.pk for key in keys if not scopes_within(Role(role), key.scopes)]
-    ApiKey.objects.filter(pk__in=outranking).update(revoked_at=timezone.now())
+    held = ApiKey.objects.filter(created_by=user_id, revoked_at=None)
+    ended = keys.end_keys(key.pk for key in held if not scopes_within(Role(role), key.scopes))
     record(
         action=actions.MEMBER_ROLE_CHANGED,
         actor=actor,
         target=target(membership.user),
-        metadata={"before": before, "after": role, "keys_revoked": len(outranking)},
+        metadata={"before": before, "after": role, "keys_revoked": ended},
     )
     return membership
 
 
 def remove(*, actor: Actor, actor_role: Role, user_id: UUID) -> int:
-    """Remove a member and end every key that they made; returns the number of keys. Leaving is removing oneself.
+    """Remove a member; end every key that they made and those below; returns how many. Leaving is removing oneself.
 
     Raises NotFound, Forbidden or LastOwner.
     """
@@ -59,12 +60,13 @@ def remove(*, actor: Actor, actor_role: Role, user_id: UUID) -> int:
         raise Forbidden("Only an owner can remove an owner.")
     if membership.role == Role.OWNER:
         _keep_an_owner(user_id)
-    keys = ApiKey.objects.filter(created_by=user_id, revoked_at=None).update(revoked_at=timezone.now())
+    held = ApiKey.objects.filter(created_by=user_id, revoked_at=None).values_list("pk", flat=True)
+    ended = keys.end_keys(held)
     user = membership.user
     membership.delete()
     action = actions.MEMBER_LEFT if is_leaving else actions.MEMBER_REMOVED
-    record(action=action, actor=actor, target=target(user), metadata={"keys_revoked": keys})
-    return keys
+    record(action=action, actor=actor, target=target(user), metadata={"keys_revoked": ended})
+    return ended
 
 
 def _locked(user_id: UUID) -> Membership:
@@ -77,5 +79,6 @@ def _locked(user_id: UUID) -> Membership:
 
 
 def _keep_an_owner(user_id: UUID) -> None:
-    if not Membership.objects.filter(role=Role.OWNER).exclude(user_id=user_id).exists():
+    # an owner whose account is switched off cannot act as one
+    if not Membership.objects.filter(role=Role.OWNER, user__is_active=True).exclude(user_id=user_id).exists():
         raise LastOwner("The last owner cannot leave or step down: make somebody else an owner first.")
