@@ -62,3 +62,20 @@ class SpoolPosition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.segment} {self.offset}"
+
+
+class SpoolReject(models.Model):
+    """A line of a spool segment that is no event: at most 4 KiB of it, set aside so that it holds nothing up."""
+
+    segment = models.CharField(max_length=255)
+    offset = models.BigIntegerField()
+    line = models.BinaryField()
+    rejected_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["segment", "offset"], name="spool_reject_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.segment} {self.offset}"

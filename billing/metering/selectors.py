@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from django.utils import timezone
 from tenancy.scope import current_organization_id
 
 GRAINS = {"hour": "hour", "day": "day", "month": "month"}
+ALMOST_AN_HOUR = timedelta(hours=1) - timedelta(microseconds=1)
 GROUPS = {"meter": "meter", "project": "project_id", "key": "key_id"}
 
 
@@ -26,7 +27,7 @@ class UsagePoint:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Points in time order; `as_of` is when they were read: reads spooled less than a few seconds ago may be missing."""
+    """Points in time order, as read at `as_of`: reads spooled in the last few seconds may be missing."""
 
     points: list[UsagePoint]
     as_of: datetime
@@ -42,10 +43,13 @@ def usage(
     key_id: UUID | None = None,
     meter: str = "",
 ) -> Usage:
-    """Sums between two moments (the first inclusive, cut to whole hours). `grain` is of GRAINS, `group_by` of GROUPS.
+    """Sums over every UTC hour that begins in or reaches into the time from `since` to `until` (exclusive).
 
-    Raises KeyError for any other grain or group.
+    `grain` is of GRAINS, `group_by` of GROUPS. Raises KeyError for any other grain or group.
     """
+    # whole hours on both sides, or an hour would count differently before and after its roll-up
+    since = _hour(since)
+    until = _hour(until + ALMOST_AN_HOUR)
     names = list(dict.fromkeys(group_by))
     columns = [GROUPS[name] for name in names]
     where, params = ["organization_id = %(organization)s"], {"organization": current_organization_id()}
@@ -70,6 +74,10 @@ def usage(
         cursor.execute(query, params | {"since": since, "until": until})
         points = [UsagePoint(row[0], dict(zip(names, row[1:-1], strict=True)), row[-1]) for row in cursor.fetchall()]
     return Usage(points, as_of)
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def last_days(days: int = 30, *, project_id: UUID | None = None) -> Usage:

@@ -1,24 +1,28 @@
 """Counts usage exactly once: writes in their own transaction, reads through a spool that a crash cannot empty."""
 
-import json
-import os
-import threading
+import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import orjson
 import uuid_utils.compat as uuid_utils
-from django.conf import settings
+from django.db import DatabaseError, transaction
 
+from billing.metering import spool as files
 from billing.metering.meters import Meter
-from billing.metering.models import UsageEvent
+from billing.metering.models import SpoolPosition, SpoolReject, UsageEvent
 from tenancy.scope import SqlCall, unscoped
 
-SEGMENT_BYTES = 16 * 2**20
-BATCH_BYTES = 2 * 2**20
-SUFFIX = ".usage"
+LARGEST_QUANTITY = 2**53
+LATEST = 4_102_444_800  # 2100-01-01 in Unix seconds: a clock beyond it is broken
+KEPT_OF_A_REJECT = 4096
+log = logging.getLogger("metering")
+
+
+class ShipFailed(Exception):
+    """Some segments could not be stored; the log says why, the others are, and the next run tries again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,45 +58,14 @@ def usage_call(use: Use) -> SqlCall:
     )
 
 
-class _Segment:
-    """This process's own spool file, opened at first use; a new one after SEGMENT_BYTES or a fork."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.descriptor, self.size, self.pid = -1, 0, -1
-
-    def append(self, line: bytes) -> None:
-        with self.lock:
-            if self.pid != os.getpid() or self.size > SEGMENT_BYTES:
-                self._open()
-            # one write an event: once it returns, the event survives this process (the page cache keeps it)
-            written = os.write(self.descriptor, line)
-            if written != len(line):
-                raise OSError("The usage spool took only a part of an event: the disk is full.")
-            self.size += written
-
-    def _open(self) -> None:
-        if self.pid == os.getpid():
-            os.close(self.descriptor)
-        folder = Path(settings.USAGE_SPOOL_DIR)
-        folder.mkdir(parents=True, exist_ok=True)
-        name = folder / f"{uuid_utils.uuid7()}{SUFFIX}"
-        self.descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        # held as long as this process lives: the shipper removes only segments that nobody writes any more
-        os.lockf(self.descriptor, os.F_LOCK, 0)
-        self.size, self.pid = 0, os.getpid()
-
-
-_segment = _Segment()
-
-
 def spool(use: Use) -> UUID:
     """Count a read without a query: append it to this process's spool file, which `ship` stores within seconds.
 
     Call it before the answer goes out: what was acknowledged is counted, even if the process dies right after.
+    Raises SpoolFull.
     """
     event_id = uuid_utils.uuid7()
-    _segment.append(
+    files.append(
         orjson.dumps(
             {
                 "id": event_id,
@@ -105,51 +78,88 @@ def spool(use: Use) -> UUID:
                 "at": time.time(),
             }
         )
-        + b"\n"
     )
     return event_id
 
 
 def ship() -> int:
-    """Store what the spool files of this machine hold; returns the number of events.
+    """Store what the spool files of this machine hold; returns the number of events. 0 when another shipper is at work.
 
-    Each batch and how far it reaches are one transaction, so any number of shippers may run, and die, at once.
+    Each batch and how far it reaches are one transaction, so a shipper may die anywhere. A line that is no event is set
+    aside (SpoolReject); a segment that cannot be stored does not keep the others. Raises ShipFailed after them.
     """
-    folder = Path(settings.USAGE_SPOOL_DIR)
-    shipped = 0
-    with unscoped(reason="usage of every organization is shipped in one stream") as wide:
-        positions = {row["segment"]: row["offset"] for row in wide.rows("metering_positions")}
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            shipped += _ship_segment(path, positions.get(path.name, 0))
+    shipped, failed = 0, []
+    with files.shipper() as is_shipper:
+        if not is_shipper:
+            return 0
+        segments = files.segments()
+        names = [segment.name for segment in segments]
+        positions = dict(SpoolPosition.objects.filter(segment__in=names).values_list("segment", "offset"))
+        for segment in segments:
+            try:
+                shipped += _ship_segment(segment, positions.get(segment.name, 0))
+            except DatabaseError:
+                log.exception("metering.ship_failed segment=%s", segment.name)
+                failed.append(segment.name)
+    if failed:
+        raise ShipFailed(", ".join(failed))
     return shipped
 
 
-def _ship_segment(path: Path, offset: int) -> int:
+def _ship_segment(segment: files.Segment, offset: int) -> int:
     shipped = 0
-    with path.open("rb+") as file, unscoped(reason="usage of every organization is shipped in one stream") as wide:
-        is_finished = _nobody_writes(file.fileno())
-        while True:
-            file.seek(offset)
-            whole = file.read(BATCH_BYTES).rpartition(b"\n")[0]  # a torn last line waits for its rest
-            if not whole:
-                break
-            events = [orjson.loads(line) for line in whole.split(b"\n")]
-            end = offset + len(whole) + 1
-            if not wide.rows("metering_ship", path.name, offset, end, json.dumps(events))[0]["is_shipped"]:
-                return shipped  # another shipper was here first
-            shipped += len(events)
-            offset = end
-    if is_finished:
-        path.unlink(missing_ok=True)
+    with segment.finished() as is_finished:
+        for batch in segment.batches(offset):
+            shipped += _store(segment.name, batch)
+        if is_finished:
+            # the position goes first: killed in between, the next shipper reads the file again, and the events' ids
+            # make the second time count for nothing
+            SpoolPosition.objects.filter(segment=segment.name).delete()
+            segment.remove()
     return shipped
 
 
-def _nobody_writes(descriptor: int) -> bool:
+def _store(name: str, batch: files.Batch) -> int:
+    events, rejects, start = [], [], batch.start
+    for line in batch.lines:
+        event = _parsed(line)
+        if event is None:
+            log.error("metering.line_rejected segment=%s offset=%d", name, start)
+            rejects.append(SpoolReject(segment=name, offset=start, line=line[:KEPT_OF_A_REJECT]))
+        else:
+            events.append(event)
+        start += len(line) + 1
+    with (
+        transaction.atomic(durable=True),
+        unscoped(reason="usage of every organization is shipped in one stream") as wide,
+    ):
+        [row] = wide.rows("metering_ship", name, batch.start, batch.end, orjson.dumps(events).decode())
+        if not row["is_shipped"]:
+            raise ShipFailed(f"Somebody else ships {name}: give every machine a USAGE_SPOOL_DIR of its own.")
+        SpoolReject.objects.bulk_create(rejects, ignore_conflicts=True)
+    return len(events)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """An event as `metering_ship` takes it, or None for what PostgreSQL would refuse together with the whole batch."""
     try:
-        os.lockf(descriptor, os.F_TLOCK, 0)
-    except OSError:
-        return False
-    return True
+        event = orjson.loads(line)
+        is_event = (
+            all(_is_uuid(event[name]) for name in ("id", "organization_id", "project_id"))
+            and (event["key_id"] is None or _is_uuid(event["key_id"]))
+            and 1 <= len(event["meter"]) <= 32
+            and 0 <= int(event["quantity"]) < LARGEST_QUANTITY
+            and len(event["end_user"]) <= 255
+            and "\0" not in event["end_user"] + event["meter"]
+            and 0 <= float(event["at"]) < LATEST
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return event if is_event else None
+
+
+def _is_uuid(text: str) -> bool:
+    return str(UUID(text)) == text
 
 
 def roll_up(*, batch: int = 5000) -> int:

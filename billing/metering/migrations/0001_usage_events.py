@@ -6,55 +6,72 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='SpoolPosition',
+            name="SpoolPosition",
             fields=[
-                ('segment', models.CharField(max_length=255, primary_key=True, serialize=False)),
-                ('offset', models.BigIntegerField(default=0)),
+                ("segment", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ("offset", models.BigIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(
-            name='UsageEvent',
+            name="UsageEvent",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('organization_id', models.UUIDField()),
-                ('project_id', models.UUIDField()),
-                ('key_id', models.UUIDField(null=True)),
-                ('meter', models.CharField(max_length=32)),
-                ('quantity', models.BigIntegerField()),
-                ('end_user', models.CharField(blank=True, max_length=255)),
-                ('occurred_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('is_rolled_up', models.BooleanField(default=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("organization_id", models.UUIDField()),
+                ("project_id", models.UUIDField()),
+                ("key_id", models.UUIDField(null=True)),
+                ("meter", models.CharField(max_length=32)),
+                ("quantity", models.BigIntegerField()),
+                ("end_user", models.CharField(blank=True, max_length=255)),
+                ("occurred_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("is_rolled_up", models.BooleanField(default=False)),
             ],
             options={
-                'abstract': False,
-                'base_manager_name': 'objects',
-                'indexes': [models.Index(condition=models.Q(('is_rolled_up', False)), fields=['id'], name='usage_to_roll_up'), models.Index(fields=['organization_id', '-id'], name='usage_newest')],
+                "abstract": False,
+                "base_manager_name": "objects",
+                "indexes": [
+                    models.Index(condition=models.Q(("is_rolled_up", False)), fields=["id"], name="usage_to_roll_up"),
+                    models.Index(fields=["organization_id", "-id"], name="usage_newest"),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='UsageHour',
+            name="UsageHour",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('organization_id', models.UUIDField()),
-                ('project_id', models.UUIDField()),
-                ('key_id', models.UUIDField(null=True)),
-                ('meter', models.CharField(max_length=32)),
-                ('hour', models.DateTimeField()),
-                ('quantity', models.BigIntegerField()),
-                ('events', models.BigIntegerField()),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("organization_id", models.UUIDField()),
+                ("project_id", models.UUIDField()),
+                ("key_id", models.UUIDField(null=True)),
+                ("meter", models.CharField(max_length=32)),
+                ("hour", models.DateTimeField()),
+                ("quantity", models.BigIntegerField()),
+                ("events", models.BigIntegerField()),
             ],
             options={
-                'abstract': False,
-                'base_manager_name': 'objects',
-                'constraints': [models.UniqueConstraint(fields=('organization_id', 'hour', 'project_id', 'meter', 'key_id'), name='usage_hour_once', nulls_distinct=False)],
+                "abstract": False,
+                "base_manager_name": "objects",
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("organization_id", "hour", "project_id", "meter", "key_id"),
+                        name="usage_hour_once",
+                        nulls_distinct=False,
+                    )
+                ],
             },
         ),
     ]

@@ -59,7 +59,8 @@ class Migration(migrations.Migration):
             $$""",
         ),
         DefinerFunction(
-            # Marks and adds in one transaction; SKIP LOCKED lets several run at once, ORDER BY keeps them from deadlock.
+            # Marks and adds in one transaction; SKIP LOCKED lets several run at once, ORDER BY keeps them from
+            # deadlock.
             "metering_roll_up(integer)",
             """metering_roll_up(p_limit integer) RETURNS TABLE (rolled_up bigint) LANGUAGE plpgsql VOLATILE AS $$
             BEGIN
