@@ -178,6 +178,7 @@ USERSESSIONS_TRACK_ACTIVITY = True
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 SESSION_COOKIE_NAME = "capsule_session"
 CSRF_COOKIE_NAME = "capsule_csrf"
+CSRF_FAILURE_VIEW = "capsule_cloud.web.errors.forbidden"
 
 # --- E-mail ----------------------------------------------------------------------------------------------------------
 OUTBOX_DIR = env.text("OUTBOX_DIR", "" if IS_PRODUCTION else str(embedded.data_dir() / "outbox"))
