@@ -72,7 +72,7 @@ def snapshot(*, project_id: UUID, session_id: str) -> SessionSnapshot:
 
 
 def triggers(*, project_id: UUID, session_id: str) -> list[SkillTrigger]:
-    """The triggers of a session that wait for a decision, oldest first; a sealed one has none. Raises SessionNotFound."""
+    """The triggers of an open session that wait for a decision, oldest first. Raises SessionNotFound."""
     session = get_session(project_id=project_id, session_id=session_id)
     if session.sealed_at is not None or session.pending_trigger_count == 0:
         return []

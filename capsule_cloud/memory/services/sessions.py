@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from capsule_cloud.memory import conversation, limits
 from capsule_cloud.memory.engine import MemoryPayload
-from capsule_cloud.memory.models import Capsule, Session, SkillTrigger, Turn
+from capsule_cloud.memory.models import Session, SkillTrigger, Turn
+from capsule_cloud.memory.selectors.capsules import visible
 from capsule_cloud.memory.selectors.recall import recall
 from capsule_cloud.memory.selectors.sessions import SessionNotFound, get_session
 from capsule_cloud.memory.storage import TenantStorage
@@ -144,8 +145,8 @@ def ingest(
 
     An unknown session is opened, for `user_id` or the default user; None writes to a session whoever opened it. `also`
     happens in the same transaction, as the audit event does. Needs no scope: it is one round trip, or two when an
-    answer has code or numbered steps to compare with earlier ones. Raises InvalidInput, TooLarge, SessionBelongsToAnother,
-    SessionSealed, SessionFull; SessionNotFound when the project does not exist.
+    answer has code or numbered steps to compare with earlier ones. Raises InvalidInput, TooLarge, SessionFull,
+    SessionBelongsToAnother, SessionSealed; SessionNotFound when the project does not exist.
     """
     limits.name("session_id", session_id)
     if user_id is not None:
@@ -206,7 +207,7 @@ def seal_locked(
         .order_by("number")
         .values_list("number", "role", Left("content", READ_OF_A_TURN), "said_at"),
         SkillTrigger.objects.filter(session=session).exclude(resolution="").order_by("resolved_at"),
-        TenantStorage(session.organization_id, session.project_id),
+        TenantStorage(session.project_id),
         title=title,
         tags=tags,
         extracted=extracted,
@@ -241,7 +242,7 @@ def locked_session(*, project_id: UUID, session_id: str) -> Session:
 
 
 def _sealed_before(session: Session) -> SealResult:
-    capsule = Capsule.objects.filter(project_id=session.project_id, capsule_id=session.capsule_id).first()
+    capsule = visible(session.project_id).filter(capsule_id=session.capsule_id).first()
     if capsule is None:
         raise SessionSealed(session.external_id)
     return SealResult(

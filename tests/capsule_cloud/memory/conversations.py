@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import orjson
+
+from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.services import sessions
 from capsule_cloud.memory.services.sessions import IngestResult, SealResult, TurnPair
 from tenancy.scope import scope
@@ -13,6 +16,9 @@ class Ledger:
         import decimal
         self.entries.append(entry)
         self.total += decimal.Decimal(entry.amount)
+
+    def balance(self) -> decimal.Decimal:
+        return self.total
 ```"""
 
 
@@ -37,3 +43,11 @@ def seal(tenant: Tenant, session_id: str, **options: Any) -> SealResult:
     """The session's capsule."""
     with scope(tenant.organization):
         return sessions.seal(project_id=tenant.project.pk, session_id=session_id, actor=tenant.actor, **options)
+
+
+def document_of(tenant: Tenant, capsule_id: str) -> dict[str, Any]:
+    """A capsule of the tenant's project, as stored."""
+    with scope(tenant.organization):
+        capsule = Capsule.objects.get(project_id=tenant.project.pk, capsule_id=capsule_id)
+        document: dict[str, Any] = orjson.loads(capsule.document)
+        return document
