@@ -1,0 +1,46 @@
+"""Account pages: ours, and allauth's in our frame."""
+
+import pytest
+from allauth.usersessions.models import UserSession
+from django.test import Client
+
+from tests.capsule_cloud.web.conftest import SignIn
+from tests.factories import Tenant, make_user
+
+PAGES = ("", "email/", "password/change/", "2fa/", "2fa/webauthn/", "sessions/", "logout/")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_account_pages_stand_in_the_console(owner: Client, page: str) -> None:
+    text = owner.get(f"/account/{page}").content.decode()
+    assert "web/tokens.css" in text
+    assert 'class="sidebar"' in text
+
+
+@pytest.mark.parametrize("page", ["login/", "signup/", "password/reset/"])
+def test_entrance_pages_have_our_look(client: Client, db: None, page: str) -> None:
+    text = client.get(f"/account/{page}").content.decode()
+    assert 'class="entrance"' in text
+    assert 'class="field"' in text
+
+
+def test_the_overview_warns_who_has_a_password_alone(owner: Client) -> None:
+    assert "Only a password protects this account" in owner.get("/account/").content.decode()
+
+
+def test_another_browser_can_be_signed_out(tenant: Tenant, owner: Client, sign_in: SignIn) -> None:
+    other = sign_in(tenant.owner)
+    other.get("/account/", headers={"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"})
+    session = UserSession.objects.get(session_key=other.session.session_key)
+    assert "Firefox on Linux" in owner.get("/account/sessions/").content.decode()
+    owner.post(f"/account/sessions/{session.pk}/end/")
+    assert other.get("/account/").status_code == 302
+    assert owner.get("/account/").status_code == 200
+
+
+def test_nobody_ends_another_persons_session(owner: Client, sign_in: SignIn) -> None:
+    other = sign_in(make_user("Zoe"))
+    other.get("/account/")
+    session = UserSession.objects.get(session_key=other.session.session_key)
+    assert owner.post(f"/account/sessions/{session.pk}/end/").status_code == 404
+    assert other.get("/account/").status_code == 200

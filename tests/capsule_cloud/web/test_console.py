@@ -1,0 +1,159 @@
+"""Who may open the console's pages, and what a page never contains."""
+
+import re
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.test import Client
+
+from tenancy.audit.models import AuditEvent
+from tenancy.roles import Role
+from tenancy.scope import scope
+from tenancy.selectors import organization
+from tenancy.services import organizations
+from tests.capsule_cloud.web.conftest import SignIn
+from tests.factories import Tenant, add_member
+
+PAGES = (
+    "",
+    "projects/",
+    "projects/default/",
+    "keys/",
+    "keys/new/",
+    "members/",
+    "members/invite/",
+    "memory/",
+    "sessions/",
+)
+PAGES += ("audit/", "settings/", "members/leave/", "projects/new/")
+NOT_FOR_VIEWERS = (
+    "keys/new/",
+    "members/invite/",
+    "projects/new/",
+    "projects/default/archive/",
+    "settings/close/",
+    "audit/",
+)
+ONLY_POST = ("settings/name/", "settings/security/", "settings/restore/", "sessions/default/seal/")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_owner_sees_every_page(owner: Client, home: str, page: str) -> None:
+    answer = owner.get(home + page)
+    assert answer.status_code == 200
+    assert "no-store" in answer["Cache-Control"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_anonymous_visitor_is_sent_to_the_sign_in_page(client: Client, home: str, page: str) -> None:
+    answer = client.get(home + page)
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/account/login/?next=")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_stranger_gets_the_404_of_a_page_that_does_not_exist(
+    stranger: Tenant, sign_in: SignIn, home: str, page: str
+) -> None:
+    browser = sign_in(stranger.owner)
+    assert browser.get(home + page).status_code == 404
+    assert browser.get(f"/o/no-such-organization/{page}").status_code == 404
+
+
+@pytest.mark.parametrize("page", NOT_FOR_VIEWERS)
+def test_a_viewer_may_not_open_pages_that_change_things(viewer: Client, home: str, page: str) -> None:
+    assert viewer.get(home + page).status_code == 403
+
+
+@pytest.mark.parametrize("page", ["", "projects/", "projects/default/", "keys/", "members/", "settings/"])
+def test_a_viewer_sees_no_button_for_what_they_may_not_do(viewer: Client, home: str, page: str) -> None:
+    text = viewer.get(home + page).content.decode()
+    for word in (
+        "keys/new/",
+        "members/invite/",
+        "projects/new/",
+        "/archive/",
+        "/revoke/",
+        "/rotate/",
+        "settings/close/",
+    ):
+        assert word not in text
+
+
+@pytest.mark.parametrize("page", ONLY_POST)
+def test_what_changes_things_answers_to_post_alone(owner: Client, home: str, page: str) -> None:
+    assert owner.get(home + page).status_code == 405
+
+
+def test_a_post_without_csrf_token_changes_nothing(tenant: Tenant, home: str) -> None:
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(tenant.owner)
+    answer = browser.post(home + "settings/name/", {"name": "Forged"})
+    assert answer.status_code == 403
+    assert "You may not do that" in answer.content.decode()
+    with scope(tenant.organization):
+        assert organization().name != "Forged"
+
+
+def test_the_switcher_lists_only_own_organizations(tenant: Tenant, stranger: Tenant, owner: Client, home: str) -> None:
+    second = organizations.create(user=tenant.owner, name="Second Home")
+    text = owner.get(home).content.decode()
+    assert f"/o/{second.slug}/" in text
+    assert stranger.organization.slug not in text
+
+
+def test_required_mfa_locks_out_whoever_has_no_second_factor(tenant: Tenant, owner: Client, home: str) -> None:
+    with scope(tenant.organization):
+        organizations.update(actor=tenant.actor, is_mfa_required=True)
+    for page in PAGES:
+        assert owner.get(home + page)["Location"] == "/account/2fa/"
+    Authenticator.objects.create(user=tenant.owner, type=Authenticator.Type.TOTP, data={"secret": "sealed"})
+    assert owner.get(home).status_code == 200
+
+
+def test_a_closed_organization_shows_its_settings_alone(tenant: Tenant, owner: Client, home: str) -> None:
+    with scope(tenant.organization):
+        organizations.close(actor=tenant.actor)
+    assert owner.get(home + "keys/")["Location"] == home + "settings/"
+    assert "Restore the organization" in owner.get(home + "settings/").content.decode()
+
+
+@pytest.mark.parametrize("path", ["/", "/account/login/", "/account/signup/", "/account/password/reset/", "/outbox/"])
+def test_public_pages_send_a_strict_policy_and_keep_to_it(client: Client, db: None, path: str) -> None:
+    _assert_nothing_inline(client, path)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_console_pages_send_a_strict_policy_and_keep_to_it(owner: Client, home: str, page: str) -> None:
+    _assert_nothing_inline(owner, home + page)
+
+
+def test_every_write_from_the_console_says_where_it_came_from(tenant: Tenant, owner: Client, home: str) -> None:
+    owner.post(home + "projects/new/", {"name": "Traced"}, headers={"User-Agent": "TestBrowser/1"})
+    with scope(tenant.organization):
+        event = AuditEvent.objects.get(action="organization.project.created", target__label="Traced")
+    assert event.actor["label"] == tenant.owner.email
+    assert event.context["user_agent"] == "TestBrowser/1"
+    assert event.context["ip"] == "127.0.0.1"
+    assert event.context["request_id"]
+
+
+def test_a_member_of_the_billing_role_sees_overview_and_settings_alone(
+    tenant: Tenant, sign_in: SignIn, home: str
+) -> None:
+    browser = sign_in(add_member(tenant, Role.BILLING, "Bill"))
+    text = browser.get(home).content.decode()
+    assert browser.get(home + "settings/").status_code == 200
+    for page in ("keys/", "memory/", "members/", "projects/"):
+        assert browser.get(home + page).status_code == 403
+        assert f"{home}{page}" not in text
+
+
+def _assert_nothing_inline(browser: Client, path: str) -> None:
+    answer = browser.get(path)
+    policy, text = answer["Content-Security-Policy"], answer.content.decode()
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    assert not re.search(r"\sstyle=|<style|\son\w+=\"|javascript:", text)
+    for script in re.findall(r"<script[^>]*>", text):
+        assert "src=" in script or "application/json" in script
