@@ -23,12 +23,13 @@ from capsule_cloud.memory.selectors.sessions import SessionNotFound, get_session
 from capsule_cloud.memory.storage import TenantStorage
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record, record_call
-from tenancy.scope import SqlCall, current_organization_id, one_trip, scope
+from tenancy.scope import SqlCall, current_organization_id, one_trip
 
 log = logging.getLogger("memory.sessions")
 
 DEFAULT_USER = "default"
 RECALLED_AT_FIRST = 3  # capsules
+READ_AS_QUERY = 4_000  # characters of the first question
 # Characters of each turn that the engine reads at a seal. Its rules keep 200 of them and look for names of technologies
 # in the rest; 500 turns of 256 KiB would otherwise be 128 MB of text in one worker.
 READ_OF_A_TURN = 16_000
@@ -305,9 +306,16 @@ def _with_memories(
 
     The turn is on disk: a failure here is logged, because answering with it would make the client send the turn again.
     """
+    if not query.strip():
+        return result
     try:
-        with scope(organization_id):
-            found = recall(project_id=project_id, user_id=user_id, query=query, top_k=RECALLED_AT_FIRST)
+        found = recall(
+            organization_id=organization_id,
+            project_id=project_id,
+            user_id=user_id,
+            query=query[:READ_AS_QUERY],
+            top_k=RECALLED_AT_FIRST,
+        )
     except DatabaseError:
         log.exception("session.recall_failed project=%s", project_id)
         return result

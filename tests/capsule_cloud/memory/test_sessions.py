@@ -204,6 +204,13 @@ def test_asking_for_an_impossible_id_finds_nothing(tenant: Tenant, session_id: s
         seal(tenant, session_id)
 
 
+@pytest.mark.parametrize("question", [" ", "\n", "the", "?" * limits.MAX_TURN_BYTES])
+def test_a_first_question_that_asks_nothing_is_taken(tenant: Tenant, question: str) -> None:
+    result = ingest(tenant, "s", pair(question))
+
+    assert (result.turn_id, result.recalled_context) == (1, None)
+
+
 def test_what_goes_with_a_turn_happens_with_it_or_not_at_all(tenant: Tenant) -> None:
     for user_id in ("alice", "bob"):
         target = sessions.session_target("also")

@@ -98,7 +98,7 @@ class Conversations(RuleBasedStateMachine):
 
 def test_any_order_of_calls_is_kept_as_it_happened(tenant: Tenant) -> None:
     machine = type("OfTheTenant", (Conversations,), {"tenant": tenant})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
