@@ -29,6 +29,7 @@ from capsule_memory.models.capsule import (
 )
 from capsule_memory.models.events import SkillDraft, SkillTriggerEvent, SkillTriggerRule
 from capsule_memory.models.memory import ConversationTurn, MemoryFact, MemoryPayload
+from capsule_memory.models.skill import SkillPayload
 from capsule_memory.notifier.callback import CallbackNotifier
 from capsule_memory.storage.base import BaseStorage
 from capsule_memory.storage.local import LocalStorage
@@ -110,6 +111,7 @@ __all__ = [
     "SessionTracker",
     "SkillDetector",
     "SkillDraft",
+    "SkillPayload",
     "SkillRefiner",
     "SkillTriggerEvent",
     "SkillTriggerRule",
