@@ -8,7 +8,7 @@ import django.utils.timezone
 import uuid_utils.compat
 from django.db import migrations, models
 
-from tenancy.rls import ForceRowSecurity, Function
+from tenancy.rls import DefinerFunction, ForceRowSecurity, Function
 
 # Counts words and end users in a fair sample (about 600 entries) of the project's capsules, and estimates how many there
 # are from its size. Whoever else is counting this project right now does it for both.
@@ -93,12 +93,24 @@ BEGIN
     RETURN v_id = p_id;
 END $$"""
 
-# One capsule's document, unless it has expired.
+# One capsule's document, unless it has expired. Not in SQL: PostgreSQL would inline it and plan it before the organization
+# is set, when row security promises no rows and any index looks as good as the right one (0.03 ms became 5 ms).
 GET = """memory_get(p_organization uuid, p_project uuid, p_capsule_id text)
-RETURNS TABLE (document text) LANGUAGE sql STABLE AS $$
+RETURNS TABLE (document text) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY
     SELECT c.document FROM memory_capsule c
      WHERE c.organization_id = p_organization AND c.project_id = p_project AND c.capsule_id = p_capsule_id
-       AND (c.expires_at IS NULL OR c.expires_at > now())
+       AND (c.expires_at IS NULL OR c.expires_at > now());
+END $$"""
+
+# Capsules of every organization whose end has passed.
+EXPIRED = """memory_capsules_expired(p_limit integer)
+RETURNS TABLE (organization_id uuid, project_id uuid, capsule_id text) LANGUAGE sql STABLE AS $$
+    SELECT due.organization_id, due.project_id, due.capsule_id::text FROM (
+        SELECT c.organization_id, c.project_id, c.capsule_id FROM memory_capsule c
+         WHERE c.expires_at <= now() ORDER BY c.expires_at LIMIT p_limit
+    ) due ORDER BY 1, 2, 3
 $$"""
 
 # The words are read for every candidate of every search: inline and not compressed, beside the embedding. Documents of the
@@ -107,6 +119,7 @@ LAYOUT = """
 ALTER TABLE memory_searchentry ALTER lexemes SET STORAGE main, ALTER embedding SET STORAGE external;
 ALTER TABLE memory_searchentry SET (toast_tuple_target = 4080);
 ALTER TABLE memory_capsule SET (toast_tuple_target = 4080);
+ALTER TABLE memory_searchstatistics ALTER words SET STORAGE external;
 """
 
 # Entries end with their capsule, in PostgreSQL: Django's own cascade would first read every document that it deletes.
@@ -327,4 +340,5 @@ class Migration(migrations.Migration):
             SAVE,
         ),
         Function("memory_get(uuid, uuid, text)", GET),
+        DefinerFunction("memory_capsules_expired(integer)", EXPIRED),
     ]

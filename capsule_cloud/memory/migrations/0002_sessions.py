@@ -99,10 +99,13 @@ BEGIN
     RETURN NEXT;
 END $$"""
 
-# The newest answers of a session, oldest first: what a new one is compared with.
+# The newest answers of a session, oldest first: what a new one is compared with. Not in SQL, which would be inlined and
+# planned before the organization is set (see memory_get).
 RECENT_ANSWERS = """memory_recent_answers(
     p_organization uuid, p_project uuid, p_external_id text, p_limit integer
-) RETURNS TABLE (content text) LANGUAGE sql STABLE AS $$
+) RETURNS TABLE (content text) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY
     SELECT newest.content FROM (
         SELECT t.number, t.content
           FROM memory_session s JOIN memory_turn t ON t.session_id = s.id
@@ -110,8 +113,8 @@ RECENT_ANSWERS = """memory_recent_answers(
            AND t.role = 'assistant'
          ORDER BY t.number DESC
          LIMIT p_limit
-    ) newest ORDER BY newest.number
-$$"""
+    ) newest ORDER BY newest.number;
+END $$"""
 
 # Leases at most p_limit sessions that are due for a look: those still busy until the moment they would be idle, the
 # others for ten minutes, so that a killed sweep loses nothing and a session that cannot be sealed holds nobody up.
