@@ -14,6 +14,7 @@ from typing import IO, Self, TextIO
 from capsule_cloud.lib.processes import Child, Program, StartFailed
 
 _COLOURS = (36, 33, 35, 32, 34, 31)
+_WIDTH = 9
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _STEADY_AFTER = 30.0  # a program that ran this long has earned a quick restart
 _TICK = 0.1
@@ -26,10 +27,9 @@ class Stopped(BaseException):
 class Log:
     """One line a message: seconds since the start, who says it, what; in colour on a terminal (not with NO_COLOR)."""
 
-    def __init__(self, stream: TextIO = sys.stdout, width: int = 9) -> None:
+    def __init__(self, stream: TextIO = sys.stdout, *, started: float | None = None) -> None:
         self._stream = stream
-        self._started = time.monotonic()
-        self._width = width
+        self._started = time.monotonic() if started is None else started
         self._lock = threading.Lock()
         self._colours: dict[str, int] = {}
         self.is_coloured = stream.isatty() and "NO_COLOR" not in os.environ
@@ -58,9 +58,9 @@ class Log:
 
     def _painted(self, name: str) -> str:
         if not self.is_coloured:
-            return name.ljust(self._width)
+            return name.ljust(_WIDTH)
         colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
-        return f"\033[{colour}m{name.ljust(self._width)}\033[0m"
+        return f"\033[{colour}m{name.ljust(_WIDTH)}\033[0m"
 
 
 @dataclass(slots=True)

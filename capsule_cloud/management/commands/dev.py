@@ -5,6 +5,7 @@ import io
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ HOST, PORT, PORTS_TO_TRY = "127.0.0.1", 8000, 20
 # Two workers use two cores; four threads each hide the waits for the database. docs/performance.md has the figures.
 WEB_WORKERS, WEB_THREADS, JOB_THREADS = 2, 4, 4
 
-FAREWELL = """
+WELCOME = """
   Capsule Memory Cloud is running at {url}   (Ctrl-C stops everything)
 {demo}
 """
@@ -58,7 +59,7 @@ class Command(BaseCommand):
 
         Raises CommandError, after stopping what was started, when a step fails.
         """
-        log = Log()
+        log = Log(started=time.monotonic() - process_age())
         try:
             with Supervisor(log) as supervisor:
                 port = chosen_port(port)
@@ -67,12 +68,22 @@ class Command(BaseCommand):
                 migrate(log)
                 log.say("dev", "starting web and worker")
                 supervisor.start(web(port), worker())
+                welcome = WELCOME.format(url=url, demo=demonstration(url, log))
                 log.say("dev", f"ready after {log.seconds:.1f} s")
-                self.stdout.write(FAREWELL.format(url=url, demo=demonstration(url, log)))
+                self.stdout.write(welcome)
                 supervisor.run()
         except StartFailed as error:
             raise CommandError(str(error)) from error
         log.say("dev", "everything is stopped")
+
+
+def process_age() -> float:
+    """Seconds since this process began: importing Django is part of what people wait for."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(") ", 1)[1].split()[19])
+    except OSError:  # not Linux
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def chosen_port(wanted: int | None) -> int:

@@ -110,7 +110,7 @@ def test_the_group_of_a_killed_program_goes_with_it(tmp_path: Path) -> None:
         supervisor.start(program)
         assert eventually(lambda: (tmp_path / "grandchild").read_text() != "")
         grandchild = int((tmp_path / "grandchild").read_text())
-        assert is_alive(grandchild)
+        assert eventually(lambda: is_alive(grandchild))
     assert eventually(lambda: not is_alive(grandchild))
 
 
