@@ -29,7 +29,7 @@ class PartySerializer(serializers.Serializer[Any]):
 
     kind = serializers.CharField()
     id = serializers.CharField(allow_blank=True)
-    label = serializers.CharField(allow_blank=True)
+    label = serializers.CharField(allow_blank=True)  # type: ignore[assignment]  # a column that is called as DRF's own attribute
 
 
 class OriginSerializer(serializers.Serializer[Any]):
@@ -47,7 +47,7 @@ class AuditEventAnswer(serializers.Serializer[AuditEvent]):
     action = serializers.CharField()
     actor = PartySerializer()
     target = PartySerializer()
-    context = OriginSerializer()
+    context = OriginSerializer()  # type: ignore[assignment]  # a column that is called as DRF's own attribute
     metadata = serializers.DictField()
     occurred_at = serializers.DateTimeField()
 

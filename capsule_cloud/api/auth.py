@@ -52,5 +52,5 @@ class HasScope(BasePermission):
         right: Right | None = getattr(view, "rights", {}).get(request.method)
         if right is None:
             return request.method not in view.allowed_methods  # no such method: DRF answers 405
-        demand(request.auth, right)
+        demand(principal_of(request._request), right)
         return True

@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 
+from capsule_cloud.api import recall, sessions
 from capsule_cloud.api.operations import Operation
 
 PREFIX = "api/v1/"
-PLAIN: dict[str, Sequence[Operation]] = {}
+PLAIN: dict[str, Sequence[Operation]] = {
+    "Sessions": sessions.OPERATIONS,
+    "Recall": recall.OPERATIONS,
+}

@@ -42,7 +42,7 @@ class ApiDoor:
                 response = answer(_refusal(error, origin), surface, origin.request_id)
         cors.add_headers(request, response)
         if visit.allowance is not None:
-            response.headers.update(visit.allowance.headers)
+            visit.allowance.add_headers(response)
         response.headers["X-Request-Id"] = origin.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.setdefault("Cache-Control", "no-store")
@@ -66,6 +66,7 @@ class Visit:
         try:
             view, args, kwargs = resolve(request.path_info, URLCONF)
         except Resolver404:
+            self._let_in()  # only callers are told which paths there are, and their attempts count
             raise ApiError("not_found", "Not Found") from None
         if getattr(view, "is_public", False):
             return self._rendered(view(request, *args, **kwargs))

@@ -12,6 +12,10 @@ from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import APIException, MethodNotAllowed, ValidationError
 from rest_framework.response import Response
 
+from capsule_cloud.memory.limits import InvalidInput, TooLarge
+from capsule_cloud.memory.selectors.sessions import SessionNotFound
+from capsule_cloud.memory.services.sessions import SessionBelongsToAnother, SessionFull, SessionSealed
+from capsule_cloud.memory.services.triggers import TriggerNotFound
 from tenancy.access import ForbiddenAddress, InvalidKey
 from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound, TenancyError
 
@@ -149,6 +153,9 @@ def translate(error: Exception) -> ApiError | None:
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's hook: leave every error to the door, which knows the shape and the request id."""
+    if isinstance(error, MethodNotAllowed):
+        headers = {"Allow": ", ".join(context["view"].allowed_methods)}
+        raise ApiError("method_not_allowed", str(error.detail), headers=headers)
     raise error
 
 
@@ -157,9 +164,16 @@ def _says(code: str) -> Callable[[Any], ApiError]:
     return lambda error: ApiError(code, str(error))
 
 
+_TENANCY_CODES: dict[type[TenancyError], str] = {
+    NotFound: "not_found",
+    LimitReached: "limit_reached",
+    Conflict: "conflict",
+    Forbidden: "forbidden",
+}
+
+
 def _refusal_of_tenancy(error: TenancyError) -> ApiError:
-    general = {NotFound: "not_found", LimitReached: "limit_reached", Conflict: "conflict", Forbidden: "forbidden"}
-    code = next((code for kind, code in general.items() if isinstance(error, kind)), "bad_request")
+    code = next((code for kind, code in _TENANCY_CODES.items() if isinstance(error, kind)), "bad_request")
     return ApiError(error.code if error.code in CODES else code, str(error))
 
 
@@ -168,9 +182,8 @@ def _refusal_of_field(error: Invalid) -> ApiError:
 
 
 def _refusal_of_drf(error: APIException) -> ApiError:
-    headers = {"Allow": ", ".join(getattr(error, "allowed", ()))} if isinstance(error, MethodNotAllowed) else {}
-    code = next((code for code, (status, _) in CODES.items() if status == error.status_code), "bad_request")
-    return ApiError(code, str(error.detail), headers=headers)
+    code = next((code for code, (status, _) in CODES.items() if int(status) == error.status_code), "bad_request")
+    return ApiError(code, str(error.detail))
 
 
 def _refusal_of_serializer(error: ValidationError) -> ApiError:
@@ -187,6 +200,13 @@ _MEANINGS: dict[type, Callable[[Any], ApiError]] = {
     SuspiciousOperation: lambda _: ApiError("bad_request"),
     MultiPartParserError: lambda _: ApiError("bad_request", "The form cannot be read as multipart/form-data."),
     UnreadablePostError: lambda _: ApiError("bad_request", "The body ended before its announced length."),
+    InvalidInput: _says("bad_request"),
+    TooLarge: _says("too_large"),
+    SessionNotFound: _says("not_found"),
+    TriggerNotFound: _says("not_found"),
+    SessionBelongsToAnother: _says("conflict"),
+    SessionSealed: _says("conflict"),
+    SessionFull: _says("conflict"),
     TenancyError: _refusal_of_tenancy,
     Invalid: _refusal_of_field,
     APIException: _refusal_of_drf,

@@ -100,4 +100,4 @@ def _try_lock(what: str) -> bool:
     number = int.from_bytes(hashlib.blake2b(what.encode(), digest_size=8).digest(), signed=True)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
-        return cursor.fetchone() == (True,)
+        return bool(cursor.fetchone() == (True,))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
+from django.http import HttpResponse
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -36,14 +37,11 @@ class Allowance:
     remaining: int
     reset: int  # seconds until the next window
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """For every answer."""
-        return {
-            "X-RateLimit-Limit": str(self.limit),
-            "X-RateLimit-Remaining": str(max(self.remaining, 0)),
-            "X-RateLimit-Reset": str(self.reset),
-        }
+    def add_headers(self, response: HttpResponse) -> None:
+        """Tell the caller, with every answer."""
+        response.headers["X-RateLimit-Limit"] = str(self.limit)
+        response.headers["X-RateLimit-Remaining"] = str(max(self.remaining, 0))
+        response.headers["X-RateLimit-Reset"] = str(self.reset)
 
 
 class Limiter:

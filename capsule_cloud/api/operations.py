@@ -107,10 +107,7 @@ def routes(operations: Sequence[Operation]) -> list[URLPattern]:
     by_path: dict[str, dict[str, Operation]] = {}
     for one in operations:
         by_path.setdefault(one.path, {})[one.method] = one
-    return [
-        path(re.sub(r"\{(\w+)\}", r"<str:\1>", template), _view(methods), name=f"api:{template}")
-        for template, methods in by_path.items()
-    ]
+    return [path(re.sub(r"\{(\w+)\}", r"<str:\1>", template), _view(methods)) for template, methods in by_path.items()]
 
 
 def reply(data: Any, status: int = HTTPStatus.OK) -> HttpResponse:

@@ -11,6 +11,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from capsule_cloud.api.auth import principal_of
 from tenancy.access import KeyPrincipal
 from tenancy.roles import Right
 from tenancy.scope import scope
@@ -44,8 +45,7 @@ class Resource(APIView):
     @staticmethod
     def principal(request: Request) -> KeyPrincipal:
         """The key that asks."""
-        principal: KeyPrincipal = request.auth
-        return principal
+        return principal_of(request._request)
 
 
 def read_body(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class UsageAnswer(serializers.Serializer[Any]):
     """Usage in time order."""
 
     as_of = serializers.DateTimeField(help_text="Reads of the last few seconds before this may still be missing.")
-    data = UsagePointAnswer(many=True)
+    data = UsagePointAnswer(many=True)  # type: ignore[assignment]  # called as DRF's own attribute
 
 
 class UsageResource(Resource):
