@@ -31,6 +31,7 @@ from capsule_cloud.memory.models import Session, SkillTrigger, Turn
 LOOK_BACK = 9  # answers: the engine compares with its last 20 turns, of which two are the new pair
 UNNUMBERED = 0  # the database numbers the turn; "(Turn 0)" in a name becomes the real number there
 
+_NO_MOMENT = datetime.min  # noqa: DTZ901  # no rule reads it
 # Stateless, all three.
 _detector = SkillDetector()
 _extractor = MemoryExtractor()
@@ -154,5 +155,7 @@ def _fact(n: int, fact: dict[str, Any]) -> MemoryFact:
 
 
 def _said(number: int, role: Turn.Role, content: str) -> ConversationTurn:
-    # Skips validation: 2 µs instead of 6, three times a turn, on values that are checked already.
-    return ConversationTurn.model_construct(turn_id=number, role=role.value, content=content)
+    # Skips validation, on values that are checked already, and names every field: a default costs 8 µs here.
+    return ConversationTurn.model_construct(
+        turn_id=number, role=role.value, content=content, timestamp=_NO_MOMENT, tokens=0
+    )

@@ -108,8 +108,11 @@ BEGIN
     RETURN QUERY
     SELECT newest.content FROM (
         SELECT t.number, t.content
-          FROM memory_session s JOIN memory_turn t ON t.session_id = s.id
-         WHERE s.organization_id = p_organization AND s.project_id = p_project AND s.external_id = p_external_id
+          FROM memory_turn t
+         WHERE t.session_id = (
+                   SELECT s.id FROM memory_session s
+                    WHERE s.organization_id = p_organization AND s.project_id = p_project
+                      AND s.external_id = p_external_id)
            AND t.role = 'assistant'
          ORDER BY t.number DESC
          LIMIT p_limit
