@@ -1,4 +1,4 @@
-"""Turns text into the stems that search compares: words of any script, English stemming, pairs of characters for Chinese and Japanese."""
+"""Turns text into the stems that search compares: English stems, words, pairs of Chinese or Japanese characters."""
 
 import re
 import threading
@@ -13,7 +13,7 @@ MAX_LEXEME = 64  # characters; a longer "word" is found by its beginning
 MAX_QUERY_LEXEMES = 48  # of a long query: the words that occur most often in it
 PREFIX = "*"  # at the end of a query's lexeme; no stem contains it
 MAX_VECTOR_BYTES = 900_000  # PostgreSQL refuses a tsvector of 1 MiB
-MAX_LABELS = ("D", "C", "B", "B")  # how often a stem occurs, as a weight label: once, twice, three or four times; more is A
+LABELS = "DCBB"  # a weight label says how often a stem occurs: once, twice, three or four times; more is A
 
 # Combining marks belong to their word (Python's \w leaves them out): accents, Hebrew, Arabic, the scripts of South and
 # South-East Asia.
@@ -29,12 +29,17 @@ _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # of camelCase and of n
 _ACCENT = re.compile(r"[\u0300-\u036f]")
 
 STOP_WORDS = frozenset(
-    """a about above after again all also am an and any are as at be because been before being below between both but by
-    can could did do does doing down during each either few for from further had has have having he her here hers him his
-    how i if in into is it its just may me might more most must my no nor not now of off on once only or other our out over
-    own s same shall she should so some such t than that the their them then there these they this those through to too
-    under until up upon us used using very was we were what when where which while who whom why will with would you
-    your""".split()
+    re.findall(
+        r"\w+",
+        """
+        a about above after again all also am an and any are as at be because been before being below between both but
+        by can could did do does doing down during each either few for from further had has have having he her here
+        hers him his how i if in into is it its just may me might more most must my no nor not now of off on once only
+        or other our out over own s same shall she should so some such t than that the their them then there these
+        they this those through to too under until up upon us used using very was we were what when where which while
+        who whom why will with would you your
+        """,
+    )
 )
 
 _local = threading.local()  # a stemmer is not safe to share between threads
@@ -93,7 +98,7 @@ def vector(stems: list[str]) -> str:
         size += len(stem.encode()) + 8
         if size > MAX_VECTOR_BYTES:
             break
-        entries.append(f"'{stem}':1{MAX_LABELS[times - 1] if times <= len(MAX_LABELS) else 'A'}")
+        entries.append(f"'{stem}':1{LABELS[times - 1] if times <= len(LABELS) else 'A'}")
     return " ".join(entries)
 
 

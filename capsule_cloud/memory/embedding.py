@@ -1,6 +1,7 @@
 """Gives text a place in meaning space, offline: the mean of WordLlama's token vectors, without its own loader."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -48,16 +49,19 @@ def to_bytes(vector: Vector) -> bytes:
     return vector.astype("<f2").tobytes()
 
 
-def matrix(stored: list[bytes | memoryview | None]) -> NDArray[np.float32]:
+def matrix(stored: Sequence[bytes | None]) -> NDArray[np.float32]:
     """Stored vectors as the rows of a matrix; zeros where there is none."""
     nothing = bytes(2 * DIMENSIONS)
-    return np.frombuffer(b"".join(bytes(row) if row else nothing for row in stored), "<f2").reshape(-1, DIMENSIONS).astype(np.float32)
+    rows = np.frombuffer(b"".join(bytes(row) if row else nothing for row in stored), "<f2")
+    return rows.reshape(-1, DIMENSIONS).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
 def _model() -> _Model:
-    """Loaded on first use, 0.3 s. The package is only looked up, not imported: importing it reconfigures logging, and its
-    own `load()` goes to the network."""
+    """Loaded on first use, in 0.3 s.
+
+    The package is looked up and not imported: importing it reconfigures logging, and its own `load()` uses the network.
+    """
     spec = find_spec("wordllama")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("The wordllama package, which holds the embedding's weights, is not installed.")

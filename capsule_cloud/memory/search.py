@@ -1,4 +1,4 @@
-"""Finds capsules by words and by meaning: PostgreSQL ranks the words of all of them, the embedding weighs the best again."""
+"""Finds capsules by words and by meaning: PostgreSQL ranks by words, the embedding then weighs the best again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def find(
 
 
 def _scores(query: str, lexical: list[float], embeddings: list[bytes | None]) -> embedding.Vector:
-    """Words and meaning, added. The meaning asked for moves a little towards the first answers' (Rocchio's feedback)."""
+    """Words and meaning, added; the meaning asked for moves a little towards the first answers' (Rocchio)."""
     words = np.array(lexical, np.float32)
     meanings = embedding.matrix(embeddings)
     asked = embedding.embed(query)

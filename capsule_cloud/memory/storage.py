@@ -2,25 +2,25 @@
 
 import builtins
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID
 
 import orjson
 import uuid_utils.compat as uuid_utils
 from django.db import DatabaseError
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from capsule_cloud.memory import entries, limits, search
 from capsule_cloud.memory.engine import Capsule, CapsuleStatus, CapsuleType, LocalStorage, StorageError
 from capsule_cloud.memory.models import Capsule as CapsuleRow
 from capsule_cloud.memory.models.capsules import NEWEST_FIRST
-from capsule_cloud.memory.selectors.capsules import visible
 from tenancy.scope import SqlCall, current_organization_id, one_trip
 
 
 class TenantStorage(LocalStorage):
     """The engine's `BaseStorage` for one project; its methods never wait, so `engine.drive` runs them.
 
-    From the engine's file storage it inherits export and import (which only use `get` and `save`); it touches no folder.
+    From the engine's file storage it inherits export and import, which only use `get` and `save`; it has no folder.
     """
 
     def __init__(self, project_id: UUID) -> None:
@@ -41,7 +41,9 @@ class TenantStorage(LocalStorage):
 
     async def delete(self, capsule_id: str) -> bool:
         """Remove a capsule; False when there is none."""
-        deleted, _ = visible(self.project_id).filter(capsule_id=limits.text("capsule_id", capsule_id)).delete()
+        if not limits.is_storable(capsule_id):
+            return False
+        deleted, _ = visible(self.project_id).filter(capsule_id=capsule_id).delete()
         return deleted > 0
 
     async def list(
@@ -67,7 +69,7 @@ class TenantStorage(LocalStorage):
     async def search(
         self, query: str, user_id: str | None = None, top_k: int = 5
     ) -> builtins.list[tuple[Capsule, float]]:
-        """The best matches of all the project's (or the user's) capsules; a score of 1.0 means that every word matched."""
+        """The best matches among all the project's (or the user's) capsules; 1.0 means that every word matched."""
         found = search.find(current_organization_id(), self.project_id, query, user_id=user_id, top_k=top_k)
         return [(Capsule.model_validate_json(hit.document), hit.coverage) for hit in found.hits]
 
@@ -75,11 +77,14 @@ class TenantStorage(LocalStorage):
         """How many capsules there are."""
         return visible(self.project_id, user_id=user_id).count()
 
-    async def export_capsule(
-        self, capsule_id: str, output_path: str, format: str = "json", encrypt: bool = False, passphrase: str = ""
-    ) -> Path:
-        """The engine's export to a file; our services export bytes (services.transfer) and never call it."""
-        return await super().export_capsule(capsule_id, output_path, format, encrypt, passphrase)
+
+def visible(project_id: UUID, *, user_id: str | None = None) -> QuerySet[CapsuleRow]:
+    """The project's capsules that have not expired; of one end user when given."""
+    rows: QuerySet[CapsuleRow] = CapsuleRow.objects.filter(project_id=project_id)
+    rows = rows.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    if user_id is None:
+        return rows
+    return rows.filter(user_id=user_id) if limits.is_storable(user_id) else rows.none()
 
 
 def save_capsule(project_id: UUID, capsule: Capsule) -> bool:
@@ -117,17 +122,14 @@ def save_capsule(project_id: UUID, capsule: Capsule) -> bool:
     return bool(one_trip(current_organization_id(), call)[0][0])
 
 
-def read_document(project_id: UUID, capsule_id: str) -> str | None:
-    """The engine's JSON of the project's capsule, or None."""
+def read_document(project_id: UUID, capsule_id: str, *, organization_id: UUID | None = None) -> str | None:
+    """The engine's JSON of the project's capsule, or None. One round trip; `organization_id` when no scope is open."""
     if not limits.is_storable(capsule_id):
         return None
-    rows = one_trip(current_organization_id(), SqlCall("memory_get", (project_id, capsule_id)))
+    rows = one_trip(organization_id or current_organization_id(), SqlCall("memory_get", (project_id, capsule_id)))
     return str(rows[0][0]) if rows else None
 
 
 def _aware(moment: datetime | None) -> datetime | None:
     """The engine makes naive moments too; they mean UTC."""
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
-
-
-__all__ = ["CapsuleRow", "TenantStorage", "read_document", "save_capsule"]

@@ -10,8 +10,8 @@ from django.db import migrations, models
 
 from tenancy.rls import DefinerFunction, ForceRowSecurity, Function
 
-# Counts words and end users in a fair sample (about 600 entries) of the project's capsules, and estimates how many there
-# are from its size. Whoever else is counting this project right now does it for both.
+# Counts words and end users in a fair sample (about 600 entries) of the project's capsules, and estimates how many
+# there are from its size. Whoever else is counting this project right now does it for both.
 REFRESH_STATISTICS = """memory_refresh_statistics(p_organization uuid, p_project uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -22,8 +22,8 @@ BEGIN
     SELECT least(1.0, v_enough / (s.capsules * 1.2 + 1.0)) INTO v_part
       FROM memory_searchstatistics s WHERE s.project_id = p_project;
     v_part := coalesce(v_part, 1.0);
-    INSERT INTO memory_searchstatistics AS s (project_id, organization_id, capsules, sample, average_length, words, people,
-                                              computed_at)
+    INSERT INTO memory_searchstatistics AS s (
+        project_id, organization_id, capsules, sample, average_length, words, people, computed_at)
     WITH taken AS MATERIALIZED (
         SELECT e.lot, e.user_id, e.lexemes, e.length FROM memory_searchentry e
          WHERE e.project_id = p_project AND e.lot < v_part ORDER BY e.lot LIMIT 2 * v_enough
@@ -45,12 +45,12 @@ BEGIN
         computed_at = excluded.computed_at;
 END $$"""
 
-# Saves a capsule and its search entry, new or again, and says whether it is new. In a large project one save in many (once
-# in about every eighth of growth) counts its words anew.
+# Saves a capsule and its search entry, new or again, and says whether it is new. In a large project one save in many
+# (about every eighth of growth) counts its words anew.
 SAVE = """memory_save(
-    p_organization uuid, p_project uuid, p_id uuid, p_capsule_id text, p_user_id text, p_session_id text, p_agent_id text,
-    p_origin_platform text, p_type text, p_status text, p_title text, p_tags text[], p_turn_count integer,
-    p_created_at timestamptz, p_sealed_at timestamptz, p_expires_at timestamptz, p_document text,
+    p_organization uuid, p_project uuid, p_id uuid, p_capsule_id text, p_user_id text, p_session_id text,
+    p_agent_id text, p_origin_platform text, p_type text, p_status text, p_title text, p_tags text[],
+    p_turn_count integer, p_created_at timestamptz, p_sealed_at timestamptz, p_expires_at timestamptz, p_document text,
     p_keys bigint[], p_lexemes text, p_length integer, p_embedding bytea, p_embedding_model text
 ) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -62,21 +62,21 @@ BEGIN
         RAISE 'no such project' USING ERRCODE = 'CMS04';
     END IF;
     INSERT INTO memory_capsule AS c (id, organization_id, project_id, capsule_id, user_id, session_id, agent_id,
-        origin_platform, capsule_type, status, title, tags, turn_count, created_at, sealed_at, expires_at, is_pinned, size,
-        document)
-    VALUES (p_id, p_organization, p_project, p_capsule_id, p_user_id, p_session_id, p_agent_id, p_origin_platform, p_type,
-        p_status, p_title, p_tags, p_turn_count, p_created_at, p_sealed_at, p_expires_at, false, octet_length(p_document),
-        p_document)
+        origin_platform, capsule_type, status, title, tags, turn_count, created_at, sealed_at, expires_at, is_pinned,
+        size, document)
+    VALUES (p_id, p_organization, p_project, p_capsule_id, p_user_id, p_session_id, p_agent_id, p_origin_platform,
+        p_type, p_status, p_title, p_tags, p_turn_count, p_created_at, p_sealed_at, p_expires_at, false,
+        octet_length(p_document), p_document)
     ON CONFLICT (organization_id, project_id, capsule_id) DO UPDATE SET user_id = excluded.user_id,
         session_id = excluded.session_id, agent_id = excluded.agent_id, origin_platform = excluded.origin_platform,
         capsule_type = excluded.capsule_type, status = excluded.status, title = excluded.title, tags = excluded.tags,
         turn_count = excluded.turn_count, created_at = excluded.created_at, sealed_at = excluded.sealed_at,
         expires_at = excluded.expires_at, size = excluded.size, document = excluded.document
     RETURNING c.id INTO v_id;
-    INSERT INTO memory_searchentry (capsule_id, organization_id, project_id, user_id, capsule_type, tags, expires_at, keys,
-        lexemes, length, embedding, embedding_model, lot)
-    VALUES (v_id, p_organization, p_project, p_user_id, p_type, p_tags, p_expires_at, p_keys, p_lexemes::tsvector, p_length,
-        p_embedding, p_embedding_model, random())
+    INSERT INTO memory_searchentry (capsule_id, organization_id, project_id, user_id, capsule_type, tags, expires_at,
+        keys, lexemes, length, embedding, embedding_model, lot)
+    VALUES (v_id, p_organization, p_project, p_user_id, p_type, p_tags, p_expires_at,
+        p_keys, p_lexemes::tsvector, p_length, p_embedding, p_embedding_model, random())
     ON CONFLICT (capsule_id) DO UPDATE SET user_id = excluded.user_id, capsule_type = excluded.capsule_type,
         tags = excluded.tags, expires_at = excluded.expires_at, keys = excluded.keys, lexemes = excluded.lexemes,
         length = excluded.length, embedding = excluded.embedding, embedding_model = excluded.embedding_model;
@@ -93,8 +93,9 @@ BEGIN
     RETURN v_id = p_id;
 END $$"""
 
-# One capsule's document, unless it has expired. Not in SQL: PostgreSQL would inline it and plan it before the organization
-# is set, when row security promises no rows and any index looks as good as the right one (0.03 ms became 5 ms).
+# One capsule's document, unless it has expired. Not in SQL: PostgreSQL would inline it and plan it before the
+# organization is set, when row security promises no rows and any index looks as good as the right one (0.03 ms became
+# 5 ms).
 GET = """memory_get(p_organization uuid, p_project uuid, p_capsule_id text)
 RETURNS TABLE (document text) LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -113,8 +114,8 @@ RETURNS TABLE (organization_id uuid, project_id uuid, capsule_id text) LANGUAGE 
     ) due ORDER BY 1, 2, 3
 $$"""
 
-# The words are read for every candidate of every search: inline and not compressed, beside the embedding. Documents of the
-# usual size are read inline too; a longer one is compressed and moves out of its row.
+# The words are read for every candidate of every search: inline and not compressed, beside the embedding. Documents of
+# the usual size are read inline too; a longer one is compressed and moves out of its row.
 LAYOUT = """
 ALTER TABLE memory_searchentry ALTER lexemes SET STORAGE main, ALTER embedding SET STORAGE external;
 ALTER TABLE memory_searchentry SET (toast_tuple_target = 4080);
@@ -335,8 +336,8 @@ class Migration(migrations.Migration):
         ForceRowSecurity("memory_searchstatistics"),
         Function("memory_refresh_statistics(uuid, uuid)", REFRESH_STATISTICS),
         Function(
-            "memory_save(uuid, uuid, uuid, text, text, text, text, text, text, text, text, text[], integer, timestamptz, "
-            "timestamptz, timestamptz, text, bigint[], text, integer, bytea, text)",
+            "memory_save(uuid, uuid, uuid, text, text, text, text, text, text, text, text, text[], integer, "
+            "timestamptz, timestamptz, timestamptz, text, bigint[], text, integer, bytea, text)",
             SAVE,
         ),
         Function("memory_get(uuid, uuid, text)", GET),

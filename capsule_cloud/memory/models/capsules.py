@@ -13,7 +13,10 @@ NEWEST_FIRST = models.F("sealed_at").desc(nulls_last=True)
 
 
 class Capsule(OwnedModel):
-    """A sealed memory of one end user in one project. `document` is the engine's JSON; the columns repeat what lists need."""
+    """A sealed memory of one end user in one project.
+
+    `document` is the engine's JSON; the columns repeat what lists need.
+    """
 
     class Type(models.TextChoices):
         """The engine's kinds of capsule."""
@@ -44,8 +47,8 @@ class Capsule(OwnedModel):
     turn_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
     sealed_at = models.DateTimeField(null=True, blank=True)
-    expires_at = models.DateTimeField(null=True, blank=True)  # from then on nobody sees it, pinned or not
-    is_pinned = models.BooleanField(default=False)
+    expires_at = models.DateTimeField(null=True, blank=True)  # from then on nobody sees it
+    is_pinned = models.BooleanField(default=False)  # a pinned capsule has no end
     size = models.PositiveIntegerField()  # of the document, in bytes
     document = models.TextField()  # JSON as text: jsonb would refuse an escaped NUL and reorder keys
 
@@ -56,9 +59,7 @@ class Capsule(OwnedModel):
         indexes = [
             models.Index("project", NEWEST_FIRST, "capsule_id", name="capsule_newest"),
             models.Index("project", "user_id", NEWEST_FIRST, "capsule_id", name="capsule_by_user"),
-            models.Index(
-                fields=["expires_at"], condition=models.Q(expires_at__isnull=False), name="capsule_to_expire"
-            ),
+            models.Index(fields=["expires_at"], condition=models.Q(expires_at__isnull=False), name="capsule_to_expire"),
         ]
 
     def __str__(self) -> str:
@@ -68,7 +69,7 @@ class Capsule(OwnedModel):
 class SearchEntry(OwnedModel):
     """What search knows of one capsule: its words, its meaning, and what filters need. Narrow, to rank many quickly.
 
-    `lexemes` holds each stem once; its weight label says how often it occurs (D once, C twice, B three or four times, A more).
+    `lexemes` holds each stem once; its weight label says how often it occurs (analysis.LABELS).
     `keys` are 64-bit hashes of the project and of the end user in it; as the first column of the index they keep one
     project's search away from everybody else's postings.
     """

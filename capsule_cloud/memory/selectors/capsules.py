@@ -1,15 +1,109 @@
-"""Reads capsules of one project."""
+"""Reads capsules of one project: one, many, how many, what differs, whose they are."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
-from django.utils import timezone
+from django.db.models import Count, Max, QuerySet
 
+from capsule_cloud.memory import limits
+from capsule_cloud.memory.engine import Capsule as EngineCapsule
+from capsule_cloud.memory.engine import CapsuleStore, drive
 from capsule_cloud.memory.models import Capsule
+from capsule_cloud.memory.models.capsules import NEWEST_FIRST
+from capsule_cloud.memory.storage import TenantStorage, read_document, visible
 
 
-def visible(project_id: UUID, *, user_id: str | None = None) -> QuerySet[Capsule]:
-    """The project's capsules that have not expired; of one end user when given."""
-    rows: QuerySet[Capsule] = Capsule.objects.filter(project_id=project_id)
-    rows = rows.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-    return rows if user_id is None else rows.filter(user_id=user_id)
+class CapsuleNotFound(Exception):
+    """The project has no such capsule, or it has expired, or it is another end user's."""
+
+    def __init__(self, capsule_id: str) -> None:
+        super().__init__(f"Capsule not found: {capsule_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class EndUser:
+    """Somebody whom the customer's product remembers."""
+
+    user_id: str
+    capsules: int
+    last_sealed_at: datetime | None
+
+
+def get_document(*, project_id: UUID, capsule_id: str, organization_id: UUID | None = None) -> str:
+    """The engine's JSON of a capsule as it is stored, in one round trip. Raises CapsuleNotFound.
+
+    `organization_id` is for callers without an open scope.
+    """
+    document = read_document(project_id, capsule_id, organization_id=organization_id)
+    if document is None:
+        raise CapsuleNotFound(capsule_id)
+    return document
+
+
+def get_capsule(*, project_id: UUID, capsule_id: str, user_id: str | None = None, for_update: bool = False) -> Capsule:
+    """A capsule with its document, of one end user when given; locked when asked for. Raises CapsuleNotFound."""
+    rows = visible(project_id, user_id=user_id)
+    if for_update:
+        rows = rows.select_for_update(no_key=True)
+    capsule = rows.filter(capsule_id=capsule_id).first() if limits.is_storable(capsule_id) else None
+    if capsule is None:
+        raise CapsuleNotFound(capsule_id)
+    return capsule
+
+
+def list_capsules(
+    *,
+    project_id: UUID,
+    user_id: str | None = None,
+    capsule_type: str | None = None,
+    tags: Sequence[str] = (),
+    limit: int = 20,
+    offset: int = 0,
+) -> list[Capsule]:
+    """Capsules that meet every condition, newest first, without their documents. Raises limits.InvalidInput."""
+    return list(_matching(project_id, user_id, capsule_type, tags)[offset : offset + limit])
+
+
+def count_capsules(
+    *, project_id: UUID, user_id: str | None = None, capsule_type: str | None = None, tags: Sequence[str] = ()
+) -> int:
+    """How many capsules meet every condition. Raises limits.InvalidInput."""
+    return _matching(project_id, user_id, capsule_type, tags).count()
+
+
+def end_users(*, project_id: UUID, starts_with: str = "", limit: int = 50) -> list[EndUser]:
+    """The project's end users who have capsules, those with most first. Raises limits.InvalidInput."""
+    rows = visible(project_id)
+    if starts_with:
+        rows = rows.filter(user_id__startswith=limits.text("user_id", starts_with))
+    people = rows.values("user_id").annotate(capsules=Count("id"), last_sealed_at=Max("sealed_at"))
+    return [EndUser(**person) for person in people.order_by("-capsules", "user_id")[:limit]]
+
+
+def diff(*, project_id: UUID, capsule_id_a: str, capsule_id_b: str) -> dict[str, Any]:
+    """What the second capsule has that the first has not, and so on, in the engine's shape. Raises CapsuleNotFound."""
+    for capsule_id in (capsule_id_a, capsule_id_b):
+        get_capsule(project_id=project_id, capsule_id=capsule_id)
+    return drive(CapsuleStore(TenantStorage(project_id)).diff(capsule_id_a, capsule_id_b))
+
+
+def prompt_snippet(*, project_id: UUID, capsule_id: str) -> str:
+    """A capsule as text for a prompt, by the engine. Raises CapsuleNotFound."""
+    document = get_document(project_id=project_id, capsule_id=capsule_id)
+    return EngineCapsule.model_validate_json(document).to_prompt_snippet()
+
+
+def _matching(
+    project_id: UUID, user_id: str | None, capsule_type: str | None, tags: Sequence[str]
+) -> QuerySet[Capsule]:
+    rows = visible(project_id, user_id=user_id)
+    if capsule_type is not None:
+        if capsule_type not in Capsule.Type.values:
+            raise limits.InvalidInput(f"type must be one of: {', '.join(Capsule.Type.values)}")
+        rows = rows.filter(capsule_type=capsule_type)
+    if tags:
+        rows = rows.filter(tags__contains=limits.tags(list(tags)))
+    return rows.defer("document").order_by(NEWEST_FIRST, "capsule_id")

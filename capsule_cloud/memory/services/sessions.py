@@ -17,10 +17,9 @@ from django.utils import timezone
 from capsule_cloud.memory import conversation, limits
 from capsule_cloud.memory.engine import MemoryPayload
 from capsule_cloud.memory.models import Session, SkillTrigger, Turn
-from capsule_cloud.memory.selectors.capsules import visible
 from capsule_cloud.memory.selectors.recall import recall
 from capsule_cloud.memory.selectors.sessions import SessionNotFound, get_session
-from capsule_cloud.memory.storage import TenantStorage
+from capsule_cloud.memory.storage import TenantStorage, visible
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record, record_call
 from tenancy.scope import SqlCall, current_organization_id, one_trip
