@@ -7,8 +7,8 @@ from django.http import HttpRequest, HttpResponse
 
 from capsule_cloud.api.errors import ApiError
 
-METHODS = "GET, POST, PATCH, DELETE"
-HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Passphrase"
+METHODS = "GET, POST, PUT, PATCH, DELETE"
+HEADERS = "Authorization, Content-Type, Idempotency-Key, MCP-Protocol-Version, X-Passphrase"
 EXPOSED = (
     "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Idempotent-Replayed, "
     "Content-Disposition, X-Capsule-Signature, X-Capsule-Signature-Key"

@@ -13,6 +13,7 @@ from rest_framework.exceptions import APIException, MethodNotAllowed, Validation
 from rest_framework.response import Response
 
 from capsule_cloud.memory.limits import InvalidInput, TooLarge
+from capsule_cloud.memory.selectors.capsules import CapsuleNotFound
 from capsule_cloud.memory.selectors.sessions import SessionNotFound
 from capsule_cloud.memory.services.sessions import SessionBelongsToAnother, SessionFull, SessionSealed
 from capsule_cloud.memory.services.triggers import TriggerNotFound
@@ -202,6 +203,7 @@ _MEANINGS: dict[type, Callable[[Any], ApiError]] = {
     UnreadablePostError: lambda _: ApiError("bad_request", "The body ended before its announced length."),
     InvalidInput: _says("bad_request"),
     TooLarge: _says("too_large"),
+    CapsuleNotFound: _says("not_found"),
     SessionNotFound: _says("not_found"),
     TriggerNotFound: _says("not_found"),
     SessionBelongsToAnother: _says("conflict"),

@@ -5,7 +5,6 @@ browsable at /docs.
 """
 
 import functools
-import re
 from http import HTTPStatus
 from inspect import getdoc
 from typing import Any
@@ -29,15 +28,16 @@ CONTROL_PLANE_ERRORS = (406, 415)
 ENGINE_ERROR = shapes.shape(
     detail={"oneOf": [shapes.TEXT, shapes.many(shapes.ANYTHING)], "description": "A sentence, or FastAPI's list."}
 )
-PROBLEM = shapes.shape(
-    type=shapes.TEXT,
-    title=shapes.TEXT,
-    status=shapes.WHOLE,
-    detail=shapes.TEXT,
-    code={"type": "string", "enum": sorted(CODES)},
-    request_id=shapes.TEXT,
+PROBLEM = shapes.perhaps(
+    shapes.shape(
+        type=shapes.TEXT,
+        title=shapes.TEXT,
+        status=shapes.WHOLE,
+        detail=shapes.TEXT,
+        code={"type": "string", "enum": sorted(CODES)},
+        request_id=shapes.TEXT,
+    ),
     errors=shapes.many(shapes.shape(field=shapes.TEXT, message=shapes.TEXT)),
-    optional=("errors",),
 )
 IDEMPOTENCY = {
     "name": idempotency.HEADER,
@@ -79,7 +79,9 @@ def add_plain_routes(result: Document, **kwargs: Any) -> Document:
             _complete(path, method, described)
     for tag, operations in catalogue.PLAIN.items():
         for one in operations:
-            result["paths"].setdefault(f"/{catalogue.PREFIX}{one.path}", {})[one.method.lower()] = _plain(one, tag)
+            result["paths"].setdefault(f"/{catalogue.PREFIX}{one.documented_path}", {})[one.method.lower()] = _plain(
+                one, tag
+            )
     result["paths"]["/health"] = {"get": HEALTH}
     return result
 
@@ -100,7 +102,7 @@ def _plain(one: Operation, tag: str) -> Document:
     summary, _, rest = (getdoc(one.handler) or "").partition("\n")
     parameters: list[Document] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        for name in re.findall(r"\{(\w+)\}", one.path)
+        for name in one.path_names
     ]
     parameters += [
         {"name": field.name, "in": "query", "required": field.is_required, "schema": field.schema()}

@@ -41,6 +41,7 @@ class Call:
         return Use(who.organization_id, who.project_id, who.key_id, meter, quantity, end_user)
 
 
+_NAME = re.compile(r"\{(\+?)(\w+)\}")
 Handler = Callable[..., HttpResponse]
 
 
@@ -50,13 +51,23 @@ class Operation:
 
     handler: Handler
     method: str
-    path: str  # with {names}, without the leading slash
+    path: str  # with {names}, without the leading slash; {+name} may hold slashes (RFC 6570)
     right: Right
     query: Sequence[Field]
     body: Record | None  # JSON
     form: Record | None  # multipart/form-data, with a file named `file`
     headers: Mapping[str, str]  # that the handler reads itself: name -> what it is for
     answer: Mapping[str, Any]  # content type -> JSON Schema
+
+    @property
+    def path_names(self) -> list[str]:
+        """The names in the path."""
+        return [name for _, name in _NAME.findall(self.path)]
+
+    @property
+    def documented_path(self) -> str:
+        """The path as OpenAPI writes it."""
+        return self.path.replace("{+", "{")
 
     def run(self, request: HttpRequest, path: Mapping[str, str]) -> HttpResponse:
         """Check the key's right and the input, then answer."""
@@ -107,7 +118,10 @@ def routes(operations: Sequence[Operation]) -> list[URLPattern]:
     by_path: dict[str, dict[str, Operation]] = {}
     for one in operations:
         by_path.setdefault(one.path, {})[one.method] = one
-    return [path(re.sub(r"\{(\w+)\}", r"<str:\1>", template), _view(methods)) for template, methods in by_path.items()]
+    return [
+        path(_NAME.sub(lambda name: f"<{'path' if name[1] else 'str'}:{name[2]}>", template), _view(methods))
+        for template, methods in by_path.items()
+    ]
 
 
 def reply(data: Any, status: int = HTTPStatus.OK) -> HttpResponse:

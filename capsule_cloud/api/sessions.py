@@ -8,7 +8,7 @@ from billing.metering.meters import Meter
 from billing.metering.services import record, spool, usage_call
 from capsule_cloud.api.fields import Fraction, Many, Record, Text
 from capsule_cloud.api.operations import Call, operation, reply
-from capsule_cloud.api.shapes import FLAG, MOMENT, NUMBER, TEXT, WHOLE, many, shape
+from capsule_cloud.api.shapes import FLAG, MOMENT, NUMBER, TEXT, WHOLE, many, perhaps, shape
 from capsule_cloud.memory import limits
 from capsule_cloud.memory.models import SkillTrigger
 from capsule_cloud.memory.selectors import sessions as selectors
@@ -70,14 +70,10 @@ def create_session(call: Call) -> HttpResponse:
             about="Several turns at once, instead of the two above: all are taken, or none.",
         ),
     ),
-    answer=shape(
-        turn_id=WHOLE,
-        session_id=TEXT,
-        total_turns=WHOLE,
-        pending_triggers=WHOLE,
+    answer=perhaps(
+        shape(turn_id=WHOLE, session_id=TEXT, total_turns=WHOLE, pending_triggers=WHOLE),
         recalled_context=TEXT,
         recalled_facts_count=WHOLE,
-        optional=("recalled_context", "recalled_facts_count"),
     ),
 )
 def ingest_turn(call: Call, session_id: str) -> HttpResponse:
@@ -141,9 +137,7 @@ def get_snapshot(call: Call, session_id: str) -> HttpResponse:
         Many(name="facts", of=FACT, high=limits.MAX_FACTS, default=(), about="What your own model found."),
         Text(name="summary", default="", about="Your own model's summary."),
     ),
-    answer=shape(
-        capsule_id=TEXT, title=TEXT, turn_count=WHOLE, type=TEXT, extraction=TEXT, hint=TEXT, optional=("hint",)
-    ),
+    answer=perhaps(shape(capsule_id=TEXT, title=TEXT, turn_count=WHOLE, type=TEXT, extraction=TEXT), hint=TEXT),
 )
 def seal_session(call: Call, session_id: str) -> HttpResponse:
     """Seal a session into a capsule. Sealing it again answers with the same capsule."""

@@ -1,6 +1,5 @@
 """JSON Schemas of what the plain routes answer, for the OpenAPI document."""
 
-from collections.abc import Sequence
 from typing import Any
 
 Schema = dict[str, Any]
@@ -19,7 +18,11 @@ def many(of: Schema) -> Schema:
     return {"type": "array", "items": of}
 
 
-def shape(*, optional: Sequence[str] = (), **properties: Schema) -> Schema:
-    """An object; every property is there unless it is optional."""
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required}
+def shape(**properties: Schema) -> Schema:
+    """An object that has every property."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def perhaps(whole: Schema, **properties: Schema) -> Schema:
+    """The object `whole` with more properties that are not always there."""
+    return {**whole, "properties": {**whole["properties"], **properties}}

@@ -1,6 +1,5 @@
 """A POST with an `Idempotency-Key` happens once."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
@@ -111,7 +110,7 @@ def test_after_a_day_the_key_is_free_again_and_the_answer_is_gone(api: Api) -> N
 
 
 @pytest.fixture
-def committed(transactional_db: None) -> Iterator[Tenant]:
+def committed(transactional_db: None) -> Tenant:
     """A tenant that other connections see."""
     return make_tenant()
 

@@ -1,0 +1,101 @@
+"""Capsules as files: signed exports, checked imports."""
+
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpResponse
+
+from billing.metering.meters import Meter
+from billing.metering.services import record
+from capsule_cloud.api.errors import ApiError
+from capsule_cloud.api.fields import Choice, Flag, Text
+from capsule_cloud.api.operations import Call, operation, reply
+from capsule_cloud.api.sessions import user_id
+from capsule_cloud.api.shapes import FILE, FLAG, TEXT, shape
+from capsule_cloud.memory.importing import MAX_IMPORT_BYTES
+from capsule_cloud.memory.services import transfer
+from tenancy.roles import Right
+from tenancy.scope import scope
+
+PASSPHRASE = "X-Passphrase"  # noqa: S105  # the header's name
+PASSPHRASE_HEADER = {PASSPHRASE: "The passphrase, in UTF-8; unlike a query parameter it reaches no log on the way."}
+
+
+@operation(
+    "GET",
+    "capsules/{capsule_id}/export",
+    Right.MEMORY_READ,
+    query=(
+        Choice(name="format", words=tuple(transfer.ExportFormat), default="json"),
+        Flag(name="encrypt", default=False, about="Encrypt the payload (json and msgpack only)."),
+        Text(name="passphrase", default="", about="For the engine's clients; prefer the header."),
+    ),
+    headers=PASSPHRASE_HEADER,
+    answer=FILE,
+    content_types=("application/json", "application/octet-stream", "text/plain"),
+)
+def export_capsule(call: Call, capsule_id: str) -> HttpResponse:
+    """Download a capsule as a file, signed by the organization (Ed25519, over the file's bytes)."""
+    query = call.query | {"passphrase": _passphrase(call) or call.query["passphrase"]}
+    with scope(call.principal.organization_id):
+        file = transfer.export_capsule(
+            project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor, **query
+        )
+        record(call.use(Meter.EXPORT))
+    return HttpResponse(
+        file.content,
+        content_type=file.content_type,
+        headers={
+            "Content-Disposition": f"attachment; filename={file.filename}",
+            "X-Capsule-Signature": file.signature.value,
+            "X-Capsule-Signature-Key": file.signature.public_key,
+        },
+    )
+
+
+@operation(
+    "POST",
+    "capsules/import",
+    Right.MEMORY_WRITE,
+    form=(
+        user_id(),
+        Text(name="passphrase", default=""),
+        Text(name="signature", default=None, about="`X-Capsule-Signature` of our export, to have it checked."),
+    ),
+    headers=PASSPHRASE_HEADER,
+    answer=shape(capsule_id=TEXT, type=TEXT, title=TEXT, is_renamed=FLAG),
+)
+def import_capsule(call: Call) -> HttpResponse:
+    """Import a capsule from a file of at most 10 MiB: `.json`, `.capsule` (msgpack) or `.txt`.
+
+    The file's checksum is verified. An id that is another end user's is not taken over: the capsule gets a new one.
+    """
+    file = call.request.FILES.get("file")
+    if not isinstance(file, UploadedFile):
+        raise ApiError(
+            "invalid", [{"type": "missing", "loc": ["body", "file"], "msg": "Field required", "input": None}]
+        )
+    if (file.size or 0) > MAX_IMPORT_BYTES:
+        raise ApiError("too_large", f"the file is larger than {MAX_IMPORT_BYTES} bytes")
+    with scope(call.principal.organization_id):
+        made = transfer.import_capsule(
+            project_id=call.project,
+            filename=file.name or "upload.json",
+            content=file.read(),
+            user_id=call.body["user_id"],
+            passphrase=_passphrase(call) or call.body["passphrase"],
+            signature=call.body["signature"],
+            actor=call.principal.actor,
+        )
+        record(call.use(Meter.IMPORT, end_user=call.body["user_id"]))
+    return reply(
+        {"capsule_id": made.capsule_id, "type": made.capsule_type, "title": made.title, "is_renamed": made.is_renamed}
+    )
+
+
+def _passphrase(call: Call) -> str:
+    try:
+        return call.request.headers.get(PASSPHRASE, "").encode("latin-1").decode()
+    except UnicodeError:
+        raise ApiError("bad_request", f"{PASSPHRASE} must be UTF-8") from None
+
+
+OPERATIONS = (export_capsule, import_capsule)
