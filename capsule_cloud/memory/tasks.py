@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import shared_task
 
-from capsule_cloud.memory.services import retention
+from capsule_cloud.memory.services import capsules, retention
 
 
 @shared_task(name="memory.seal_idle_sessions")
@@ -16,6 +16,8 @@ def seal_idle_sessions(**kwargs: Any) -> None:
 
 @shared_task(name="memory.purge_expired")
 def purge_expired(**kwargs: Any) -> None:
-    """Delete raw turns past their project's retention, of every organization."""
+    """Delete capsules whose end has passed, and raw turns past their project's retention, of every organization."""
+    while capsules.purge_expired():
+        pass
     while retention.purge_due_turns():
         pass

@@ -8,7 +8,7 @@ from django.utils import timezone
 from capsule_cloud.memory import tasks
 from capsule_cloud.memory.models import Capsule, Session, SkillTrigger, Turn
 from capsule_cloud.memory.selectors import sessions as selectors
-from capsule_cloud.memory.services import retention, sessions
+from capsule_cloud.memory.services import capsules, retention, sessions
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
 from tenancy.scope import scope
@@ -149,6 +149,31 @@ def test_raw_turns_are_forgotten_after_the_projects_retention(tenant: Tenant, st
     assert state(tenant, "old").turn_count == 4
     with scope(stranger.organization):
         assert Turn.objects.count() == 10
+
+
+def test_capsules_whose_end_has_passed_are_deleted_with_their_turns(tenant: Tenant) -> None:
+    for name in ("ends", "stays"):
+        ingest(tenant, name)
+    ends, stays = seal(tenant, "ends"), seal(tenant, "stays")
+    with scope(tenant.organization):
+        Capsule.objects.filter(capsule_id=ends.capsule_id).update(expires_at=timezone.now() - timedelta(hours=1))
+
+    tasks.purge_expired()
+
+    with scope(tenant.organization):
+        assert [capsule.capsule_id for capsule in Capsule.objects.all()] == [stays.capsule_id]
+        assert set(Turn.objects.values_list("session__external_id", flat=True)) == {"stays"}
+
+
+def test_deleting_a_user_through_the_capsules_counts_both(tenant: Tenant) -> None:
+    ingest(tenant, "a", user_id="ada")
+    seal(tenant, "a")
+    ingest(tenant, "b", pair(), pair(), user_id="ada")
+
+    with scope(tenant.organization):
+        deleted = capsules.delete_user(project_id=tenant.project.pk, user_id="ada", actor=tenant.actor)
+
+    assert (deleted.capsules, deleted.sessions, deleted.turns) == (1, 2, 6)
 
 
 def test_purging_again_finds_nothing(tenant: Tenant) -> None:
