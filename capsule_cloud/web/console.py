@@ -10,11 +10,16 @@ from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 
+from capsule_cloud.memory.limits import InvalidInput
+from capsule_cloud.memory.selectors.capsules import CapsuleNotFound
+from capsule_cloud.memory.selectors.sessions import SessionNotFound
+from capsule_cloud.memory.services.sessions import SessionSealed
+from capsule_cloud.memory.services.triggers import TriggerNotFound
 from tenancy.access import MemberPrincipal, lacks_required_mfa, memberships
 from tenancy.errors import Forbidden, Invalid, NotFound, TenancyError
 from tenancy.models import Project, User
@@ -25,6 +30,8 @@ from tenancy.selectors import projects
 View = Callable[..., HttpResponse]
 Result = TypeVar("Result")
 sensitive = cast("Callable[[View], View]", reauthentication_required)  # asks for the password or passkey again
+MISSING = (NotFound, CapsuleNotFound, SessionNotFound, TriggerNotFound)
+REFUSED = (TenancyError, InvalidInput, SessionSealed)
 LAST_ORGANIZATION, LAST_PROJECT = "last_organization", "last_project"
 
 _NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str, Right], ...]], ...] = (
@@ -151,11 +158,11 @@ def attempt(member: MemberPrincipal, form: forms.Form, call: Callable[[], Result
     try:
         with scope(member.organization_id):
             return call()
-    except NotFound as failure:
+    except MISSING as failure:
         raise Http404 from failure
     except Invalid as failure:
         form.add_error(failure.field if failure.field in form.fields else None, str(failure))
-    except TenancyError as failure:
+    except REFUSED as failure:
         form.add_error(None, str(failure))
     return None
 
@@ -165,11 +172,11 @@ def perform(request: HttpRequest, member: MemberPrincipal, call: Callable[[], Re
     try:
         with scope(member.organization_id):
             result = call()
-    except NotFound as failure:
+    except MISSING as failure:
         raise Http404 from failure
     except Forbidden as failure:
         raise PermissionDenied from failure
-    except TenancyError as failure:
+    except REFUSED as failure:
         messages.error(request, str(failure))
         return None
     messages.success(request, done)
@@ -206,3 +213,10 @@ def required_project(request: HttpRequest, slug: str) -> Project:
     if project is None:
         raise Http404
     return project
+
+
+def address(name: str, member: MemberPrincipal, project: Project, thing_id: str) -> str:
+    """The address of a session or capsule: their ids are the customers' free text and travel as `?id=`."""
+    query = QueryDict(mutable=True)
+    query["id"] = thing_id
+    return f"{reverse(name, kwargs={'slug': member.slug, 'project': project.slug})}?{query.urlencode()}"

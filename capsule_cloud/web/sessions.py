@@ -2,17 +2,15 @@
 
 from uuid import UUID
 
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from capsule_cloud.memory.models import SkillTrigger
 from capsule_cloud.memory.selectors import sessions as memory
 from capsule_cloud.memory.services import sessions, triggers
-from capsule_cloud.web.console import asked, chosen_project, page, perform, required_project, show
+from capsule_cloud.web.console import address, asked, chosen_project, page, perform, required_project, show
 from tenancy.access import MemberPrincipal
-from tenancy.models import Project
 from tenancy.roles import Right
 
 PAGE_SIZE = 30
@@ -25,7 +23,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """The project's sessions, newest first, by end user, state and beginning of the id."""
     project, rows = chosen_project(request)
     wanted = asked(request, "user", "state", "q")
-    state = memory.SessionState(wanted["state"]) if wanted["state"] in memory.SessionState else None
+    state = next((one for one in memory.SessionState if one == wanted["state"]), None)
     found = None
     if project is not None:
         found = memory.list_sessions(
@@ -87,7 +85,7 @@ def seal(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpRes
         lambda: sessions.seal(project_id=one.pk, session_id=session_id, actor=member.actor),
         "The session is sealed into a capsule.",
     )
-    return redirect(_address(member, one, session_id))
+    return redirect(address("session", member, one, session_id))
 
 
 @require_POST
@@ -107,13 +105,7 @@ def resolve(request: HttpRequest, member: MemberPrincipal, project: str) -> Http
         ),
         "Decided.",
     )
-    return redirect(_address(member, one, session_id))
-
-
-def _address(member: MemberPrincipal, project: Project, session_id: str) -> str:
-    query = QueryDict(mutable=True)
-    query["id"] = session_id
-    return f"{reverse('session', kwargs={'slug': member.slug, 'project': project.slug})}?{query.urlencode()}"
+    return redirect(address("session", member, one, session_id))
 
 
 def _uuid(text: str) -> UUID | None:

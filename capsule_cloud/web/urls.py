@@ -2,7 +2,19 @@
 
 from django.urls import include, path
 
-from capsule_cloud.web import account, audit, home, keys, members, memory, organization, outbox, projects, sessions
+from capsule_cloud.web import (
+    account,
+    audit,
+    capsules,
+    home,
+    keys,
+    members,
+    memory,
+    organization,
+    outbox,
+    projects,
+    sessions,
+)
 
 in_organization = [
     path("", home.home, name="home"),
@@ -24,8 +36,15 @@ in_organization = [
     path("invitations/<uuid:invitation_id>/resend/", members.resend, name="invitation_resend"),
     path("invitations/<uuid:invitation_id>/revoke/", members.revoke, name="invitation_revoke"),
     path("memory/", memory.index, name="memory"),
+    path("memory/<slug:project>/", capsules.detail, name="capsule"),
+    path("memory/<slug:project>/pin/", capsules.pin, name="capsule_pin"),
+    path("memory/<slug:project>/tags/", capsules.tags, name="capsule_tags"),
+    path("memory/<slug:project>/export/", capsules.export, name="capsule_export"),
+    path("memory/<slug:project>/delete/", capsules.delete, name="capsule_delete"),
+    path("memory/<slug:project>/forget/", capsules.forget, name="forget"),
+    path("memory/<slug:project>/import/", capsules.upload, name="import"),
     path("sessions/", sessions.index, name="sessions"),
-    # Session ids are the customers' free text: they travel as `?id=`, where every character is safe.
+    # Ids of sessions and capsules are the customers' free text: they travel as `?id=`, where every character is safe.
     path("sessions/<slug:project>/", sessions.detail, name="session"),
     path("sessions/<slug:project>/seal/", sessions.seal, name="session_seal"),
     path("sessions/<slug:project>/triggers/", sessions.resolve, name="session_trigger"),

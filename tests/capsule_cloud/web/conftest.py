@@ -1,12 +1,14 @@
 """Fixtures of the console's tests: browsers that are signed in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.test import Client
+from playwright.sync_api import Browser, sync_playwright
 
 from tenancy.models import User
 from tenancy.roles import Role
+from tests.capsule_cloud.web.browser import CHROMIUM, launch
 from tests.factories import Tenant, add_member
 
 SignIn = Callable[[User], Client]
@@ -40,3 +42,20 @@ def viewer(tenant: Tenant, sign_in: SignIn) -> Client:
 def home(tenant: Tenant) -> str:
     """The address of the tenant's organization."""
     return f"/o/{tenant.organization.slug}/"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Chromium; where it is missing the browser tests are skipped, and the summary says so."""
+    if CHROMIUM is None:
+        pytest.skip("NO CHROMIUM HERE: as root, `make test` installs it")
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Playwright runs an event loop in this thread, where Django would otherwise refuse to query."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")

@@ -17,15 +17,18 @@ from tests.factories import Tenant, add_member
 PAGES = (
     "",
     "projects/",
+    "projects/new/",
     "projects/default/",
     "keys/",
     "keys/new/",
     "members/",
     "members/invite/",
+    "members/leave/",
     "memory/",
     "sessions/",
+    "audit/",
+    "settings/",
 )
-PAGES += ("audit/", "settings/", "members/leave/", "projects/new/")
 NOT_FOR_VIEWERS = (
     "keys/new/",
     "members/invite/",

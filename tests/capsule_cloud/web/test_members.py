@@ -24,7 +24,7 @@ def test_an_invitation_is_mailed_and_can_be_accepted(
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
         owner.post(home + "members/invite/", {"email": person.email, "role": "member"})
     [message] = mail.outbox
-    link = re.search(r"/invitations/\S+", message.body)
+    link = re.search(r"/invitations/\S+", str(message.body))
     assert link is not None
     browser = sign_in(person)
     assert tenant.organization.name in browser.get(link.group()).content.decode()

@@ -1,0 +1,59 @@
+"""axe-core finds nothing serious on any page, light or dark, and no page breaks its own policy."""
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.capsule_cloud.web.browser import visit
+from tests.factories import Tenant
+from tests.live import LiveServer
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("may_wait")]
+PUBLIC = ("/", "/account/login/", "/account/signup/", "/account/password/reset/", "/outbox/", "/no/such/page/")
+ACCOUNT = ("/account/", "/account/email/", "/account/password/change/", "/account/2fa/", "/account/sessions/")
+CONSOLE = (
+    "",
+    "projects/",
+    "projects/new/",
+    "projects/default/",
+    "projects/default/archive/",
+    "keys/",
+    "keys/new/",
+    "members/",
+    "members/invite/",
+    "members/leave/",
+    "memory/",
+    "sessions/",
+    "audit/",
+    "settings/",
+)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_public_pages_have_no_serious_violation(
+    live: LiveServer, transactional_db: None, chromium: Browser, theme: str
+) -> None:
+    with visit(chromium, live.url, color_scheme=theme) as visitor:
+        for path in PUBLIC:
+            visitor.go(path)
+            assert visitor.serious_violations() == []
+        assert [one for one in visitor.complaints if "404" not in one] == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_signed_in_pages_have_no_serious_violation(
+    live: LiveServer, live_tenant: Tenant, chromium: Browser, theme: str
+) -> None:
+    home = f"/o/{live_tenant.organization.slug}/"
+    with visit(chromium, live.url, live_tenant.owner, color_scheme=theme) as visitor:
+        for path in (*ACCOUNT, "/organizations/new/", *(home + page for page in CONSOLE)):
+            visitor.go(path)
+            assert visitor.serious_violations() == []
+        assert visitor.complaints == []
+
+
+def test_an_open_dialog_has_no_serious_violation(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/keys/")
+        page.get_by_role("link", name="Create API key").click()
+        page.get_by_role("dialog").wait_for()
+        assert visitor.serious_violations() == []

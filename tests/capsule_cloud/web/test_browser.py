@@ -1,0 +1,135 @@
+"""The console in a real browser: the newcomer's path, themes, widths, keyboard, and no script at all."""
+
+import uuid
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tenancy.key_format import is_well_formed
+from tests.capsule_cloud.web.browser import mailed_code, visit
+from tests.factories import PASSWORD, Tenant
+from tests.live import LiveServer
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("may_wait")]
+PHONE = {"width": 360, "height": 740}
+PAGES = (
+    "",
+    "projects/",
+    "projects/default/",
+    "keys/",
+    "keys/new/",
+    "members/",
+    "memory/",
+    "sessions/",
+    "audit/",
+    "settings/",
+)
+
+
+def test_a_newcomer_signs_up_and_copies_a_key(live: LiveServer, transactional_db: None, chromium: Browser) -> None:
+    address = f"new-{uuid.uuid4().hex[:12]}@example.com"
+    with visit(chromium, live.url, permissions=["clipboard-read", "clipboard-write"]) as visitor:
+        page = visitor.go("/")
+        page.get_by_role("link", name="Start free").first.click()
+        page.get_by_label("Your name").fill("Nova Newcomer")
+        page.get_by_label("Email").fill(address)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Create account").click()
+        page.get_by_label("Code").fill(mailed_code(address))
+        page.get_by_role("button", name="Confirm").click()
+        page.get_by_label("Organization name").fill(f"Nova {uuid.uuid4().hex[:8]}")
+        page.get_by_role("button", name="Create organization").click()
+        expect(page.get_by_role("heading", name="First steps")).to_be_visible()
+        page.get_by_role("link", name="Projects").click()
+        page.get_by_role("link", name="New project").click()
+        page.get_by_role("dialog").get_by_label("Project name").fill("Assistant")
+        page.get_by_role("button", name="Create project").click()
+        expect(page.get_by_role("heading", name="Assistant")).to_be_visible()
+        page.get_by_role("link", name="API keys").click()
+        page.get_by_role("link", name="Create API key").first.click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name", exact=True).fill("My server")
+        dialog.get_by_role("button", name="Create key").click()
+        page.get_by_role("button", name="Copy the key").click()
+        expect(page.locator("#announce")).to_have_text("Copied to the clipboard")
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert is_well_formed(copied)
+        page.reload()
+        expect(page.get_by_text("This key was shown already")).to_be_visible()
+        assert copied not in page.content()
+        assert visitor.complaints == []
+
+
+def test_the_theme_follows_the_device_until_it_is_chosen(
+    live: LiveServer, live_tenant: Tenant, chromium: Browser
+) -> None:
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    with visit(chromium, live.url, live_tenant.owner, color_scheme="dark") as visitor:
+        page = visitor.go("/")
+        dark = page.evaluate(background)
+        page.get_by_role("button", name="Dark theme").click()
+        light = page.evaluate(background)
+        assert sum(map(int, light[4:-1].split(", "))) > 600 > 150 > sum(map(int, dark[4:-1].split(", ")))
+        visitor.go(f"/o/{live_tenant.organization.slug}/keys/")
+        assert page.evaluate(background) == light
+        expect(page.get_by_role("button", name="Dark theme")).to_have_attribute("aria-pressed", "false")
+
+
+@pytest.mark.parametrize("page_name", PAGES)
+def test_a_phone_shows_every_page_without_sideways_scrolling(
+    live: LiveServer, live_tenant: Tenant, chromium: Browser, page_name: str
+) -> None:
+    with visit(chromium, live.url, live_tenant.owner, viewport=PHONE, has_touch=True) as visitor:
+        visitor.go(f"/o/{live_tenant.organization.slug}/{page_name}")
+        assert visitor.overflow() <= 0
+
+
+def test_the_navigation_opens_on_a_phone(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
+    with visit(chromium, live.url, live_tenant.owner, viewport=PHONE) as visitor:
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/")
+        expect(page.get_by_role("link", name="Members")).to_be_hidden()
+        page.get_by_role("button", name="Navigation", exact=True).click()
+        page.get_by_role("link", name="Members").click()
+        expect(page.get_by_role("heading", name="Members")).to_be_visible()
+
+
+def test_the_keyboard_alone_revokes_a_key(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/keys/")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+        page.keyboard.press("Enter")
+        revoke = page.get_by_role("link", name="Revoke Test")
+        _tab_to(visitor.page, revoke)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        expect(revoke).to_be_focused()
+        page.keyboard.press("Enter")
+        _tab_to(visitor.page, page.get_by_role("button", name="Revoke key"))
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("It stops working everywhere")).to_be_visible()
+
+
+def test_everything_needed_works_without_a_script(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
+    with visit(chromium, live.url, live_tenant.owner, java_script_enabled=False) as visitor:
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/projects/")
+        page.get_by_role("link", name="New project").click()
+        page.get_by_label("Project name").fill("Plain")
+        page.get_by_role("button", name="Create project").click()
+        expect(page.get_by_role("heading", name="Plain", exact=True)).to_be_visible()
+        visitor.go(f"/o/{live_tenant.organization.slug}/audit/")
+        page.get_by_label("What it was done to").fill("Plain")
+        page.get_by_role("button", name="Search").click()
+        expect(page.locator("tbody tr")).to_have_count(1)
+        page.get_by_label("Switch organization").click()
+        expect(page.get_by_role("link", name="Create an organization")).to_be_visible()
+
+
+def _tab_to(page: Page, target: Locator, most: int = 60) -> None:
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if target.evaluate("element => element === document.activeElement"):
+            return
+    raise AssertionError("The keyboard does not reach it.")
