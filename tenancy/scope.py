@@ -49,8 +49,8 @@ def scope(organization: "UUID | str | models.Model") -> Iterator[UUID]:
             yield organization_id
         finally:
             _current.reset(token)
-        if is_inner and active is None:
-            _enter(None)  # an outer transaction goes on: it must not keep what this scope could see
+    if is_inner and active is None:
+        _enter(None)  # an outer transaction goes on: it must not keep what this scope could see
 
 
 def _id_of(organization: "UUID | str | models.Model | None") -> UUID:

@@ -107,6 +107,7 @@ def clone_template(name: str) -> None:
         template = sql.Identifier(os.environ["CAPSULE_TEST_TEMPLATE"])
         create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
         server.execute(create.format(sql.Identifier(name), template))
+    embedded.provision(embedded.urls().superuser, name)  # a copy does not take over who may connect
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,0 +1,89 @@
+"""Plain connections to this worker's database, past Django, and rows for tables that a test knows only by name."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import psycopg
+from django.conf import settings
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from capsule_cloud.lib import embedded
+
+SAMPLES: dict[str, Any] = {
+    "uuid": uuid.uuid4,
+    "text": lambda: uuid.uuid4().hex,
+    "varchar": lambda: uuid.uuid4().hex[:8],
+    "int2": lambda: 1,
+    "int4": lambda: 1,
+    "int8": lambda: 1,
+    "float8": lambda: 0.5,
+    "bool": lambda: False,
+    "timestamptz": lambda: "2026-01-01T00:00:00Z",
+    "jsonb": lambda: Jsonb({}),
+    "bytea": lambda: uuid.uuid4().bytes,
+    "tsvector": lambda: "word",
+    "_text": list,
+    "_varchar": list,
+    "_int8": list,
+}
+
+
+def connect(role: Literal["app", "owner", "superuser"]) -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection of its own in autocommit mode."""
+    url = getattr(embedded.urls(), role)
+    return psycopg.connect(url, dbname=str(settings.DATABASES["default"]["NAME"]), autocommit=True)
+
+
+@contextmanager
+def inside(connection: psycopg.Connection[Any], organization_id: uuid.UUID) -> Iterator[None]:
+    """A transaction with the organization in scope."""
+    with connection.transaction():
+        connection.execute("SELECT tenancy_enter(%s)", [organization_id])
+        yield
+
+
+def sample_row(table: str, owner_column: str, organization_id: uuid.UUID) -> dict[str, Any]:
+    """Values for every column that must have one. Foreign keys point nowhere: only `plant` gets it in."""
+    with connect("superuser") as server:
+        columns = server.execute(
+            "SELECT column_name, udt_name FROM information_schema.columns WHERE table_schema = 'public' "
+            "AND table_name = %s AND is_nullable = 'NO' AND is_generated = 'NEVER' AND is_identity = 'NO'",
+            [table],
+        ).fetchall()
+    row = {}
+    for column, kind in columns:
+        assert kind in SAMPLES, f"tests/raw.py has no sample of {kind}, the type of {table}.{column}."
+        row[column] = SAMPLES[kind]()
+    return row | {owner_column: organization_id}
+
+
+def insert(connection: psycopg.Connection[Any], table: str, row: dict[str, Any]) -> None:
+    """Insert the row with this connection's rights."""
+    query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, row)),
+        sql.SQL(", ").join([sql.Placeholder()] * len(row)),
+    )
+    connection.execute(query, list(row.values()))
+
+
+def plant(table: str, owner_column: str, organization_id: uuid.UUID) -> dict[str, Any]:
+    """Put a row of the organization into the table as the superuser, without regard to foreign keys. Returns it."""
+    row = sample_row(table, owner_column, organization_id)
+    with connect("superuser") as server:
+        server.execute("SET session_replication_role = replica")  # no foreign keys
+        insert(server, table, row)
+    return row
+
+
+def rows_of(table: str, owner_column: str, organization_id: uuid.UUID) -> list[str]:
+    """The organization's rows as the superuser sees them, as sorted JSON."""
+    query = sql.SQL("SELECT to_jsonb(t) FROM {} t WHERE {} = %s").format(
+        sql.Identifier(table), sql.Identifier(owner_column)
+    )
+    with connect("superuser") as server:
+        return sorted(json.dumps(row, sort_keys=True) for (row,) in server.execute(query, [organization_id]))
