@@ -22,7 +22,8 @@ from capsule_cloud.lib.supervision import Log, Supervisor
 from capsule_cloud.management import demo_organization
 
 HOST, PORT, PORTS_TO_TRY = "127.0.0.1", 8000, 20
-# Two workers use two cores; four threads each hide the waits for the database. docs/performance.md has the figures.
+# Two workers use two cores; threads hide the waits for the database: with 1, 2, 4 and 8 of them a small recall was
+# answered 730, 930, 990 and 840 times a second.
 WEB_WORKERS, WEB_THREADS, JOB_THREADS = 2, 4, 4
 
 WELCOME = """
