@@ -72,7 +72,8 @@ def query_lexemes(text: str, *, as_typed: bool = False) -> list[str]:
         elif len(word) == 1:
             found.append(lexeme + PREFIX)
     if as_typed and located and text[-1:].isalnum() and text.isascii():
-        found[-1] = located[-1][1].lower()[:MAX_LEXEME] + PREFIX
+        stem, word = located[-1]
+        found[-1] = (stem if word.lower().startswith(stem) else word.lower()[:MAX_LEXEME]) + PREFIX
     return [lexeme for lexeme, _ in Counter(found).most_common(MAX_QUERY_LEXEMES)]
 
 
@@ -85,6 +86,16 @@ def words_matching(text: str, wanted: Collection[str]) -> list[str]:
         if lexeme in exact or (beginnings and (lexeme.startswith(beginnings) or word.lower().startswith(beginnings))):
             found[word] = None
     return list(found)
+
+
+def spans(text: str, words: Collection[str]) -> list[tuple[int, int]]:
+    """Where in the text these words stand, in order, without overlaps."""
+    if not words:
+        return []
+    either = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    if all(word.isascii() for word in words):
+        either = rf"(?<![^\W_])(?:{either})(?![^\W_])"  # whole words, where words have edges
+    return [match.span() for match in re.finditer(either, text)]
 
 
 def vector(stems: list[str]) -> str:

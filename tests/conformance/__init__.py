@@ -1,0 +1,1 @@
+"""The engine's own tests, run on our storage."""
