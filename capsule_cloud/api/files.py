@@ -34,10 +34,14 @@ PASSPHRASE_HEADER = {PASSPHRASE: "The passphrase, in UTF-8; unlike a query param
 )
 def export_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Download a capsule as a file, signed by the organization (Ed25519, over the file's bytes)."""
-    query = call.query | {"passphrase": _passphrase(call) or call.query["passphrase"]}
     with scope(call.principal.organization_id):
         file = transfer.export_capsule(
-            project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor, **query
+            project_id=call.project,
+            capsule_id=capsule_id,
+            actor=call.principal.actor,
+            file_format=call.query["format"],
+            encrypt=call.query["encrypt"],
+            passphrase=_passphrase(call) or call.query["passphrase"],
         )
         record(call.use(Meter.EXPORT))
     return HttpResponse(

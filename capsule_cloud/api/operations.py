@@ -120,7 +120,7 @@ def routes(operations: Sequence[Operation]) -> list[URLPattern]:
         by_path.setdefault(one.path, {})[one.method] = one
     return [
         path(_NAME.sub(lambda name: f"<{'path' if name[1] else 'str'}:{name[2]}>", template), _view(methods))
-        for template, methods in by_path.items()
+        for template, methods in sorted(by_path.items(), key=lambda item: "{" in item[0])  # capsules/merge is no id
     ]
 
 
