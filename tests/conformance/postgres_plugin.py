@@ -83,4 +83,4 @@ class ConformingStorage(TenantStorage):
 
 
 for module in (capsule_memory.storage.local, capsule_memory.storage, capsule_memory.api):
-    module.LocalStorage = ConformingStorage
+    module.LocalStorage = ConformingStorage  # type: ignore[attr-defined]
