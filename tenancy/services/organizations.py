@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import uuid_utils.compat as uuid_utils
 from django.apps import apps
 from django.conf import settings
@@ -66,9 +67,16 @@ def create(*, user: User, name: str, region: str = Organization.Region.EU) -> Or
         try:
             with transaction.atomic():
                 return _create(user=user, name=name, slug=slug, region=region)
-        except IntegrityError:
+        except IntegrityError as error:
+            if _constraint(error) != "tenancy_organization_slug_key":
+                raise
             slug = f"{base}-{uuid_utils.uuid4().hex[:6]}"
     raise Conflict("That name is taken; try another one.")
+
+
+def _constraint(error: IntegrityError) -> str | None:
+    cause = error.__cause__
+    return cause.diag.constraint_name if isinstance(cause, psycopg.Error) else None
 
 
 def _create(*, user: User, name: str, slug: str, region: str) -> Organization:
