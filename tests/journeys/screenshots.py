@@ -1,0 +1,79 @@
+"""Photographs every page of the console into docs/images, beside a running `make run`:
+
+    .venv/bin/python manage.py shell -c "from tests.journeys import screenshots; screenshots.main()"
+
+It makes an organization of its own in the database of the running service, and signs in as its owner.
+"""
+
+import os
+import uuid
+from pathlib import Path
+from urllib.parse import quote
+
+from django.conf import settings
+from playwright.sync_api import Browser, sync_playwright
+
+from capsule_cloud.memory.models import Capsule
+from tenancy.models import User
+from tenancy.scope import scope
+from tests.capsule_cloud.web.browser import launch, visit
+from tests.journeys.picture_data import make
+
+Shot = tuple[str, str, tuple[str, ...], bool]  # name, path, themes, also on a phone
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
+DESKTOP, PHONE = {"width": 1360, "height": 850}, {"width": 390, "height": 844}
+# Paths below the organization
+CONSOLE: tuple[Shot, ...] = (
+    ("home", "", ("light", "dark"), True),
+    ("projects", "projects/", ("light",), False),
+    ("project", "projects/default/", ("light",), False),
+    ("keys", "keys/", ("light", "dark"), False),
+    ("key-new", "keys/new/", ("light",), False),
+    ("members", "members/", ("light",), False),
+    ("memory", "memory/?project=default&q=when+do+we+ship", ("light", "dark"), True),
+    ("sessions", "sessions/?project=default", ("light",), False),
+    ("session", "sessions/default/?id=chat-1052", ("light", "dark"), False),
+    ("audit", "audit/", ("light", "dark"), True),
+    ("settings", "settings/", ("light",), False),
+)
+PUBLIC: tuple[Shot, ...] = (
+    ("landing", "/", ("light", "dark"), True),
+    ("signup", "/account/signup/", ("light",), False),
+    ("login", "/account/login/", ("light",), False),
+    ("outbox", "/outbox/", ("light",), False),
+)
+ACCOUNT: tuple[Shot, ...] = (
+    ("account", "/account/", ("light",), False),
+    ("second-factor", "/account/2fa/", ("light",), False),
+    ("account-sessions", "/account/sessions/", ("light",), False),
+)
+
+
+def main() -> None:
+    """Make the data, then the pictures."""
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright runs an event loop in this thread
+    owner, organization = make(uuid.uuid4().hex[:4])
+    home = f"/o/{organization.slug}/"
+    with scope(organization):
+        capsule_id = Capsule.objects.get(title="Release habits of the platform team").capsule_id
+    console = [(name, home + path, themes, phone) for name, path, themes, phone in CONSOLE]
+    console.append(("capsule", f"{home}memory/default/?id={quote(capsule_id)}", ("light", "dark"), False))
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        for shot in PUBLIC:
+            _photograph(browser, None, shot)
+        for shot in (*console, *ACCOUNT):
+            _photograph(browser, owner, shot)
+        browser.close()
+
+
+def _photograph(browser: Browser, user: User | None, shot: Shot) -> None:
+    name, path, themes, on_phone = shot
+    views = [(DESKTOP, theme, f"{name}{'-dark' if theme == 'dark' else ''}") for theme in themes]
+    if on_phone:
+        views.append((PHONE, "light", f"{name}-phone"))
+    for size, theme, file in views:
+        with visit(browser, settings.PUBLIC_URL, user, viewport=size, color_scheme=theme) as visitor:
+            visitor.go(path)
+            visitor.page.screenshot(path=FOLDER / f"{file}.png")
