@@ -66,7 +66,7 @@ class ConformingStorage(TenantStorage):
         with _ours():
             return await super().delete(capsule_id)
 
-    async def list(self, *args: Any, **kwargs: Any) -> list[Capsule]:  # type: ignore[override]
+    async def list(self, *args: Any, **kwargs: Any) -> list[Capsule]:  # type: ignore[override, unused-ignore]
         """As ours."""
         with _ours():
             return await super().list(*args, **kwargs)
