@@ -303,7 +303,7 @@ def _with_memories(
 ) -> IngestResult:
     """`result` with what the user's capsules hold about the query.
 
-    The turn is on disk: a failure here is logged, because answering with it would make the client send the turn again.
+    The turn is on disk: whatever fails here is logged, because answering with it would make the client send it again.
     """
     if not query.strip():
         return result
@@ -315,7 +315,7 @@ def _with_memories(
             query=query[:READ_AS_QUERY],
             top_k=RECALLED_AT_FIRST,
         )
-    except DatabaseError:
+    except Exception:
         log.exception("session.recall_failed project=%s", project_id)
         return result
     if not found.facts:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from capsule_cloud.memory.limits import MAX_EXTRACTION_BYTES, InvalidInput, TooLarge
-from capsule_cloud.memory.models import Capsule, Session
+from capsule_cloud.memory.models import Capsule, SearchEntry, Session
 from capsule_cloud.memory.selectors import sessions as selectors
 from capsule_cloud.memory.selectors.sessions import SessionNotFound
 from capsule_cloud.memory.services import sessions
@@ -143,6 +143,20 @@ def test_the_snapshot_of_a_sealed_session_says_so(tenant: Tenant) -> None:
 
     with scope(tenant.organization):
         assert not selectors.snapshot(project_id=tenant.project.pk, session_id="s").is_active
+
+
+def test_a_turn_is_acknowledged_even_if_nothing_can_be_recalled(
+    tenant: Tenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    ingest(tenant, "old", pair("What is my favourite fruit?", "You told me: the quince."))
+    seal(tenant, "old")
+    with scope(tenant.organization):
+        SearchEntry.objects.update(embedding=b"not a vector")
+
+    result = ingest(tenant, "new", pair("Tell me about the quince"))
+
+    assert (result.turn_id, result.recalled_context) == (1, None)
+    assert "session.recall_failed" in caplog.text
 
 
 def test_a_new_session_begins_with_what_is_remembered(tenant: Tenant) -> None:

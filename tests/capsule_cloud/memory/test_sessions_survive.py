@@ -14,11 +14,12 @@ from tests.live import ROOT, environment
 # Acknowledges each turn on its standard output, for ever.
 WORKER = """
 import sys
+from uuid import UUID
 import django
 django.setup()
 from capsule_cloud.memory.services.sessions import TurnPair, ingest
 from tenancy.audit.services import SYSTEM
-organization_id, project_id = sys.argv[1:]
+organization_id, project_id = map(UUID, sys.argv[1:])
 for n in range(10**9):
     turns = [TurnPair(f"question {n}", f"answer {n}"), TurnPair(f"more {n}", f"and more {n}")]
     result = ingest(
