@@ -31,10 +31,15 @@ def environment(**more: str) -> dict[str, str]:
 
 
 class LiveServer:
-    """`granian` with our WSGI application, on a free port."""
+    """`granian` with our WSGI application, on a free port.
 
-    def __init__(self, workers: int = 2) -> None:
+    `variables` join its environment. The engine's own tests expect its invented facts and no skills; a test that needs
+    the real ones says CAPSULE_MOCK_EXTRACTOR="".
+    """
+
+    def __init__(self, workers: int = 2, **variables: str) -> None:
         self.workers = workers
+        self.variables = variables
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -44,7 +49,7 @@ class LiveServer:
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", str(self.workers), "--blocking-threads", "4"]
         command += ["--no-ws", "--log-level", "warning", "capsule_cloud.wsgi:application"]
-        extra = {"PUBLIC_URL": self.url, "CAPSULE_MOCK_EXTRACTOR": "true"}
+        extra = {"PUBLIC_URL": self.url, "CAPSULE_MOCK_EXTRACTOR": "true"} | self.variables
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment(**extra), start_new_session=True)
         transport = httpx.HTTPTransport(retries=8)  # connects again, with growing pauses, until the server listens
         with httpx.Client(transport=transport, timeout=60) as client:
