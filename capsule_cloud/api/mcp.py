@@ -12,10 +12,12 @@ import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from capsule_cloud.api import mcp_tools
 from capsule_cloud.api.auth import principal_of
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.limits import limiter, refuse
+from capsule_cloud.api.mcp_calls import sentence
+from capsule_cloud.api.mcp_prompts import MEMORY_CONTEXT, memory_context
+from capsule_cloud.api.mcp_tools import TOOLS
 
 VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 ASSUMED_VERSION = "2025-03-26"  # of a request that does not name one, says the specification
@@ -143,11 +145,11 @@ def _ping(request: HttpRequest, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _list_tools(request: HttpRequest, params: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_cursor(params)
-    return {"tools": [tool.description for tool in mcp_tools.TOOLS.values()]}
+    return {"tools": [tool.description for tool in TOOLS.values()]}
 
 
 def _call_tool(request: HttpRequest, params: Mapping[str, Any]) -> dict[str, Any]:
-    tool = mcp_tools.TOOLS.get(_name(params))
+    tool = TOOLS.get(_name(params))
     if tool is None:
         raise RpcError(INVALID_PARAMS, f"There is no tool {_name(params)[:100]!r}.")
     text, is_error = tool.call(request, _arguments(params))
@@ -156,18 +158,16 @@ def _call_tool(request: HttpRequest, params: Mapping[str, Any]) -> dict[str, Any
 
 def _list_prompts(request: HttpRequest, params: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_cursor(params)
-    return {"prompts": [mcp_tools.MEMORY_CONTEXT]}
+    return {"prompts": [MEMORY_CONTEXT]}
 
 
 def _get_prompt(request: HttpRequest, params: Mapping[str, Any]) -> dict[str, Any]:
-    if _name(params) != mcp_tools.MEMORY_CONTEXT["name"]:
+    if _name(params) != MEMORY_CONTEXT["name"]:
         raise RpcError(INVALID_PARAMS, f"There is no prompt {_name(params)[:100]!r}.")
-    arguments = _arguments(params)
-    text, is_error = mcp_tools.memory_context(request, arguments)
-    if is_error:  # a prompt has no way to say that it failed
-        raise RpcError(INVALID_PARAMS, text)
-    message = {"role": "user", "content": {"type": "text", "text": text}}
-    return {"description": f"What is remembered about: {arguments['topic']}", "messages": [message]}
+    try:
+        return memory_context(request, _arguments(params))
+    except ApiError as refusal:  # a prompt has no way of its own to say that it failed
+        raise RpcError(INVALID_PARAMS, sentence(refusal)) from refusal
 
 
 def _name(params: Mapping[str, Any]) -> str:
@@ -178,10 +178,10 @@ def _name(params: Mapping[str, Any]) -> str:
 
 
 def _arguments(params: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = params.get("arguments") or {}
-    if not isinstance(arguments, dict):
+    arguments = params.get("arguments")
+    if arguments is not None and not isinstance(arguments, dict):
         raise RpcError(INVALID_PARAMS, "arguments must be an object.")
-    return arguments
+    return arguments or {}
 
 
 def _refuse_cursor(params: Mapping[str, Any]) -> None:

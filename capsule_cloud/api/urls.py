@@ -7,6 +7,7 @@ from capsule_cloud.api import (
     health,
     invitations,
     keys,
+    mcp,
     members,
     openapi,
     organization,
@@ -36,6 +37,7 @@ urlpatterns = [
     path(PREFIX, include(routes([one for group in PLAIN.values() for one in group]))),
     path("health", health.health),
     path("v1/", include(control_plane)),
+    path("mcp", mcp.endpoint),
     path("openapi.json", openapi.document),
     path("docs", openapi.Browser.as_view()),
 ]
