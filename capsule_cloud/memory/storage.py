@@ -89,9 +89,12 @@ def visible(project_id: UUID, *, user_id: str | None = None) -> QuerySet[Capsule
 
 def save_capsule(project_id: UUID, capsule: Capsule) -> bool:
     """Store the capsule in the project; True when it is new there. Raises limits.InvalidInput."""
-    document = capsule.model_dump_json()
     identity, lifecycle, metadata = capsule.identity, capsule.lifecycle, capsule.metadata
     user_id = limits.name("user_id", identity.user_id)
+    try:
+        document = capsule.model_dump_json()
+    except ValueError as error:  # half of a surrogate pair, or nested too deep
+        raise limits.InvalidInput("the capsule cannot be written as JSON") from error
     entry = entries.make(project_id, user_id, orjson.loads(document))
     call = SqlCall(
         "memory_save",

@@ -1,0 +1,87 @@
+"""Text becomes stems that compare, in any script, and nothing breaks PostgreSQL's text search."""
+
+import pytest
+from django.db import connection
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capsule_cloud.memory import analysis
+
+
+@pytest.mark.parametrize(
+    ("text", "stems"),
+    [
+        ("Running databases, QUICKLY!", ["run", "databas", "quick"]),
+        ("the cat and the hat", ["cat", "hat"]),
+        ("userId in HTTPServer", ["userid", "user", "id", "httpserver", "http", "server"]),
+        ("python3.12", ["python3", "python", "3", "12"]),
+        ("snake_case_name", ["snake", "case", "name"]),
+        ("Crème brûlée in Zürich", ["creme", "brule", "zurich"]),
+        ("数据库", ["数据", "据库", "库"]),
+        ("東京で", ["東京", "京で", "で"]),
+        ("привет мир", ["привет", "мир"]),
+        ("हिन्दी", ["हिन्दी"]),
+        ("  \x00 ... ", []),
+    ],
+)
+def test_text_becomes_stems(text: str, stems: list[str]) -> None:
+    assert analysis.lexemes(text) == stems
+
+
+def test_full_width_letters_are_the_same_letters() -> None:
+    assert analysis.lexemes("ＰＯＳＴＧＲＥＳ") == analysis.lexemes("postgres")  # noqa: RUF001  # on purpose
+
+
+def test_a_query_has_each_stem_once_and_few_of_a_long_text() -> None:
+    assert analysis.query_lexemes("cats and a cat") == ["cat"]
+    assert len(analysis.query_lexemes(" ".join(f"word{n}" for n in range(1000)))) == analysis.MAX_QUERY_LEXEMES
+
+
+def test_a_single_chinese_character_matches_by_its_beginning() -> None:
+    assert analysis.query_lexemes("数") == ["数*"]
+    assert analysis.query_lexemes("数据库") == ["数据", "据库"]
+
+
+@pytest.mark.parametrize(("typed", "lexeme"), [("postg", "postg*"), ("databases", "databas*"), ("running", "run*")])
+def test_a_word_that_is_being_typed_matches_by_its_beginning(typed: str, lexeme: str) -> None:
+    assert analysis.query_lexemes(f"fast {typed}", as_typed=True) == ["fast", lexeme]
+
+
+def test_the_label_says_how_often_a_stem_occurs() -> None:
+    assert analysis.vector(["a1"] + ["b2"] * 2 + ["c3"] * 4 + ["d4"] * 5) == "'d4':1A 'c3':1B 'b2':1C 'a1':1D"
+
+
+def test_matching_words_are_given_as_they_are_written() -> None:
+    text = "Databases: the Database of Café Zürich"
+    assert analysis.words_matching(text, {"databas", "zurich"}) == ["Databases", "Database", "Zürich"]
+    assert analysis.words_matching(text, {"caf*"}) == ["Café"]
+
+
+def test_the_places_of_words_are_whole_words() -> None:
+    assert analysis.spans("cat concat cat", ["cat"]) == [(0, 3), (11, 14)]
+    assert analysis.spans("我爱数据库", ["数据"]) == [(2, 4)]
+
+
+@pytest.mark.django_db
+def test_a_text_of_a_million_different_words_still_fits_a_vector() -> None:
+    vector = analysis.vector([f"w{number}" for number in range(1_000_000)])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT length(%s::tsvector)", [vector])
+        assert cursor.fetchone()[0] > 50_000
+
+
+@given(st.text(max_size=300))
+def test_any_text_gives_stems_that_a_vector_can_hold(text: str) -> None:
+    for stem in analysis.lexemes(text):
+        assert 0 < len(stem) <= analysis.MAX_LEXEME
+        assert not set(stem) & set("' \\:*\x00")
+
+
+@given(st.text(max_size=200))
+def test_a_query_finds_the_text_that_it_is(text: str) -> None:
+    stems = set(analysis.lexemes(text))
+    for lexeme in analysis.query_lexemes(text):
+        if lexeme.endswith(analysis.PREFIX):
+            assert any(stem.startswith(lexeme[:-1]) for stem in stems)
+        else:
+            assert lexeme in stems
