@@ -267,5 +267,6 @@ LOGGING = {
         "stripe": {"level": "WARNING"},
         "djstripe": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
+        "capsule_memory": {"level": "ERROR"},  # warns at every seal that no language model is set up
     },
 }
