@@ -19,7 +19,7 @@ from django.db.migrations.executor import MigrationExecutor
 from capsule_cloud.lib import embedded
 from capsule_cloud.lib.processes import Program, StartFailed
 from capsule_cloud.lib.supervision import Log, Supervisor
-from capsule_cloud.management import demo_organization
+from capsule_cloud.management.seed import seed_demo
 
 HOST, PORT, PORTS_TO_TRY = "127.0.0.1", 8000, 20
 # Two workers use two cores; threads hide the waits for the database: with 1, 2, 4 and 8 of them a small recall was
@@ -141,9 +141,9 @@ def demonstration(url: str, log: Log) -> str:
     if "DATABASE_URL" in os.environ:
         return ""
     log.say("dev", "looking after the demo organization")
-    demo = demo_organization.ensure()
+    demo = seed_demo()
     connections.close_all()
-    return DEMO.format(url=url, email=demo.email, password=demo.password, key=demo.api_key)
+    return DEMO.format(url=url, email=demo.email, password=demo.password, key=demo.key_secret)
 
 
 def web(port: int) -> Program:
