@@ -1,7 +1,7 @@
 """The one settings file: every value comes from the environment (docs/settings.md lists them)."""
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from capsule_cloud import env
 from capsule_cloud.lib import embedded
@@ -17,7 +17,7 @@ ENCRYPTION_KEYS = [key.strip() for key in env.secret("ENCRYPTION_KEYS").split(",
 
 # --- Where we are reached --------------------------------------------------------------------------------------------
 PUBLIC_URL = env.text("PUBLIC_URL", None if IS_PRODUCTION else "http://localhost:8000").rstrip("/")
-_public = urlsplit(PUBLIC_URL)
+_public = env.address("PUBLIC_URL", PUBLIC_URL, ["https", "http"])
 PUBLIC_HOST = _public.hostname or ""
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", PUBLIC_HOST if IS_PRODUCTION else "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
@@ -99,6 +99,7 @@ def _connection(url: str) -> dict[str, object]:
         "PORT": address.port,
         "CONN_MAX_AGE": None,  # one connection a thread, kept: a new one costs more than most requests
         "OPTIONS": {
+            **address.options,
             "application_name": "capsule-cloud",
             # PgBouncer before 1.21 cannot carry prepared statements in transaction pooling: set 0 there.
             "prepare_threshold": env.number("DATABASE_PREPARE_THRESHOLD", 2) or None,
@@ -183,11 +184,10 @@ CSRF_FAILURE_VIEW = "capsule_cloud.web.errors.forbidden"
 # --- E-mail ----------------------------------------------------------------------------------------------------------
 OUTBOX_DIR = env.text("OUTBOX_DIR", "" if IS_PRODUCTION else str(embedded.data_dir() / "outbox"))
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"Capsule Memory Cloud <no-reply@{PUBLIC_HOST}>")
-if _email_url := env.text("EMAIL_URL", None if IS_PRODUCTION else ""):
-    _email = urlsplit(_email_url)
+if _email := env.address("EMAIL_URL", None if IS_PRODUCTION else "", ["smtp", "smtps"]):
     EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    EMAIL_HOST, EMAIL_PORT = _email.hostname or "", _email.port or 587
-    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _email.username or "", _email.password or ""
+    EMAIL_HOST, EMAIL_PORT = _email.hostname or "", _email.port or (465 if _email.scheme == "smtps" else 587)
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_email.username or ""), unquote(_email.password or "")
     EMAIL_USE_TLS, EMAIL_USE_SSL = _email.scheme == "smtp", _email.scheme == "smtps"
     EMAIL_TIMEOUT = 10
 else:
@@ -254,7 +254,7 @@ DJSTRIPE_SUBSCRIBER_MODEL = "tenancy.Organization"
 
 # --- The product's own limits ----------------------------------------------------------------------------------------
 USAGE_SPOOL_DIR = env.text("USAGE_SPOOL_DIR", str(embedded.data_dir() / "spool") if not IS_PRODUCTION else None)
-CLOSED_ORGANIZATION_GRACE_DAYS = env.number("CLOSED_ORGANIZATION_GRACE_DAYS", 30)
+CLOSED_ORGANIZATION_GRACE_DAYS = env.number("CLOSED_ORGANIZATION_GRACE_DAYS", 30, least=1)
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
 LOGGING = {
@@ -264,6 +264,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
     "loggers": {
+        "httpx": {"level": "WARNING"},  # says every URL, with what is in its query
         "stripe": {"level": "WARNING"},
         "djstripe": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
