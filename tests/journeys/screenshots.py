@@ -8,20 +8,22 @@ It makes an organization of its own in the database of the running service, and 
 import os
 import uuid
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from django.conf import settings
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from capsule_cloud.memory.models import Capsule
-from tenancy.models import User
 from tenancy.scope import scope
-from tests.capsule_cloud.web.browser import launch, visit
+from tests.capsule_cloud.web.browser import Visitor, launch, visit
 from tests.journeys.picture_data import make
 
-Shot = tuple[str, str, tuple[str, ...], bool]  # name, path, themes, also on a phone
+Theme = Literal["light", "dark"]
+Shot = tuple[str, str, tuple[Theme, ...], bool]  # name, path, themes, also on a phone
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
-DESKTOP, PHONE = {"width": 1360, "height": 850}, {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1360, "height": 850}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 # Paths below the organization
 CONSOLE: tuple[Shot, ...] = (
     ("home", "", ("light", "dark"), True),
@@ -61,19 +63,22 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        for shot in PUBLIC:
-            _photograph(browser, None, shot)
-        for shot in (*console, *ACCOUNT):
-            _photograph(browser, owner, shot)
+        for user, shots in ((None, PUBLIC), (owner, (*console, *ACCOUNT))):
+            with visit(browser, settings.PUBLIC_URL, user) as visitor:
+                for shot in shots:
+                    _photograph(visitor, shot)
         browser.close()
 
 
-def _photograph(browser: Browser, user: User | None, shot: Shot) -> None:
+def _photograph(visitor: Visitor, shot: Shot) -> None:
     name, path, themes, on_phone = shot
-    views = [(DESKTOP, theme, f"{name}{'-dark' if theme == 'dark' else ''}") for theme in themes]
+    views: list[tuple[ViewportSize, Theme, str]] = [
+        (DESKTOP, theme, f"{name}{'-dark' if theme == 'dark' else ''}") for theme in themes
+    ]
     if on_phone:
         views.append((PHONE, "light", f"{name}-phone"))
     for size, theme, file in views:
-        with visit(browser, settings.PUBLIC_URL, user, viewport=size, color_scheme=theme) as visitor:
-            visitor.go(path)
-            visitor.page.screenshot(path=FOLDER / f"{file}.png")
+        visitor.page.set_viewport_size(size)
+        visitor.page.emulate_media(color_scheme=theme)
+        visitor.go(path)
+        visitor.page.screenshot(path=FOLDER / f"{file}.png")

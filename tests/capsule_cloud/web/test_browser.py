@@ -1,5 +1,6 @@
 """The console in a real browser: the newcomer's path, themes, widths, keyboard, and no script at all."""
 
+import re
 import uuid
 
 import pytest
@@ -7,6 +8,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tenancy.key_format import is_well_formed
 from tests.capsule_cloud.web.browser import mailed_code, visit
+from tests.capsule_cloud.web.test_memory import remember
 from tests.factories import PASSWORD, Tenant
 from tests.live import LiveServer
 
@@ -125,6 +127,53 @@ def test_everything_needed_works_without_a_script(live: LiveServer, live_tenant:
         expect(page.locator("tbody tr")).to_have_count(1)
         page.get_by_label("Switch organization").click()
         expect(page.get_by_role("link", name="Create an organization")).to_be_visible()
+
+
+def test_memories_are_found_while_typing(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
+    remember(live_tenant, "Lisbon office", "Invoices go to Lisbon")
+    remember(live_tenant, "Knees", "The left knee hurts")
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/memory/")
+        expect(page.locator(".capsule-row")).to_have_count(2)
+        page.keyboard.press("/")
+        page.keyboard.type("invoic")
+        expect(page.locator(".capsule-row")).to_have_count(1)
+        expect(page.locator("mark")).to_have_text("Invoices")
+        expect(page).to_have_url(re.compile("q=invoic"))
+        page.get_by_role("link", name="Lisbon office").click()
+        expect(page.get_by_role("heading", name="Facts")).to_be_visible()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download").click()
+        assert download.value.suggested_filename.endswith(".json")
+        assert visitor.serious_violations() == []
+        page.get_by_role("link", name="Delete").click()
+        page.get_by_role("button", name="Delete capsule").click()
+        expect(page.locator(".capsule-row")).to_have_count(1)
+        assert visitor.complaints == []
+
+
+def test_a_passkey_is_added_and_signs_in(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
+    home = live.url.replace("127.0.0.1", "localhost")  # passkeys belong to names, not to addresses
+    with visit(chromium, home, live_tenant.owner) as visitor:
+        page = visitor.page
+        developer = visitor.context.new_cdp_session(page)
+        developer.send("WebAuthn.enable")
+        abilities = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True}
+        options = abilities | {"isUserVerified": True, "automaticPresenceSimulation": True}
+        developer.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+        visitor.go("/account/2fa/webauthn/add/")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Confirm").click()
+        page.get_by_label("Name").fill("My laptop")
+        page.get_by_label("Passwordless").check()
+        page.get_by_role("button", name="Add").click()
+        expect(page.get_by_role("heading", name="Recovery Codes")).to_be_visible()
+        visitor.go("/account/logout/")
+        page.get_by_role("main").get_by_role("button", name="Sign out").click()
+        visitor.go("/account/login/")
+        page.get_by_role("button", name="Sign in with a passkey").click()
+        expect(page.get_by_text(live_tenant.organization.name).first).to_be_visible()
+        assert visitor.complaints == []
 
 
 def _tab_to(page: Page, target: Locator, most: int = 60) -> None:
