@@ -37,7 +37,7 @@ def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def _keep_committed_rows() -> None:
     """Leave what a transactional test committed: the application's role cannot truncate, and each tenant is its own."""
-    TransactionTestCase._fixture_teardown = lambda self: None  # type: ignore[method-assign]
+    TransactionTestCase._fixture_teardown = lambda self: None  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True, scope="session")

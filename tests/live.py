@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def database_url(alias: str) -> str:
     """The URL of the database that this test process uses."""
     address = settings.DATABASES[alias]
-    password = quote(address["PASSWORD"], safe="")
+    password = quote(str(address["PASSWORD"]), safe="")
     return f"postgresql://{address['USER']}:{password}@/{address['NAME']}?{urlencode({'host': address['HOST']})}"
 
 

@@ -47,7 +47,7 @@ def sign_in(browser: Client, user: User, password: str = PASSWORD) -> int:
 
 def totp_code(secret: str) -> str:
     """What an authenticator app shows now (RFC 6238)."""
-    return format_hotp_value(hotp_value(secret, next(yield_hotp_counters_from_time())))
+    return str(format_hotp_value(hotp_value(secret, next(yield_hotp_counters_from_time()))))
 
 
 def set_up_totp(browser: Client) -> str:
