@@ -113,13 +113,15 @@ def explain(document: dict[str, Any], weights: dict[str, float], coverage: float
 
 
 def _parts(document: dict[str, Any]) -> list[tuple[str, str]]:
-    parts = [("title", document["metadata"]["title"])]
-    parts += [("fact", text_of_fact(fact)) for fact in facts_of(document)]
+    parts = [("fact", text_of_fact(fact)) for fact in facts_of(document)]
     parts += [("skill", text_of_skill(skill)) for skill in skills_of(document)]
     if document["capsule_type"] == "context":
         parts.append(("content", str(document["payload"].get("content", ""))))
     elif summary := summary_of(document):
         parts.append(("summary", summary))
+    parts.append(
+        ("title", document["metadata"]["title"])
+    )  # late: of equals the first is shown, and the title is anyway
     parts += [("tag", tag) for tag in document["metadata"]["tags"]]
     return parts
 
