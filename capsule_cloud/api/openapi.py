@@ -5,7 +5,6 @@ browsable at /docs.
 """
 
 import functools
-from http import HTTPStatus
 from inspect import getdoc
 from typing import Any
 
@@ -74,6 +73,10 @@ def add_plain_routes(result: Document, **kwargs: Any) -> Document:
     """drf-spectacular's postprocessing hook: the plain routes, the errors, and `Idempotency-Key` on every POST."""
     components = result.setdefault("components", {})
     components.setdefault("schemas", {}).update({"EngineError": ENGINE_ERROR, "Problem": PROBLEM})
+    components["responses"] = {
+        "EngineError": _refusal("As the engine refuses.", "application/json", "EngineError"),
+        "Problem": _refusal("A problem (RFC 9457); `code` is stable.", "application/problem+json", "Problem"),
+    }
     for path, methods in result["paths"].items():
         for method, described in methods.items():
             _complete(path, method, described)
@@ -95,7 +98,7 @@ def _complete(path: str, method: str, described: Document) -> None:
     if method == "post":
         described.setdefault("parameters", []).append(IDEMPOTENCY)
     errors = READ_ERRORS if method == "get" else WRITE_ERRORS
-    described["responses"].update(_errors((*errors, *CONTROL_PLANE_ERRORS), "Problem", "application/problem+json"))
+    described["responses"].update(_errors((*errors, *CONTROL_PLANE_ERRORS), "Problem"))
 
 
 def _plain(one: Operation, tag: str) -> Document:
@@ -121,8 +124,7 @@ def _plain(one: Operation, tag: str) -> Document:
         "summary": summary,
         "security": SECURITY,
         "parameters": parameters,
-        "responses": {"200": success}
-        | _errors(READ_ERRORS if one.method == "GET" else WRITE_ERRORS, "EngineError", "application/json"),
+        "responses": {"200": success} | _errors(READ_ERRORS if one.method == "GET" else WRITE_ERRORS, "EngineError"),
     }
     if rest.strip():
         described["description"] = rest.strip()
@@ -136,9 +138,15 @@ def _plain(one: Operation, tag: str) -> Document:
     return described
 
 
-def _errors(statuses: tuple[int, ...], schema: str, content_type: str) -> Document:
-    content = {content_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in sorted(statuses)}
+def _refusal(description: str, content_type: str, schema: str) -> Document:
+    return {
+        "description": description,
+        "content": {content_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+    }
+
+
+def _errors(statuses: tuple[int, ...], response: str) -> Document:
+    return {str(status): {"$ref": f"#/components/responses/{response}"} for status in sorted(statuses)}
 
 
 @functools.cache
@@ -158,3 +166,4 @@ class Browser(SpectacularSwaggerSplitView):
     authentication_classes = ()
     permission_classes = ()
     url = "/openapi.json"
+    template_name = "api/docs.html"  # drf-spectacular's own has an inline style, which our content policy forbids

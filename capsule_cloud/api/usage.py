@@ -18,7 +18,7 @@ LONGEST = {"hour": timedelta(days=31), "day": timedelta(days=400), "month": time
 DEFAULT_SPAN = {"hour": timedelta(days=1), "day": timedelta(days=30), "month": timedelta(days=365)}
 
 
-EARLIEST = datetime.min.replace(tzinfo=UTC)
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class UsageQuery(serializers.Serializer[Any]):
@@ -45,8 +45,11 @@ class UsageQuery(serializers.Serializer[Any]):
         """A span of time, not too long for its grain."""
         grain = attrs["grain"]
         until = attrs.setdefault("until", timezone.now())
+        for name in ("since", "until"):
+            if name in attrs and not EARLIEST <= attrs[name] <= LATEST:
+                raise serializers.ValidationError({name: f"Choose a time from {EARLIEST.year} to {LATEST.year}."})
         if "since" not in attrs:
-            attrs["since"] = until - min(DEFAULT_SPAN[grain], until - EARLIEST)
+            attrs["since"] = until - DEFAULT_SPAN[grain]
         span = until - attrs["since"]
         if not timedelta(0) <= span <= LONGEST[grain]:
             days = LONGEST[grain].days
