@@ -9,7 +9,8 @@ from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
 from django.db import connection, models, transaction
-from psycopg import sql
+from django.db.backends.utils import CursorWrapper
+from psycopg import Cursor, sql
 
 Row = TypeVar("Row", bound=models.Model)
 _current: ContextVar[UUID | None] = ContextVar("organization_id", default=None)
@@ -101,12 +102,22 @@ def one_trip(organization_id: UUID, *calls: SqlCall) -> list[tuple[Any, ...]]:
         for n, call in enumerate(calls)
     )
     params = [organization_id, *(param for call in calls for param in call.params)]
-    with connection.cursor() as cursor:
+    with _preparing_cursor() as cursor:
         cursor.execute(f"SELECT _c0.* FROM tenancy_enter(%s) AS _org, {sources}", params)  # noqa: S608  # names are ours
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         if connection.in_atomic_block and active is None:
             _enter(None)
     return rows
+
+
+def _preparing_cursor() -> CursorWrapper:
+    """A cursor that sends parameters apart from the statement.
+
+    Django's own writes them into its text, so that PostgreSQL parses and plans every request anew, and never prepares.
+    """
+    connection.ensure_connection()
+    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    return wrap(Cursor(connection.connection))  # type: ignore[arg-type]  # the stubs say what it returns, not takes
 
 
 class Wide:
