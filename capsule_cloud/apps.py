@@ -1,18 +1,19 @@
-"""The wiring app: management commands and boot checks."""
+"""The wiring app: management commands, boot checks, the Celery application."""
 
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
-from capsule_cloud import checks
+from capsule_cloud import celery, checks
 
 
 class CapsuleCloudConfig(AppConfig):
-    """Registers the checks that refuse a wrong boot."""
+    """Registers the checks that refuse a wrong boot, and the application that jobs are sent with."""
 
     name = "capsule_cloud"
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks, and send jobs to our broker from every thread of every process."""
+        celery.app.set_default()
         register(checks.engine_pin)
         register(checks.application_role, Tags.database)
-        register(checks.secrets, Tags.security, deploy=True)
+        register(checks.secrets, Tags.security)

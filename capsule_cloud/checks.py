@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cryptography.fernet import Fernet
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 ENGINE = "capsule-memory"
+SHORTEST_PEPPER = 32
 
 
 def engine_pin(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """oss-version.txt, requirements.lock and the installed engine must be one and the same version."""
-    pin = re.fullmatch(
-        rf"{ENGINE}==(?P<version>\S+)\s+sha256:(?P<digest>[0-9a-f]{{64}})\s*", _read("oss-version.txt")
-    )
+    pin = re.fullmatch(rf"{ENGINE}==(?P<version>\S+)\s+sha256:(?P<digest>[0-9a-f]{{64}})\s*", _read("oss-version.txt"))
     if pin is None:
         return [Error("oss-version.txt is unreadable.", hint=f"Write: {ENGINE}==X.Y.Z sha256:<hash>", id="engine.E001")]
     errors: list[CheckMessage] = []
@@ -26,7 +27,8 @@ def engine_pin(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
     if installed != pin["version"]:
         hint = f"oss-version.txt pins {pin['version']}, {installed} is installed: run `make venv`."
         errors.append(Error("The installed engine is not the pinned one.", hint=hint, id="engine.E002"))
-    locked = re.search(rf"^{ENGINE}==(\S+)[^\n]*\n((?:    --hash=\S+[^\n]*\n?)+)", _read("requirements.lock"), re.M)
+    entry = re.compile(rf"^{ENGINE}==(\S+)[^\n]*\n((?:    --hash=\S+[^\n]*\n?)+)", re.MULTILINE)
+    locked = entry.search(_read("requirements.lock"))
     if locked is None or locked[1] != pin["version"] or pin["digest"] not in locked[2]:
         hint = "Make oss-version.txt and requirements.lock name the same version and hash: run `make lock`."
         errors.append(Error("The locked engine is not the pinned one.", hint=hint, id="engine.E003"))
@@ -41,22 +43,35 @@ def application_role(
         return []
     with connections["default"].cursor() as cursor:
         cursor.execute(
-            "SELECT bool_or(rolsuper OR rolbypassrls), (SELECT count(*) FROM pg_class c WHERE c.relkind = 'r' AND "
+            "SELECT bool_or(rolsuper OR rolbypassrls), (SELECT count(*) FROM pg_class c WHERE "
             "c.relnamespace = 'public'::regnamespace AND pg_has_role(current_user, c.relowner, 'MEMBER')) "
             "FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')"
         )
         can_bypass, owned = cursor.fetchone()
     if can_bypass or owned:
-        hint = "Point DATABASE_URL at capsule_app (infra/database/roles.sql makes it); migrations use DATABASE_MIGRATE_URL."
+        hint = "Point DATABASE_URL at capsule_app (infra/database/roles.sql); migrations use DATABASE_MIGRATE_URL."
         return [Error("The application's database role can pass the tenant wall.", hint=hint, id="tenancy.E001")]
     return []
 
 
 def secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """The API key pepper must be as hard to guess as the secret key."""
-    if len(settings.API_KEY_PEPPER) < 32:
-        return [Error("API_KEY_PEPPER is shorter than 32 characters.", id="tenancy.E002")]
-    return []
+    """The API key pepper must be as hard to guess as the secret key, and every encryption key must be one."""
+    errors: list[CheckMessage] = []
+    if len(settings.API_KEY_PEPPER) < SHORTEST_PEPPER:
+        errors.append(Error(f"API_KEY_PEPPER is shorter than {SHORTEST_PEPPER} characters.", id="tenancy.E002"))
+    for number, key in enumerate(settings.ENCRYPTION_KEYS, start=1):
+        try:
+            Fernet(key)
+        except ValueError:
+            hint = "Make one: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+            errors.append(Error(f"Key {number} of ENCRYPTION_KEYS is no Fernet key.", hint=hint, id="tenancy.E003"))
+    return errors
+
+
+def refuse_wrong_boot() -> None:
+    """Raise ImproperlyConfigured where a check fails that needs no database: a WSGI server runs no checks by itself."""
+    if errors := [*engine_pin(None), *secrets(None)]:
+        raise ImproperlyConfigured(" ".join(f"{error.msg} {error.hint or ''}" for error in errors))
 
 
 def _read(name: str) -> str:

@@ -1,8 +1,9 @@
 """Reads settings from the environment; a wrong or missing one stops the boot and names its remedy."""
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -13,13 +14,14 @@ DEVELOPMENT, TEST, PRODUCTION = "development", "test", "production"
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A PostgreSQL address as Django wants it."""
+    """A PostgreSQL address as Django wants it; `options` are libpq's own words, such as sslmode."""
 
     name: str
     user: str
     password: str
     host: str
     port: str
+    options: dict[str, str]
 
 
 def kind() -> str:
@@ -46,38 +48,57 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
-def number(name: str, default: int) -> int:
-    """A setting as a whole number."""
+def number(name: str, default: int, least: int = 0) -> int:
+    """A setting as a whole number, `least` or more."""
     value = text(name, str(default))
+    if not value.isdecimal() or int(value) < least:
+        raise ImproperlyConfigured(f"{name} is {value!r}: it must be a whole number, {least} or more.")
+    return int(value)
+
+
+def address(name: str, value: str, schemes: Collection[str]) -> SplitResult:
+    """Split the setting `name`, a URL with a host and one of the schemes. Raises ImproperlyConfigured."""
     try:
-        return int(value)
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} is {value!r}: it must be a whole number.") from None
+        parts = urlsplit(value)
+        is_whole = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not close
+        is_whole = False
+    if not is_whole:
+        # the value stays unsaid: it may hold a password
+        raise ImproperlyConfigured(f"{name} must look like {' or '.join(f'{scheme}://host' for scheme in schemes)}.")
+    return parts
 
 
 def secret(name: str) -> str:
     """A secret: from the environment, or in development generated once and kept in the data folder."""
     if name not in os.environ and kind() != PRODUCTION:
         return embedded.secret(name)
-    return text(name)
+    if not (value := text(name)):
+        raise ImproperlyConfigured(f"{name} is set but empty.")
+    return value
 
 
 def database(url: str) -> Database:
-    """Split `postgresql://user:password@host:port/name` (a socket folder goes in `?host=/path`).
+    """Split `postgresql://user:password@host:port/name?sslmode=require` (a socket folder goes in `?host=/path`).
 
     Raises ImproperlyConfigured when the URL is not PostgreSQL's or names no database.
     """
     parts = urlsplit(url)
     name = parts.path.lstrip("/")
+    try:
+        port = parts.port
+    except ValueError:
+        name = ""
     if parts.scheme not in {"postgres", "postgresql"} or not name:
-        raise ImproperlyConfigured("DATABASE_URL must look like postgresql://user:password@host:5432/name.")
+        raise ImproperlyConfigured("A database's URL must look like postgresql://user:password@host:5432/name.")
     query = dict(parse_qsl(parts.query))
     return Database(
         name=unquote(name),
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        host=query.get("host") or unquote(parts.hostname or ""),
-        port=str(parts.port or query.get("port") or ""),
+        host=query.pop("host", "") or unquote(parts.hostname or ""),
+        port=str(port or query.pop("port", "")),
+        options=query,
     )
 
 

@@ -184,7 +184,8 @@ CSRF_FAILURE_VIEW = "capsule_cloud.web.errors.forbidden"
 # --- E-mail ----------------------------------------------------------------------------------------------------------
 OUTBOX_DIR = env.text("OUTBOX_DIR", "" if IS_PRODUCTION else str(embedded.data_dir() / "outbox"))
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"Capsule Memory Cloud <no-reply@{PUBLIC_HOST}>")
-if _email := env.address("EMAIL_URL", None if IS_PRODUCTION else "", ["smtp", "smtps"]):
+if _email_url := env.text("EMAIL_URL", None if IS_PRODUCTION else ""):
+    _email = env.address("EMAIL_URL", _email_url, ["smtp", "smtps"])
     EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     EMAIL_HOST, EMAIL_PORT = _email.hostname or "", _email.port or (465 if _email.scheme == "smtps" else 587)
     EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_email.username or ""), unquote(_email.password or "")

@@ -23,8 +23,8 @@ class Task(CeleryTask):  # type: ignore[type-arg]  # generic in its types alone,
 def enqueue(name: str, *, organization_id: UUID | None = None, **kwargs: Any) -> None:
     """Queue the task `name` once the surrounding transaction has committed (at once outside one).
 
-    `organization_id` travels as text; values must be JSON. A broker that is away is logged, not raised: what must not be
-    lost is swept by the task's own periodic loop.
+    `organization_id` travels as text; values must be JSON. A broker that is away is logged, not raised: what must not
+    be lost is swept by the task's own periodic loop.
     """
     if organization_id is not None:
         kwargs["organization_id"] = str(organization_id)

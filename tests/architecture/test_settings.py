@@ -1,0 +1,144 @@
+"""A wrong setting does not boot, production's settings are clean, and every setting is documented."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from django.conf import settings
+
+from capsule_cloud import checks
+from capsule_cloud.lib import embedded
+from tests.architecture.sources import ROOT, python_files, read
+from tests.live import environment
+
+READ = re.compile(
+    r"(?:env\.\w+|\b(?:text|words|number|secret|address|_embedded_or_stop)|environ\.(?:get|setdefault)|environ\[)"
+    r'\(?\s*"([A-Z][A-Z0-9_]+)"|"([A-Z][A-Z0-9_]+)" (?:not )?in os\.environ'
+)
+NOT_OURS = {"DJANGO_SETTINGS_MODULE", "NO_COLOR"}  # Django's and every terminal program's
+PRODUCTION = {
+    "CAPSULE_ENV": "production",
+    "SECRET_KEY": "k" * 40 + "abcdefghij0123456789",
+    "API_KEY_PEPPER": "p" * 40,
+    "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+    "PUBLIC_URL": "https://memory.example.com",
+    "EMAIL_URL": "smtp://user%40example.com:word@mail.example.com",
+    "STATIC_ROOT": "/tmp/static",  # noqa: S108  # nothing is written there
+    "USAGE_SPOOL_DIR": "/tmp/spool",  # noqa: S108
+}
+
+
+# What the WSGI server does before it imports the rooms
+BOOT = "from capsule_cloud import checks; checks.refuse_wrong_boot()"
+
+
+def run(command: list[str], **changes: str | None) -> subprocess.CompletedProcess[str]:
+    """Run Python with production's settings and these changes; None takes a setting away."""
+    values = environment(**PRODUCTION, DJANGO_SETTINGS_MODULE="capsule_cloud.settings") | {
+        name: value for name, value in changes.items() if value is not None
+    }
+    values = {name: value for name, value in values.items() if changes.get(name, value) is not None}
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=values, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_production_s_settings_are_clean(django_db_setup: None) -> None:
+    done = run(["-W", "ignore", "manage.py", "check", "--deploy", "--fail-level", "INFO", "--database", "default"])
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout + done.stderr
+
+
+def test_production_s_server_boots(django_db_setup: None) -> None:
+    done = run(["-W", "ignore", "-c", "import capsule_cloud.wsgi; print('booted')"])
+    assert done.stdout == "booted\n", done.stderr
+
+
+def test_a_server_with_a_wrong_setting_does_not_boot(django_db_setup: None) -> None:
+    done = run(["-W", "ignore", "-c", "import capsule_cloud.wsgi; print('booted')"], API_KEY_PEPPER="short")
+    assert "API_KEY_PEPPER" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CAPSULE_ENV", "staging"),
+        ("SECRET_KEY", None),
+        ("SECRET_KEY", ""),
+        ("API_KEY_PEPPER", None),
+        ("API_KEY_PEPPER", "short"),
+        ("ENCRYPTION_KEYS", None),
+        ("ENCRYPTION_KEYS", "no-fernet-key"),
+        ("PUBLIC_URL", None),
+        ("PUBLIC_URL", "memory.example.com"),
+        ("PUBLIC_URL", "https://memory.example.com:port"),
+        ("EMAIL_URL", None),
+        ("EMAIL_URL", "smpt://mail.example.com"),
+        ("DATABASE_URL", None),
+        ("DATABASE_URL", "mysql://user@host/name"),
+        ("DATABASE_URL", "postgresql://user@host/"),
+        ("DATABASE_URL", "postgresql://user@host:port/name"),
+        ("BROKER_URL", None),
+        ("CACHE_URL", None),
+        ("USAGE_SPOOL_DIR", None),
+        ("TRUSTED_PROXY_COUNT", "-1"),
+        ("TRUSTED_PROXY_COUNT", "one"),
+        ("CLOSED_ORGANIZATION_GRACE_DAYS", "0"),
+    ],
+)
+def test_a_wrong_setting_does_not_boot_and_says_which_it_is(
+    name: str, value: str | None, django_db_setup: None
+) -> None:
+    done = run(["-W", "ignore", "-c", BOOT], **{name: value})
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert "ImproperlyConfigured" in last
+    assert name in last or (name == "DATABASE_URL" and "database" in last)
+    assert value is None or len(value) < 12 or "://" not in value or value not in last
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    used = {
+        first or second for name in python_files(with_tests=False) for first, second in READ.findall(read(name))
+    } - NOT_OURS
+    documented = set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \|", read("docs/settings.md"), re.MULTILINE))
+    assert used == documented, "docs/settings.md has a row for every environment variable that the code reads."
+
+
+PIN, LOCK = read("oss-version.txt"), read("requirements.lock")
+HASH = PIN.rsplit(":", 1)[1].strip()
+
+
+@pytest.mark.parametrize(
+    ("pin", "lock", "found"),
+    [
+        (PIN, LOCK, set()),
+        ("", LOCK, {"engine.E001"}),
+        (PIN.replace("sha256:", "md5:"), LOCK, {"engine.E001"}),
+        (PIN.replace("0.1.1", "0.1.2"), LOCK, {"engine.E002", "engine.E003"}),
+        (PIN.replace(HASH, "0" * 64), LOCK, {"engine.E003"}),
+        (PIN, LOCK.replace(HASH, "0" * 64), {"engine.E003"}),
+        (PIN, LOCK.replace("capsule-memory==0.1.1", "capsule-memory==0.1.0"), {"engine.E003"}),
+        (PIN, "", {"engine.E003"}),
+    ],
+    ids=["same", "no pin", "no sha256", "other version", "other hash", "locked hash", "locked version", "not locked"],
+)
+def test_the_engine_s_pin_lock_and_installation_are_one(
+    pin: str, lock: str, found: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "BASE_DIR", tmp_path)
+    (tmp_path / "oss-version.txt").write_text(pin)
+    (tmp_path / "requirements.lock").write_text(lock)
+    assert {error.id for error in checks.engine_pin(None)} == found
+
+
+@pytest.mark.parametrize("role", ["owner", "superuser"])
+def test_a_database_role_that_can_pass_the_wall_is_refused(role: str, django_db_setup: None) -> None:
+    url = getattr(embedded.urls(), role).replace(f"/{embedded.DATABASE}?", f"/{settings.DATABASES['default']['NAME']}?")
+    done = run(["-W", "ignore", "manage.py", "check", "--database", "default"], DATABASE_URL=url)
+    assert done.returncode != 0
+    assert "tenancy.E001" in done.stderr
