@@ -10,4 +10,5 @@ urlpatterns = [
 handler400 = "capsule_cloud.web.errors.bad_request"
 handler403 = "capsule_cloud.web.errors.forbidden"
 handler404 = "capsule_cloud.web.errors.not_found"
+handler429 = "capsule_cloud.web.errors.too_many"  # asked for by allauth's rate limits
 handler500 = "capsule_cloud.web.errors.server_error"

@@ -13,7 +13,8 @@ curl {base}/api/v1/sessions/{session}/ingest \\
 # Seal the session into a capsule
 curl -X POST {base}/api/v1/sessions/{session}/seal \\
   -H "Authorization: Bearer {key}" \\
-  -H "Content-Type: application/json" -d '{{}}'
+  -H "Content-Type: application/json" \\
+  -d '{{"facts": [{{"key": "release.day", "value": "They ship on Tuesdays"}}]}}'
 
 # Recall it
 curl -G {base}/api/v1/recall \\
@@ -23,18 +24,21 @@ curl -G {base}/api/v1/recall \\
 
 _PYTHON = """\
 # pip install httpx
-import httpx
+import httpx, os
 
+key = {key}
 memory = httpx.Client(
     base_url="{base}/api/v1",
-    headers={{"Authorization": "Bearer {key}"}},
+    headers={{"Authorization": f"Bearer {{key}}"}},
 )
 memory.post("/sessions/{session}/ingest", json={{
     "user_id": "dana",
     "user_message": "We ship on Tuesdays.",
     "assistant_response": "Noted: Tuesdays.",
 }})
-memory.post("/sessions/{session}/seal", json={{}})
+memory.post("/sessions/{session}/seal", json={{
+    "facts": [{{"key": "release.day", "value": "They ship on Tuesdays"}}],
+}})
 
 found = memory.get("/recall", params={{
     "user_id": "dana", "q": "When do we ship?",
@@ -43,11 +47,12 @@ print(found.json()["prompt_injection"])
 """
 
 _JAVASCRIPT = """\
+const key = {key};
 const memory = (path, options = {{}}) =>
   fetch("{base}/api/v1" + path, {{
     ...options,
     headers: {{
-      Authorization: "Bearer {key}",
+      Authorization: `Bearer ${{key}}`,
       "Content-Type": "application/json",
     }},
   }}).then((answer) => answer.json());
@@ -60,7 +65,12 @@ await memory("/sessions/{session}/ingest", {{
     assistant_response: "Noted: Tuesdays.",
   }}),
 }});
-await memory("/sessions/{session}/seal", {{ method: "POST", body: "{{}}" }});
+await memory("/sessions/{session}/seal", {{
+  method: "POST",
+  body: JSON.stringify({{
+    facts: [{{ key: "release.day", value: "They ship on Tuesdays" }}],
+  }}),
+}});
 
 const found = await memory("/recall?user_id=dana&q=When+do+we+ship%3F");
 console.log(found.prompt_injection);
@@ -76,13 +86,16 @@ class Snippet:
     code: str
 
 
-def first_steps(base: str, key: str = "$CAPSULE_API_KEY", session: str = "hello-1") -> list[Snippet]:
-    """Ingest, seal and recall against `base`, in three languages. `key` is what stands where the API key goes."""
+def first_steps(base: str, key: str = "", session: str = "hello-1") -> list[Snippet]:
+    """Ingest, seal and recall against `base`, in three languages.
+
+    Without a `key` they read the environment variable CAPSULE_API_KEY.
+    """
     return [
-        Snippet(language, label, text.format(base=base, key=key, session=session))
-        for language, label, text in (
-            ("bash", "curl", _CURL),
-            ("python", "Python", _PYTHON),
-            ("javascript", "JavaScript", _JAVASCRIPT),
+        Snippet(language, label, text.format(base=base, key=f"{quote}{key}{quote}" if key else unset, session=session))
+        for language, label, text, quote, unset in (
+            ("bash", "curl", _CURL, "", "$CAPSULE_API_KEY"),
+            ("python", "Python", _PYTHON, '"', 'os.environ["CAPSULE_API_KEY"]'),
+            ("javascript", "JavaScript", _JAVASCRIPT, '"', "process.env.CAPSULE_API_KEY"),
         )
     ]

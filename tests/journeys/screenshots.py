@@ -32,7 +32,7 @@ CONSOLE: tuple[Shot, ...] = (
     ("keys", "keys/", ("light", "dark"), False),
     ("key-new", "keys/new/", ("light",), False),
     ("members", "members/", ("light",), False),
-    ("memory", "memory/?project=default&q=when+do+we+ship", ("light", "dark"), True),
+    ("memory", "memory/?project=default&q=error+rate+on+release+day", ("light", "dark"), True),
     ("sessions", "sessions/?project=default", ("light",), False),
     ("session", "sessions/default/?id=chat-1052", ("light", "dark"), False),
     ("audit", "audit/", ("light", "dark"), True),

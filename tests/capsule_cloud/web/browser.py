@@ -49,9 +49,9 @@ class Visitor:
             self.complaints.append(f"{self.page.url}: {message.text}")
 
     def go(self, path: str) -> Page:
-        """Open a path of the server and wait until nothing loads any more."""
+        """Open a path of the server and wait until it stands, fonts included."""
         self.page.goto(urljoin(self.base, path))
-        self.page.wait_for_load_state("networkidle")
+        self.page.evaluate("document.fonts.ready.then(() => true)")
         return self.page
 
     def serious_violations(self) -> list[str]:

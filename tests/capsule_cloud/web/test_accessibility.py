@@ -1,10 +1,10 @@
 """axe-core finds nothing serious on any page, light or dark, and no page breaks its own policy."""
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.capsule_cloud.web.browser import visit
-from tests.factories import Tenant
+from tests.factories import PASSWORD, Tenant
 from tests.live import LiveServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("may_wait")]
@@ -48,6 +48,21 @@ def test_signed_in_pages_have_no_serious_violation(
         for path in (*ACCOUNT, "/organizations/new/", *(home + page for page in CONSOLE)):
             visitor.go(path)
             assert visitor.serious_violations() == []
+        assert visitor.complaints == []
+
+
+def test_pages_of_the_second_factor_have_no_serious_violation(
+    live: LiveServer, live_tenant: Tenant, chromium: Browser
+) -> None:
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
+        page = visitor.go("/account/2fa/totp/activate/")
+        assert visitor.serious_violations() == []  # asks for the password
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Confirm").click()
+        expect(page.get_by_alt_text("QR code")).to_be_visible()
+        assert visitor.serious_violations() == []
+        visitor.go("/account/2fa/webauthn/add/")
+        assert visitor.serious_violations() == []
         assert visitor.complaints == []
 
 
