@@ -18,7 +18,7 @@ from tenancy.services.members import LastOwner
 
 def test_the_document_lists_exactly_the_codes_that_there_are() -> None:
     text = (Path(settings.BASE_DIR) / "docs/api/errors.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (.+) \|$", text, re.M)
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (.+) \|$", text, re.MULTILINE)
     assert rows == [(code, str(int(status)), meaning) for code, (status, meaning) in CODES.items()], (
         "docs/api/errors.md and capsule_cloud/api/errors.py differ: make the table say what CODES says."
     )

@@ -20,6 +20,7 @@ from capsule_cloud.wsgi import application
 from tenancy.models import Organization
 from tenancy.scope import scope
 from tests.capsule_cloud.api.client import Api
+from tests.capsule_cloud.api.things import make_things
 from tests.factories import make_tenant
 
 EXAMPLES = 8  # for each operation, each sent twice
@@ -40,23 +41,9 @@ def busy(transactional_db: None) -> Api:
 
 @pytest.fixture
 def known(busy: Api) -> dict[str, str]:
-    """Path parameters of things that exist."""
-    turn = {"user_message": "Tea, remember this", "assistant_response": "Perfect, noted"}
-    busy.post("/api/v1/sessions/sealed/ingest", turn)
-    sealed = busy.post("/api/v1/sessions/sealed/seal").json()
-    busy.post("/api/v1/sessions/open/ingest", turn)
-    [trigger] = busy.get("/api/v1/sessions/open/triggers").json()["triggers"]
+    """Path parameters of things that exist. The key stays: without it nothing more could be asked."""
     child = busy.post("/v1/keys", {"name": "Child", "scopes": ["memory:read"]}).json()
-    invitation = busy.post("/v1/invitations", {"email": "guest@example.com"}).json()
-    return {
-        "session_id": "open",
-        "event_id": trigger["event_id"],
-        "capsule_id": sealed["capsule_id"],
-        "other_id": sealed["capsule_id"],
-        "key_id": child["id"],
-        "invitation_id": invitation["id"],
-        "project_id": busy.post("/v1/projects", {"name": "Another"}).json()["id"],
-    }
+    return make_things(busy) | {"key_id": child["id"]}
 
 
 @schema.parametrize()

@@ -1,0 +1,163 @@
+"""Who may open which address: one row for every method of every URL. `test_every_url_is_guarded` walks the URLs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tenancy.roles import KeyScope, Right
+
+TURN = {"user_message": "x", "assistant_response": "y"}
+NEW_KEY = {"name": "New", "scopes": ["keys:write"]}
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRow:
+    """Without a key 401; without `scope` 403; with it alone `ok`; a stranger who names our things gets `stranger`."""
+
+    method: str
+    path: str
+    scope: KeyScope | None
+    body: Any = None
+    ok: int = 200
+    stranger: int | None = None  # None: the address names nothing of anybody's
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleRow:
+    """Anonymous: to sign-in. A stranger: 404. A member without `right`: 403. With it: let in."""
+
+    method: str
+    path: str  # below /o/<slug>/; a POST sends what follows the question mark as a form
+    right: Right
+
+
+READ, WRITE, DELETE = KeyScope.MEMORY_READ, KeyScope.MEMORY_WRITE, KeyScope.MEMORY_DELETE
+ORG_READ, ORG_WRITE = KeyScope.ORG_READ, KeyScope.ORG_WRITE
+
+API = (
+    # The engine's routes and their extras
+    ApiRow("POST", "/api/v1/sessions", WRITE, body={}),
+    ApiRow("POST", "/api/v1/sessions/{session_id}/ingest", WRITE, body=TURN),  # a stranger gets a session of their own
+    ApiRow("GET", "/api/v1/sessions/{session_id}/snapshot", READ, stranger=404),
+    ApiRow("POST", "/api/v1/sessions/{session_id}/seal", WRITE, body={}, stranger=404),
+    ApiRow("GET", "/api/v1/sessions/{session_id}/triggers", READ, stranger=404),
+    ApiRow(
+        "POST",
+        "/api/v1/sessions/{session_id}/triggers/{event_id}/confirm",
+        WRITE,
+        body={"resolution": "ignore"},
+        stranger=404,
+    ),
+    ApiRow("GET", "/api/v1/recall?query=x", READ),
+    ApiRow("GET", "/api/v1/capsules", READ),
+    ApiRow("GET", "/api/v1/capsules/pending-triggers", READ),
+    ApiRow("POST", "/api/v1/capsules/merge", WRITE, body={}, ok=400),
+    ApiRow("POST", "/api/v1/capsules/import", WRITE, body={}, ok=422),
+    ApiRow("GET", "/api/v1/capsules/{capsule_id}", READ, stranger=404),
+    ApiRow("DELETE", "/api/v1/capsules/{capsule_id}", DELETE, stranger=404),
+    ApiRow("GET", "/api/v1/capsules/{capsule_id}/export", READ, stranger=404),
+    ApiRow("GET", "/api/v1/capsules/{capsule_id}/prompt-snippet", READ, stranger=404),
+    ApiRow("POST", "/api/v1/capsules/{capsule_id}/fork", WRITE, body={"new_user_id": "bob"}, stranger=404),
+    ApiRow("GET", "/api/v1/capsules/{capsule_id}/diff/{other_id}", READ, stranger=404),
+    ApiRow("PUT", "/api/v1/capsules/{capsule_id}/pin", WRITE, stranger=404),
+    ApiRow("DELETE", "/api/v1/capsules/{capsule_id}/pin", WRITE, stranger=404),
+    ApiRow("PUT", "/api/v1/capsules/{capsule_id}/tags", WRITE, body={"tags": []}, stranger=404),
+    ApiRow("PUT", "/api/v1/capsules/{capsule_id}/expiry", WRITE, body={}, stranger=404),
+    ApiRow("GET", "/api/v1/users", READ),
+    ApiRow("DELETE", "/api/v1/users/{user_id}", DELETE),  # deletes nothing of anybody else's, and counts zero
+    # The control plane
+    ApiRow("GET", "/v1/organization", ORG_READ),
+    ApiRow("PATCH", "/v1/organization", ORG_WRITE, body={}),
+    ApiRow("GET", "/v1/projects", ORG_READ),
+    ApiRow("POST", "/v1/projects", ORG_WRITE, body={"name": "New"}, ok=201),
+    ApiRow("GET", "/v1/projects/{project_id}", ORG_READ, stranger=404),
+    ApiRow("PATCH", "/v1/projects/{project_id}", ORG_WRITE, body={}, stranger=404),
+    ApiRow("POST", "/v1/projects/{project_id}/archive", ORG_WRITE, body={}, stranger=404),
+    ApiRow("GET", "/v1/members", ORG_READ),
+    ApiRow("PATCH", "/v1/members/{user_id}", ORG_WRITE, body={"role": "viewer"}, ok=403, stranger=404),  # the owner
+    ApiRow("DELETE", "/v1/members/{user_id}", ORG_WRITE, ok=403, stranger=404),
+    ApiRow("GET", "/v1/invitations", ORG_READ),
+    ApiRow("POST", "/v1/invitations", ORG_WRITE, body={"email": "new@example.com"}, ok=201),
+    ApiRow("DELETE", "/v1/invitations/{invitation_id}", ORG_WRITE, stranger=404),
+    ApiRow("POST", "/v1/invitations/{invitation_id}/resend", ORG_WRITE, body={}, stranger=404),
+    ApiRow("GET", "/v1/keys", ORG_READ),
+    ApiRow("POST", "/v1/keys", KeyScope.KEYS_WRITE, body=NEW_KEY, ok=201),
+    ApiRow("GET", "/v1/keys/{key_id}", ORG_READ, stranger=404),
+    ApiRow("DELETE", "/v1/keys/{key_id}", KeyScope.KEYS_WRITE, stranger=404),
+    ApiRow("POST", "/v1/keys/{key_id}/rotate", KeyScope.KEYS_WRITE, body={}, ok=201, stranger=404),
+    ApiRow("GET", "/v1/usage", ORG_READ),
+    ApiRow("GET", "/v1/audit/events", KeyScope.AUDIT_READ),
+    # MCP: any key may talk; each tool asks for its own scope
+    ApiRow("POST", "/mcp", None, body=PING),
+)
+# Addresses that show everybody the same, and why they may.
+PUBLIC = {
+    "/health": "A load balancer has no key.",
+    "/openapi.json": "The document of the API is public.",
+    "/docs": "The same document for people.",
+    "/": "The front page; signed in, it leads to one's organization.",
+    "/outbox/": "It is there in development alone.",
+}
+CONSOLE = (
+    ConsoleRow("GET", "", Right.ORGANIZATION_READ),
+    ConsoleRow("GET", "projects/", Right.PROJECTS_READ),
+    ConsoleRow("POST", "projects/new/", Right.PROJECTS_WRITE),
+    ConsoleRow("GET", "projects/{project}/", Right.PROJECTS_READ),
+    ConsoleRow("POST", "projects/{project}/update/", Right.PROJECTS_WRITE),
+    ConsoleRow("POST", "projects/{project}/archive/", Right.PROJECTS_WRITE),
+    ConsoleRow("GET", "keys/", Right.KEYS_READ),
+    ConsoleRow("POST", "keys/new/", Right.KEYS_WRITE),
+    ConsoleRow("GET", "keys/{key_id}/", Right.KEYS_WRITE),
+    ConsoleRow("POST", "keys/{key_id}/rotate/", Right.KEYS_WRITE),
+    ConsoleRow("POST", "keys/{key_id}/revoke/", Right.KEYS_WRITE),
+    ConsoleRow("GET", "members/", Right.MEMBERS_READ),
+    ConsoleRow("POST", "members/invite/", Right.MEMBERS_WRITE),
+    ConsoleRow("GET", "members/leave/", Right.ORGANIZATION_READ),
+    ConsoleRow("GET", "members/{user_id}/role/", Right.MEMBERS_WRITE),
+    ConsoleRow("GET", "members/{user_id}/remove/", Right.MEMBERS_WRITE),
+    ConsoleRow("POST", "invitations/{invitation_id}/resend/", Right.MEMBERS_WRITE),
+    ConsoleRow("POST", "invitations/{invitation_id}/revoke/", Right.MEMBERS_WRITE),
+    ConsoleRow("GET", "memory/", Right.MEMORY_READ),
+    ConsoleRow("GET", "memory/{project}/?id={capsule_id}", Right.MEMORY_READ),
+    ConsoleRow("POST", "memory/{project}/pin/?id={capsule_id}", Right.MEMORY_WRITE),
+    ConsoleRow("POST", "memory/{project}/tags/?id={capsule_id}", Right.MEMORY_WRITE),
+    ConsoleRow("POST", "memory/{project}/export/?id={capsule_id}", Right.MEMORY_READ),
+    ConsoleRow("GET", "memory/{project}/delete/?id={capsule_id}", Right.MEMORY_DELETE),
+    ConsoleRow("GET", "memory/{project}/forget/?user=ada", Right.MEMORY_DELETE),
+    ConsoleRow("GET", "memory/{project}/import/", Right.MEMORY_WRITE),
+    ConsoleRow("GET", "sessions/", Right.MEMORY_READ),
+    ConsoleRow("GET", "sessions/{project}/?id={session_id}", Right.MEMORY_READ),
+    ConsoleRow("POST", "sessions/{project}/seal/?id={session_id}", Right.MEMORY_WRITE),
+    ConsoleRow("POST", "sessions/{project}/triggers/?id={session_id}", Right.MEMORY_WRITE),
+    ConsoleRow("GET", "audit/", Right.AUDIT_READ),
+    ConsoleRow("GET", "audit/{event_id}/", Right.AUDIT_READ),
+    ConsoleRow("GET", "settings/", Right.ORGANIZATION_READ),
+    ConsoleRow("POST", "settings/name/", Right.ORGANIZATION_WRITE),
+    ConsoleRow("POST", "settings/security/", Right.ORGANIZATION_WRITE),
+    ConsoleRow("GET", "settings/close/", Right.ORGANIZATION_CLOSE),
+    ConsoleRow("POST", "settings/restore/", Right.ORGANIZATION_CLOSE),
+)
+# Addresses of a person, not of an organization: anonymous is sent to sign in, everybody signed in sees their own.
+PERSONAL = {"/organizations/new/", "/invitations/{token}/", "/account/", "/account/sessions/{session_id}/end/"}
+# django-allauth's addresses that are there before one has signed in; all its others send anonymous away.
+BEFORE_SIGN_IN = {
+    "account_login",
+    "account_signup",
+    "account_logout",
+    "account_inactive",
+    "account_email_verification_sent",
+    "account_confirm_email",
+    "account_reset_password",
+    "account_reset_password_done",
+    "account_reset_password_from_key",
+    "account_reset_password_from_key_done",
+    "account_confirm_login_code",
+    "account_request_login_code",
+    "account_confirm_password_reset_code",
+    "account_complete_password_reset",
+    "account_password_reset_completed",
+    "mfa_authenticate",
+    "mfa_login_webauthn",
+    "mfa_trust",
+    "mfa_signup_webauthn",
+}

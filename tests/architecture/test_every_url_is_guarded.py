@@ -1,0 +1,180 @@
+"""Every URL has a row in the access table, and keeps what the row says. A new URL without one fails here."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from capsule_cloud.api.resource import Resource
+from tenancy.audit.models import AuditEvent
+from tenancy.models import Membership, User
+from tenancy.roles import RIGHTS, KeyScope, Role
+from tenancy.scope import scope
+from tenancy.services import keys
+from tests.architecture.access_table import API, BEFORE_SIGN_IN, CONSOLE, PERSONAL, PUBLIC, ApiRow, ConsoleRow
+from tests.capsule_cloud.api.client import Api
+from tests.capsule_cloud.api.things import make_things
+from tests.factories import Tenant
+
+REMEDY = "add it to the table in tests/architecture/access_table.py"
+LOGIN = "/account/login/"
+DENIED = {401, 403, 404, 405, 500}
+
+
+def every_url() -> Iterator[tuple[str, URLPattern]]:
+    """Each address, with parameters as {names}, and its pattern."""
+
+    def walk(patterns: list[Any], prefix: str) -> Iterator[tuple[str, URLPattern]]:
+        for one in patterns:
+            if isinstance(one, URLResolver):
+                yield from walk(one.url_patterns, prefix + str(one.pattern))
+            else:
+                yield re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", prefix + str(one.pattern)), one
+
+    yield from walk(get_resolver().url_patterns, "/")
+
+
+def methods_of(pattern: URLPattern) -> list[str]:
+    """The methods of an API view; others answer for themselves."""
+    view: Any = pattern.callback
+    if hasattr(view, "operations"):
+        return list(view.operations)
+    kind = getattr(view, "cls", None)
+    if kind is not None and issubclass(kind, Resource):
+        return [method.upper() for method in kind.http_method_names if hasattr(kind, method)]
+    return ["POST"]
+
+
+def is_api(path: str) -> bool:
+    return path.startswith(("/api/v1/", "/v1/", "/mcp"))
+
+
+def is_allauth(pattern: URLPattern) -> bool:
+    return pattern.callback.__module__.startswith("allauth")
+
+
+def bare(path: str) -> str:
+    return path.partition("?")[0]
+
+
+def test_every_url_has_a_row() -> None:
+    listed = {f"{row.method} {bare(row.path)}" for row in API}
+    listed |= {f"/o/{{slug}}/{bare(row.path)}" for row in CONSOLE} | PUBLIC.keys() | PERSONAL
+    served: set[str] = set()
+    for path, pattern in every_url():
+        if is_api(path):
+            served |= {f"{method} {path}" for method in methods_of(pattern)}
+        elif not is_allauth(pattern):
+            served.add(path)
+    assert not served - listed, f"Nobody says who may open {served - listed}: {REMEDY}."
+    assert not listed - served, f"These addresses are in the access table but nowhere else: {listed - served}."
+
+
+@pytest.fixture
+def things(api: Api) -> dict[str, str]:
+    """Path parameters of the tenant's things."""
+    return make_things(api)
+
+
+@pytest.fixture
+def api(tenant: Tenant) -> Api:
+    """The API, called with a key that may do everything."""
+    return Api(tenant)
+
+
+def call(api: Api, row: ApiRow, things: dict[str, str], secret: str | None = None) -> Any:
+    """The answer to the row's request, with another key when one is given."""
+    headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+    return api(row.method, row.path.format(**things), row.body, **headers)
+
+
+def key_with(tenant: Tenant, scopes: set[KeyScope]) -> keys.NewKey:
+    maker = keys.Maker(tenant.actor, user=tenant.owner, role=Role.OWNER)
+    with scope(tenant.organization):
+        return keys.create(maker=maker, project_id=tenant.project.pk, name="Probe", scopes=sorted(scopes))
+
+
+@pytest.mark.parametrize("row", API, ids=lambda row: f"{row.method} {row.path}")
+def test_an_api_route_opens_to_its_scope_alone(api: Api, stranger: Tenant, things: dict[str, str], row: ApiRow) -> None:
+    assert call(api, row, things, secret="").status_code == 401
+    if row.scope is not None:
+        others = key_with(api.tenant, set(KeyScope) - {row.scope})
+        refused = call(api, row, things, others.secret)
+        assert refused.status_code == 403
+        assert row.scope in refused.content.decode()
+    if row.stranger is not None:
+        assert call(Api(stranger), row, things).status_code == row.stranger
+    own = key_with(api.tenant, {row.scope or KeyScope.MEMORY_READ})
+    assert call(api, row, things | {"key_id": str(own.key.pk)}, own.secret).status_code == row.ok
+
+
+@pytest.mark.parametrize("path", sorted(PUBLIC))
+def test_a_public_page_needs_nobody(db: None, path: str, settings: Any, tmp_path: Path) -> None:
+    settings.EMAIL_BACKEND, settings.OUTBOX_DIR = "capsule_cloud.lib.mail.OutboxBackend", str(tmp_path)
+    assert Client().get(path).status_code == 200
+
+
+def member_of(tenant: Tenant, role: Role) -> User:
+    """Another member, who never types a password."""
+    user = User.objects.create_user(f"{uuid4().hex}@example.com")
+    with scope(tenant.organization):
+        Membership.objects.create(user=user, role=role)
+    return user
+
+
+def browser_of(user: User | None) -> Client:
+    client = Client()
+    if user is not None:
+        client.force_login(user)
+    return client
+
+
+def open_page(user: User | None, tenant: Tenant, row: ConsoleRow, things: dict[str, str]) -> Any:
+    path = f"/o/{tenant.organization.slug}/{row.path.format(**things)}"
+    if row.method == "GET":
+        return browser_of(user).get(path)
+    path, _, form = path.partition("?")
+    return browser_of(user).post(path, form, content_type="application/x-www-form-urlencoded")
+
+
+@pytest.mark.parametrize("row", CONSOLE, ids=lambda row: f"{row.method} {row.path}")
+def test_a_page_of_the_console_opens_to_its_right_alone(
+    api: Api, stranger: Tenant, things: dict[str, str], row: ConsoleRow
+) -> None:
+    tenant = api.tenant
+    with scope(tenant.organization):
+        event = AuditEvent.objects.latest("id")
+    other = member_of(tenant, Role.MEMBER)
+    things |= {"project": tenant.project.slug, "event_id": str(event.pk), "user_id": str(other.pk)}
+    anonymous = open_page(None, tenant, row, things)
+    assert (anonymous.status_code, anonymous.headers["Location"].partition("?")[0]) == (302, LOGIN)
+    assert open_page(stranger.owner, tenant, row, things).status_code == 404
+    for role in (Role.BILLING, Role.VIEWER, Role.OWNER):
+        user = tenant.owner if role is Role.OWNER else member_of(tenant, role)
+        status = open_page(user, tenant, row, things).status_code
+        if row.right in RIGHTS[role]:
+            assert status not in DENIED, f"{role} has {row.right} and is answered {status}"
+        else:
+            assert status == 403, f"{role} lacks {row.right} and is answered {status}"
+
+
+@pytest.mark.parametrize("path", sorted(PERSONAL))
+def test_a_personal_page_asks_who_it_is(db: None, path: str) -> None:
+    method = "POST" if path.endswith("/end/") else "GET"
+    answer = Client().generic(method, path.format(token="x", session_id=1))
+    assert (answer.status_code, answer.headers["Location"].partition("?")[0]) == (302, LOGIN)
+
+
+def test_whoever_is_not_signed_in_sees_of_allauth_only_what_comes_before(db: None) -> None:
+    open_to_all = set()
+    for path, pattern in every_url():
+        if is_allauth(pattern) and "{" not in path and "(?P" not in path and pattern.name:
+            answer = Client().get(reverse(pattern.name))
+            if answer.status_code == 200:
+                open_to_all.add(pattern.name)
+    assert open_to_all <= BEFORE_SIGN_IN, f"Open before sign-in: {open_to_all - BEFORE_SIGN_IN}; {REMEDY}."

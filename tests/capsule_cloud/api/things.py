@@ -1,0 +1,23 @@
+"""Makes one of everything that an address can name, through the API itself."""
+
+from tests.capsule_cloud.api.client import Api
+
+NOTICED = {"user_message": "Tea, remember this", "assistant_response": "Perfect, noted", "user_id": "ada"}
+
+
+def make_things(api: Api) -> dict[str, str]:
+    """Path parameters of things that exist in the tenant's organization."""
+    api.post("/api/v1/sessions/sealed/ingest", NOTICED)
+    capsule = api.post("/api/v1/sessions/sealed/seal").json()["capsule_id"]
+    api.post("/api/v1/sessions/open/ingest", NOTICED)
+    [trigger] = api.get("/api/v1/sessions/open/triggers").json()["triggers"]
+    return {
+        "session_id": "open",
+        "event_id": trigger["event_id"],
+        "capsule_id": capsule,
+        "other_id": capsule,
+        "user_id": str(api.tenant.owner.pk),
+        "key_id": str(api.tenant.key.pk),
+        "invitation_id": api.post("/v1/invitations", {"email": "guest@example.com"}).json()["id"],
+        "project_id": api.post("/v1/projects", {"name": "Another"}).json()["id"],
+    }
