@@ -13,7 +13,7 @@ from tenancy.scope import SqlCall, one_trip
 CANDIDATES = 40  # that PostgreSQL hands over, best words first
 ENOUGH = 12  # matches by rare words, before common ones are looked at
 MEANING = 1.2  # weight of the cosine (-1 to 1) beside the words' score (about 0 to 1); docs/decisions/search.md
-FEEDBACK = 0.6  # weight of the first answers' meaning beside the query's own …
+FEEDBACK = 1.0  # weight of the first answers' meaning beside the query's own …
 FIRST_ANSWERS = 3  # … and how many of them speak
 
 

@@ -134,10 +134,14 @@ BEGIN
         IF v_any IS NOT NULL THEN
             RETURN QUERY
             WITH candidate AS (
-                (SELECT e.* FROM memory_searchentry e
+                (SELECT e.capsule_id, e.organization_id, e.project_id, e.user_id, e.capsule_type, e.tags, e.expires_at,
+                        e.length, e.lexemes
+                   FROM memory_searchentry e
                   WHERE v_newest IS NULL AND e.keys @> ARRAY[p_key] AND e.lexemes @@ v_any OFFSET 0)
                 UNION ALL
-                (SELECT e.* FROM unnest(v_newest) n(id) JOIN memory_searchentry e ON e.capsule_id = n.id)
+                (SELECT e.capsule_id, e.organization_id, e.project_id, e.user_id, e.capsule_type, e.tags, e.expires_at,
+                        e.length, e.lexemes
+                   FROM unnest(v_newest) n(id) JOIN memory_searchentry e ON e.capsule_id = n.id)
             ), pool AS (
                 SELECT e.capsule_id, e.lexemes,
                        v_saturation * (1 - v_lengths + v_lengths * e.length / v_average) AS k
@@ -147,12 +151,14 @@ BEGIN
                    AND (p_tags IS NULL OR e.tags @> p_tags) AND (e.expires_at IS NULL OR e.expires_at > now())
                    AND (v_before IS NULL OR NOT e.lexemes @@ v_before)
             ), hit AS MATERIALIZED (
-                -- ts_rank of one stem is its label's weight over 1.6449341: BM25's saturation at 1, 2, 3.5 and 7 times
-                SELECT p.capsule_id, t.n, 1.6449341 * (v_saturation + 1) * r.rank AS rank
-                  FROM (SELECT pool.*, ARRAY[1 / (1 + k), 2 / (2 + k), 3.5 / (3.5 + k), 7 / (7 + k)]::real[] AS labels
+                -- ts_rank of one stem is its label's weight over 1.6449341: BM25's saturation at 1, 2, 3.5 and 7 times.
+                -- OFFSET 0 keeps the planner from computing labels and ranks twice.
+                SELECT p.capsule_id, r.n, r.rank
+                  FROM (SELECT pool.capsule_id, pool.lexemes,
+                               ARRAY[1 / (1 + k), 2 / (2 + k), 3.5 / (3.5 + k), 7 / (7 + k)]::real[] AS labels
                           FROM pool OFFSET 0) p,
-                       unnest(v_queries) WITH ORDINALITY t(query, n),
-                       LATERAL (SELECT ts_rank(p.labels, p.lexemes, t.query) AS rank) r
+                       LATERAL (SELECT t.n, ts_rank(p.labels, p.lexemes, t.query) AS rank
+                                  FROM unnest(v_queries) WITH ORDINALITY t(query, n) OFFSET 0) r
                  WHERE r.rank > 0
             ), stem AS MATERIALIZED (
                 SELECT s.n, ln(1 + (greatest(v_crowd, s.capsules) - s.capsules + 0.5) / (s.capsules + 0.5)) AS idf
@@ -161,7 +167,8 @@ BEGIN
                           FROM unnest(v_shares) WITH ORDINALITY t(share, n)
                           LEFT JOIN (SELECT hit.n, count(*)::float8 AS capsules FROM hit GROUP BY hit.n) h USING (n)) s
             ), best AS (
-                SELECT hit.capsule_id, sum(hit.rank * stem.idf) / max(everything.idf) AS lexical,
+                SELECT hit.capsule_id,
+                       1.6449341 * (v_saturation + 1) * sum(hit.rank * stem.idf) / max(everything.idf) AS lexical,
                        sum(stem.idf) / max(everything.idf) AS coverage
                   FROM hit JOIN stem USING (n), (SELECT sum(stem.idf) AS idf FROM stem) everything
                  GROUP BY hit.capsule_id ORDER BY 2 DESC, 1 DESC LIMIT p_limit
