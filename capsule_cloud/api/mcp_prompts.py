@@ -15,7 +15,7 @@ TOPIC = Text(name="topic", low=1, about="A topic or a question")
 USER = sessions.user_id()
 INTRODUCTION = "What is known from earlier conversations follows. Use it where it helps:\n\n"
 NOTHING = "(Nothing is remembered about this topic.)"
-MEMORY_CONTEXT = {
+MEMORY_CONTEXT: dict[str, Any] = {
     "name": "memory-context",
     "title": "What is remembered",
     "description": "Recall what is remembered about a topic, to begin a conversation with it.",
