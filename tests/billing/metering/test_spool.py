@@ -1,0 +1,389 @@
+"""The spool keeps every acknowledged event, whoever dies, and is emptied by one shipper a machine."""
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from billing.metering import services, spool
+from billing.metering.meters import Meter
+from billing.metering.models import SpoolPosition, SpoolReject, UsageEvent
+from billing.metering.services import Use
+from tenancy.scope import scope
+from tests.factories import Tenant
+from tests.live import ROOT, environment
+from tests.raw import connect
+from tests.threads import at_once
+
+Counting = Callable[..., Use]
+
+
+def stored(tenant: Tenant) -> set[str]:
+    """The ids of the tenant's stored events."""
+    with scope(tenant.organization):
+        return {str(pk) for pk in UsageEvent.objects.values_list("pk", flat=True)}
+
+
+def lines(folder: Path) -> list[bytes]:
+    """Every line in the folder's segments."""
+    return [line for path in sorted(folder.glob("*.usage")) for line in path.read_bytes().splitlines()]
+
+
+def say(pipe: int, acknowledgement: object) -> None:
+    """Acknowledge from a child process."""
+    os.write(pipe, f"{acknowledgement}\n".encode())
+
+
+def in_child(work: Callable[[int], None], kill_after: int = 0) -> list[str]:
+    """Fork; the child acknowledges its work on a pipe, and is killed after that many. Returns all acknowledgements."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reader)
+            work(writer)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    acknowledged: list[str] = []
+    with os.fdopen(reader) as pipe:
+        for line in pipe:
+            if line.endswith("\n"):
+                acknowledged.append(line.strip())
+            if len(acknowledged) == kill_after:
+                os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return acknowledged
+
+
+@pytest.mark.parametrize("kill_after", [1, 2, 50, 333])
+def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged(
+    kill_after: int, folder: Path, committed: Tenant, use: Counting
+) -> None:
+    def write(pipe: int) -> None:
+        while True:
+            say(pipe, services.spool(use()))
+
+    acknowledged = in_child(write, kill_after)
+    services.ship()
+    counted = stored(committed)
+    assert counted >= set(acknowledged)
+    assert len(counted) - len(acknowledged) <= 1, "spooled, but killed before it could say so"
+    assert lines(folder) == []
+    assert services.ship() == 0
+
+
+SHIPPER = """
+import django
+django.setup()
+from billing.metering import services, spool
+spool.BATCH_BYTES = 2000
+store = services._store
+def say(name, batch):
+    stored = store(name, batch)
+    print(stored, flush=True)
+    return stored
+services._store = say
+services.ship()
+print("done", flush=True)
+"""
+
+
+def test_a_shipper_killed_at_any_batch_counts_nothing_twice(folder: Path, committed: Tenant, use: Counting) -> None:
+    made = {str(services.spool(use())) for _ in range(300)}
+    spool.close()
+    command = [sys.executable, "-c", SHIPPER]
+    more = {"USAGE_SPOOL_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "capsule_cloud.settings"}
+    for kill_after in (1, 5):
+        with subprocess.Popen(command, cwd=ROOT, env=environment(**more), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(kill_after):
+                assert process.stdout.readline().strip() != "done"
+            process.kill()
+    assert 0 < len(stored(committed)) < 300
+    services.ship()
+    assert stored(committed) == made
+    assert list(folder.glob("*.usage")) == []
+    assert not SpoolPosition.objects.filter(segment__in=[path.name for path in folder.iterdir()]).exists()
+
+
+def test_killed_between_forgetting_the_position_and_the_file_counts_nothing_twice(
+    folder: Path, committed: Tenant, use: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {str(services.spool(use())) for _ in range(10)}
+    spool.close()
+
+    def die(self: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", die)
+    with pytest.raises(KeyboardInterrupt):
+        services.ship()
+    monkeypatch.undo()
+    assert len(lines(folder)) == 10
+    services.ship()
+    assert stored(committed) == made
+    assert lines(folder) == []
+
+
+def test_several_shippers_at_once_count_everything_once(folder: Path, committed: Tenant, use: Counting) -> None:
+    made = {str(services.spool(use())) for _ in range(500)}
+    spool.close()
+    shipped = at_once(*[services.ship] * 4)
+    assert sum(shipped) == 500
+    assert stored(committed) == made
+
+
+def test_writers_and_shippers_at_once_lose_nothing(
+    folder: Path, committed: Tenant, use: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 5_000)
+
+    def write() -> list[str]:
+        return [str(services.spool(use())) for _ in range(300)]
+
+    def ship() -> list[str]:
+        for _ in range(30):
+            services.ship()
+        return []
+
+    results = at_once(write, ship, write, ship, write)
+    made = {event for result in results for event in result}
+    assert len(made) == 900
+    services.ship()
+    assert stored(committed) == made
+
+
+def test_a_segment_in_use_is_shipped_and_kept(folder: Path, committed: Tenant, use: Counting) -> None:
+    first = services.spool(use())
+    assert services.ship() == 1
+    [path] = folder.glob("*.usage")
+    second = services.spool(use())
+    assert list(folder.glob("*.usage")) == [path]
+    assert SpoolPosition.objects.get(segment=path.name).offset > 0
+    assert services.ship() == 1
+    assert stored(committed) == {str(first), str(second)}
+    spool.close()
+    assert services.ship() == 0
+    assert not path.exists()
+    assert not SpoolPosition.objects.filter(segment=path.name).exists()
+
+
+def test_a_forked_child_writes_into_a_segment_of_its_own(folder: Path, committed: Tenant, use: Counting) -> None:
+    services.spool(use())
+    acknowledged = in_child(lambda pipe: say(pipe, services.spool(use())))
+    services.spool(use())
+    assert sorted(path.read_bytes().count(b"\n") for path in folder.glob("*.usage")) == [1, 2]
+    services.ship()
+    assert len(list(folder.glob("*.usage"))) == 1, "the child's is finished, this process's is not"
+    assert set(acknowledged) < stored(committed)
+    assert len(stored(committed)) == 3
+
+
+def test_a_child_forked_while_a_thread_writes_can_write(folder: Path, committed: Tenant, use: Counting) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            services.spool(use())
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(20):
+            assert len(in_child(lambda pipe: say(pipe, services.spool(use())))) == 1
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_torn_last_line_waits_for_its_rest(folder: Path, committed: Tenant, use: Counting) -> None:
+    services.spool(use())
+    spool.close()
+    [path] = folder.glob("*.usage")
+    whole = path.read_bytes()
+    with path.open("rb+") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        writer.truncate(len(whole) - 5)
+        assert services.ship() == 0
+        writer.seek(0, os.SEEK_END)
+        writer.write(whole[-5:])
+        writer.flush()
+        assert services.ship() == 1
+    assert len(stored(committed)) == 1
+
+
+def test_a_full_disk_is_an_error_and_spoils_no_later_event(
+    folder: Path, committed: Tenant, use: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = services.spool(use())
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:20]))
+    with pytest.raises(spool.SpoolFull):
+        services.spool(use())
+    monkeypatch.undo()
+    last = services.spool(use())
+    spool.close()
+    services.ship()
+    assert stored(committed) == {str(first), str(last)}
+    assert lines(folder) == []
+
+
+def test_no_space_at_all_is_an_error(
+    folder: Path, use: Counting, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, line: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(OSError, match="No space"):
+        services.spool(use())
+    monkeypatch.undo()
+
+
+def event(tenant: Tenant, **changes: Any) -> dict[str, Any]:
+    """A line's content."""
+    return {
+        "id": "0193a6a0-0000-7000-8000-000000000000",
+        "organization_id": str(tenant.organization.pk),
+        "project_id": str(tenant.project.pk),
+        "key_id": None,
+        "meter": "recall",
+        "quantity": 1,
+        "end_user": "",
+        "at": 1_800_000_000.0,
+    } | changes
+
+
+DAMAGE = {
+    "no JSON": b"{{{",
+    "empty": b"",
+    "bytes": bytes(range(128, 255)),
+    "a list": b"[]",
+    "a number": b"7",
+    "null": b"null",
+    "longer than a batch": b"x" * 5000,
+    "carriage return": b"\r",
+}
+WRONG: dict[str, dict[str, Any]] = {
+    "no id": {"id": None},
+    "another id": {"id": "x"},
+    "an id in braces": {"id": "{0193a6a0-0000-7000-8000-000000000000}"},
+    "organization": {"organization_id": "x"},
+    "project": {"project_id": 7},
+    "key": {"key_id": "x"},
+    "meter": {"meter": "m" * 33},
+    "no meter": {"meter": ""},
+    "meter NUL": {"meter": "a\0"},
+    "negative": {"quantity": -1},
+    "huge": {"quantity": 2**63},
+    "words": {"quantity": "many"},
+    "end user": {"end_user": "u" * 256},
+    "end user NUL": {"end_user": "a\0b"},
+    "no end user": {"end_user": None},
+    "never": {"at": "never"},
+    "far": {"at": 1e300},
+    "before": {"at": -1},
+}
+
+
+def every_damage(tenant: Tenant) -> list[bytes]:
+    """A line for each."""
+    return [*DAMAGE.values(), *(orjson.dumps(event(tenant, **changes)) for changes in WRONG.values())]
+
+
+def test_damaged_lines_are_set_aside_and_hold_nothing_up(
+    folder: Path, committed: Tenant, use: Counting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(spool, "BATCH_BYTES", 1500)
+    made = {str(services.spool(use()))}
+    for line in every_damage(committed):
+        spool.append(line)
+        made.add(str(services.spool(use())))
+    spool.close()
+    [name] = [path.name for path in folder.glob("*.usage")]
+    assert services.ship() == len(made)
+    assert stored(committed) == made
+    rejects = SpoolReject.objects.filter(segment=name).order_by("offset")
+    assert [bytes(reject.line) for reject in rejects] == [line[:4096] for line in every_damage(committed)]
+    assert caplog.text.count("metering.line_rejected") == len(rejects)
+    assert "many" not in caplog.text
+    assert lines(folder) == []
+
+
+@given(damage=st.lists(st.binary(max_size=60).filter(lambda line: b"\n" not in line), max_size=4))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_stands_between_events_they_are_all_counted(
+    damage: list[bytes], folder: Path, committed: Tenant, use: Counting
+) -> None:
+    before = stored(committed)
+    made = {str(services.spool(use()))}
+    for line in damage:
+        spool.append(line)
+        made.add(str(services.spool(use())))
+    services.ship()
+    assert stored(committed) - before == made
+
+
+def test_a_segment_that_cannot_be_stored_does_not_keep_the_others(
+    folder: Path, committed: Tenant, use: Counting, caplog: pytest.LogCaptureFixture
+) -> None:
+    poison = services.spool(use(end_user="poison"))
+    spool.close()
+    last = services.spool(use())
+    with connect("superuser") as server:
+        server.execute(
+            "ALTER TABLE metering_usageevent ADD CONSTRAINT test_poison CHECK (end_user <> 'poison') NOT VALID"
+        )
+        try:
+            with pytest.raises(services.ShipFailed):
+                services.ship()
+        finally:
+            server.execute("ALTER TABLE metering_usageevent DROP CONSTRAINT test_poison")
+    assert "metering.ship_failed" in caplog.text
+    assert stored(committed) == {str(last)}
+    services.ship()
+    assert stored(committed) == {str(last), str(poison)}
+
+
+def test_a_spool_that_two_machines_share_is_refused(folder: Path, committed: Tenant, use: Counting) -> None:
+    services.spool(use())
+    [path] = folder.glob("*.usage")
+    services.ship()
+    services.spool(use())
+    SpoolPosition.objects.filter(segment=path.name).update(offset=1)
+    with pytest.raises(services.ShipFailed, match="USAGE_SPOOL_DIR"):
+        services._store(path.name, spool.Batch(5, 9, [b"{}"]))
+    assert not SpoolReject.objects.filter(segment=path.name).exists()
+
+
+def test_an_empty_spool_ships_nothing(folder: Path, tenant: Tenant) -> None:
+    assert services.ship() == 0
+
+
+@given(
+    end_user=st.text(max_size=255).filter(lambda text: "\0" not in text),
+    quantity=st.integers(0, 2**53 - 1),
+    meter=st.sampled_from(Meter),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_an_event_is_stored_as_it_was_spooled(
+    end_user: str, quantity: int, meter: Meter, folder: Path, tenant: Tenant, use: Counting
+) -> None:
+    made = services.spool(use(meter, quantity=quantity, end_user=end_user))
+    services.ship()
+    with scope(tenant.organization):
+        kept = UsageEvent.objects.get(pk=made)
+        assert (kept.end_user, kept.quantity, kept.meter) == (end_user, quantity, meter.value)
+        assert (kept.project_id, kept.key_id) == (tenant.project.pk, tenant.key.pk)
