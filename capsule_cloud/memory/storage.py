@@ -2,6 +2,7 @@
 
 import builtins
 from datetime import UTC, datetime
+from typing import TypeVar
 from uuid import UUID
 
 import orjson
@@ -13,8 +14,11 @@ from django.utils import timezone
 from capsule_cloud.memory import entries, limits, search
 from capsule_cloud.memory.engine import Capsule, CapsuleStatus, CapsuleType, LocalStorage, StorageError
 from capsule_cloud.memory.models import Capsule as CapsuleRow
+from capsule_cloud.memory.models import SearchEntry
 from capsule_cloud.memory.models.capsules import NEWEST_FIRST
 from tenancy.scope import SqlCall, current_organization_id, one_trip
+
+Row = TypeVar("Row", CapsuleRow, SearchEntry)
 
 
 class TenantStorage(LocalStorage):
@@ -75,12 +79,21 @@ class TenantStorage(LocalStorage):
 
     async def count(self, user_id: str | None = None) -> int:
         """How many capsules there are."""
-        return visible(self.project_id, user_id=user_id).count()
+        return visible_entries(self.project_id, user_id=user_id).count()
 
 
 def visible(project_id: UUID, *, user_id: str | None = None) -> QuerySet[CapsuleRow]:
     """The project's capsules that have not expired; of one end user when given."""
-    rows: QuerySet[CapsuleRow] = CapsuleRow.objects.filter(project_id=project_id)
+    return _visible(CapsuleRow, project_id, user_id)
+
+
+def visible_entries(project_id: UUID, *, user_id: str | None = None) -> QuerySet[SearchEntry]:
+    """The search entries of those capsules: an index alone answers who has how many of which type."""
+    return _visible(SearchEntry, project_id, user_id)
+
+
+def _visible(model: type[Row], project_id: UUID, user_id: str | None) -> QuerySet[Row]:
+    rows = model._default_manager.filter(project_id=project_id)
     rows = rows.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
     if user_id is None:
         return rows

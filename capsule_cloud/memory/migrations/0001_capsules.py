@@ -324,7 +324,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="searchentry",
-            index=models.Index(fields=["project", "user_id", "-capsule"], name="search_newest_of_user"),
+            index=models.Index(
+                fields=["project", "user_id", "-capsule"],
+                include=["organization", "expires_at", "capsule_type"],
+                name="search_newest_of_user",
+            ),
         ),
         migrations.AddIndex(
             model_name="searchentry", index=models.Index(fields=["project", "-capsule"], name="search_newest")

@@ -6,14 +6,29 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Max, QuerySet
+from django.db import connection
+from django.db.models import QuerySet
 
 from capsule_cloud.memory import limits
 from capsule_cloud.memory.engine import Capsule as EngineCapsule
 from capsule_cloud.memory.engine import CapsuleStore, drive
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.models.capsules import NEWEST_FIRST
-from capsule_cloud.memory.storage import TenantStorage, read_document, visible
+from capsule_cloud.memory.storage import Row, TenantStorage, read_document, visible, visible_entries
+
+# Counts by the index alone, then one look for each person who is shown: the ORM would look once for each capsule.
+_END_USERS = """
+SELECT person.user_id, person.capsules, (
+    SELECT c.sealed_at FROM memory_capsule c
+     WHERE c.project_id = person.project_id AND c.user_id = person.user_id
+       AND (c.expires_at IS NULL OR c.expires_at > now())
+     ORDER BY c.sealed_at DESC NULLS LAST LIMIT 1
+) FROM (
+    SELECT e.project_id, e.user_id, count(*) AS capsules FROM memory_searchentry e
+     WHERE e.project_id = %s AND starts_with(e.user_id, %s) AND (e.expires_at IS NULL OR e.expires_at > now())
+     GROUP BY e.project_id, e.user_id ORDER BY capsules DESC, e.user_id LIMIT %s
+) person ORDER BY person.capsules DESC, person.user_id
+"""
 
 
 class CapsuleNotFound(Exception):
@@ -64,23 +79,22 @@ def list_capsules(
     offset: int = 0,
 ) -> list[Capsule]:
     """Capsules that meet every condition, newest first, without their documents. Raises limits.InvalidInput."""
-    return list(_matching(project_id, user_id, capsule_type, tags)[offset : offset + limit])
+    rows = _narrowed(visible(project_id, user_id=user_id), capsule_type, tags)
+    return list(rows.defer("document").order_by(NEWEST_FIRST, "capsule_id")[offset : offset + limit])
 
 
 def count_capsules(
     *, project_id: UUID, user_id: str | None = None, capsule_type: str | None = None, tags: Sequence[str] = ()
 ) -> int:
     """How many capsules meet every condition. Raises limits.InvalidInput."""
-    return _matching(project_id, user_id, capsule_type, tags).count()
+    return _narrowed(visible_entries(project_id, user_id=user_id), capsule_type, tags).count()
 
 
 def end_users(*, project_id: UUID, starts_with: str = "", limit: int = 50) -> list[EndUser]:
     """The project's end users who have capsules, those with most first. Raises limits.InvalidInput."""
-    rows = visible(project_id)
-    if starts_with:
-        rows = rows.filter(user_id__startswith=limits.text("user_id", starts_with))
-    people = rows.values("user_id").annotate(capsules=Count("id"), last_sealed_at=Max("sealed_at"))
-    return [EndUser(**person) for person in people.order_by("-capsules", "user_id")[:limit]]
+    with connection.cursor() as cursor:
+        cursor.execute(_END_USERS, [project_id, limits.text("user_id", starts_with), limit])
+        return [EndUser(*row) for row in cursor.fetchall()]
 
 
 def diff(*, project_id: UUID, capsule_id_a: str, capsule_id_b: str) -> dict[str, Any]:
@@ -96,14 +110,9 @@ def prompt_snippet(*, project_id: UUID, capsule_id: str) -> str:
     return EngineCapsule.model_validate_json(document).to_prompt_snippet()
 
 
-def _matching(
-    project_id: UUID, user_id: str | None, capsule_type: str | None, tags: Sequence[str]
-) -> QuerySet[Capsule]:
-    rows = visible(project_id, user_id=user_id)
+def _narrowed(rows: QuerySet[Row], capsule_type: str | None, tags: Sequence[str]) -> QuerySet[Row]:
     if capsule_type is not None:
         if capsule_type not in Capsule.Type.values:
             raise limits.InvalidInput(f"type must be one of: {', '.join(Capsule.Type.values)}")
         rows = rows.filter(capsule_type=capsule_type)
-    if tags:
-        rows = rows.filter(tags__contains=limits.tags(list(tags)))
-    return rows.defer("document").order_by(NEWEST_FIRST, "capsule_id")
+    return rows.filter(tags__contains=limits.tags(list(tags))) if tags else rows

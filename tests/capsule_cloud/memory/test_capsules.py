@@ -253,6 +253,8 @@ def test_lists_counts_and_people(tenant: Tenant) -> None:
     assert ask(tenant, selectors.count_capsules, capsule_type="skill") == 1
     people = ask(tenant, selectors.end_users)
     assert [(person.user_id, person.capsules) for person in people] == [("ada", 2), ("bo", 1), ("bob", 1)]
+    newest = ask(tenant, selectors.list_capsules, user_id="ada")[0]
+    assert people[0].last_sealed_at == newest.sealed_at
     assert len(ask(tenant, selectors.end_users, starts_with="bo")) == 2
     with pytest.raises(InvalidInput, match="type must be"):
         ask(tenant, selectors.list_capsules, capsule_type="nope")
