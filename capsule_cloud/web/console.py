@@ -107,7 +107,7 @@ def page(right: Right, *, when_closed: bool = False) -> Callable[[View], View]:
                 raise PermissionDenied
             if member.closed_at and not when_closed:
                 return redirect("settings", slug=slug)
-            request.session[LAST_ORGANIZATION] = slug
+            _keep(request, LAST_ORGANIZATION, slug)
             with scope(member.organization_id):
                 response = view(request, member, **kwargs)
             add_never_cache_headers(response)
@@ -128,7 +128,6 @@ def show(
         "is_dialog": is_dialog,
         "member": member,
         "can": {right.name: member.has(right) for right in Right},
-        "organizations": memberships(signed_in(request)),
         "navigation": navigation(member, section),
     }
     response = render(request, template, frame | context, status=status)
@@ -203,8 +202,13 @@ def chosen_project(request: HttpRequest, slug: str | None = None) -> tuple[Proje
             (one for one in rows if one.slug == request.session.get(LAST_PROJECT)), rows[0] if rows else None
         )
     if project is not None:
-        request.session[LAST_PROJECT] = project.slug
+        _keep(request, LAST_PROJECT, project.slug)
     return project, rows
+
+
+def _keep(request: HttpRequest, name: str, value: str) -> None:
+    if request.session.get(name) != value:  # an unchanged session is not written
+        request.session[name] = value
 
 
 def required_project(request: HttpRequest, slug: str) -> Project:

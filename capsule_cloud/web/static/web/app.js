@@ -123,6 +123,11 @@
     }
   });
 
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const news = event.target.querySelector("[data-announce]");
+    if (news) announce(news.textContent);
+  });
+
   document.addEventListener("pointerover", (event) => {
     const day = event.target.closest?.("[data-readout]");
     const chart = event.target.closest?.(".chart");
