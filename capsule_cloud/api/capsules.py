@@ -33,6 +33,15 @@ ROW: dict[str, Schema] = {
 STATE: dict[str, Schema] = {**ROW, "user_id": TEXT, "is_pinned": FLAG, "expires_at": MOMENT_OR_NULL}
 
 
+OWNER = Text(name="user_id", default=None, about="Only if it is this end user's: else it is not found.")
+
+
+def check_owner(call: Call, capsule_id: str, user_id: str | None) -> None:
+    """Raise CapsuleNotFound for a capsule of another end user than the one that the request names, if it names one."""
+    if user_id is not None:
+        selectors.get_capsule(project_id=call.project, capsule_id=capsule_id, user_id=user_id)
+
+
 @contextmanager
 def named_as_the_engine_does(capsule_id: str) -> Iterator[None]:
     """Say "not found" with the engine's sentence for routes of one capsule."""
@@ -71,10 +80,13 @@ def list_capsules(call: Call) -> HttpResponse:
     return reply([_row(capsule) for capsule in found])
 
 
-@operation("GET", "capsules/{capsule_id}", Right.MEMORY_READ, answer=ANYTHING)
+@operation("GET", "capsules/{capsule_id}", Right.MEMORY_READ, query=(OWNER,), answer=ANYTHING)
 def get_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Get a whole capsule, in the engine's JSON."""
     with named_as_the_engine_does(capsule_id):
+        if call.query["user_id"] is not None:
+            with scope(call.principal.organization_id):
+                check_owner(call, capsule_id, call.query["user_id"])
         document = selectors.get_document(
             organization_id=call.principal.organization_id, project_id=call.project, capsule_id=capsule_id
         )
@@ -82,19 +94,28 @@ def get_capsule(call: Call, capsule_id: str) -> HttpResponse:
     return HttpResponse(document, content_type="application/json")
 
 
-@operation("DELETE", "capsules/{capsule_id}", Right.MEMORY_DELETE, answer=shape(deleted=FLAG, capsule_id=TEXT))
+@operation(
+    "DELETE",
+    "capsules/{capsule_id}",
+    Right.MEMORY_DELETE,
+    query=(OWNER,),
+    answer=shape(deleted=FLAG, capsule_id=TEXT),
+)
 def delete_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Delete a capsule, and the raw turns that it was made of."""
     with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
-        capsules.delete_capsule(project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor)
+        capsules.delete_capsule(
+            project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor, user_id=call.query["user_id"]
+        )
         record(call.use(Meter.DELETE))
     return reply({"deleted": True, "capsule_id": capsule_id})
 
 
-@operation("GET", "capsules/{capsule_id}/prompt-snippet", Right.MEMORY_READ, answer=shape(text=TEXT))
+@operation("GET", "capsules/{capsule_id}/prompt-snippet", Right.MEMORY_READ, query=(OWNER,), answer=shape(text=TEXT))
 def get_prompt_snippet(call: Call, capsule_id: str) -> HttpResponse:
     """Get a capsule as text for a prompt."""
     with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
+        check_owner(call, capsule_id, call.query["user_id"])
         text = selectors.prompt_snippet(project_id=call.project, capsule_id=capsule_id)
     spool(call.use(Meter.READ))
     return reply({"text": text})
@@ -134,12 +155,14 @@ def merge_capsules(call: Call) -> HttpResponse:
         Text(name="new_user_id", low=1, high=limits.MAX_NAME_LENGTH, about="The end user who gets the copy."),
         Text(name="new_agent_id", default=None, low=1, high=limits.MAX_NAME_LENGTH),
         TAGS,
+        OWNER,
     ),
     answer=shape(**STATE),
 )
 def fork_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Copy a capsule for another end user of the project."""
     with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
+        check_owner(call, capsule_id, call.body.pop("user_id"))
         forked = capsules.fork(project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor, **call.body)
         record(call.use(Meter.WRITE, end_user=forked.user_id))
     return reply(_state(forked))
@@ -149,6 +172,7 @@ def fork_capsule(call: Call, capsule_id: str) -> HttpResponse:
     "GET",
     "capsules/{capsule_id}/diff/{other_id}",
     Right.MEMORY_READ,
+    query=(OWNER,),
     answer=shape(
         capsule_id_a=TEXT,
         capsule_id_b=TEXT,
@@ -164,18 +188,20 @@ def fork_capsule(call: Call, capsule_id: str) -> HttpResponse:
 def diff_capsules(call: Call, capsule_id: str, other_id: str) -> HttpResponse:
     """Compare two capsules: what the second has that the first has not, and the other way round."""
     with scope(call.principal.organization_id):
+        for one in (capsule_id, other_id):
+            check_owner(call, one, call.query["user_id"])
         found = selectors.diff(project_id=call.project, capsule_id_a=capsule_id, capsule_id_b=other_id)
     spool(call.use(Meter.READ))
     return reply(found)
 
 
-@operation("PUT", "capsules/{capsule_id}/pin", Right.MEMORY_WRITE, answer=shape(**STATE))
+@operation("PUT", "capsules/{capsule_id}/pin", Right.MEMORY_WRITE, query=(OWNER,), answer=shape(**STATE))
 def pin_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Pin a capsule: it does not expire."""
     return _changed(call, capsules.set_pinned, capsule_id, is_pinned=True)
 
 
-@operation("DELETE", "capsules/{capsule_id}/pin", Right.MEMORY_WRITE, answer=shape(**STATE))
+@operation("DELETE", "capsules/{capsule_id}/pin", Right.MEMORY_WRITE, query=(OWNER,), answer=shape(**STATE))
 def unpin_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Let a pinned capsule go."""
     return _changed(call, capsules.set_pinned, capsule_id, is_pinned=False)
@@ -185,6 +211,7 @@ def unpin_capsule(call: Call, capsule_id: str) -> HttpResponse:
     "PUT",
     "capsules/{capsule_id}/tags",
     Right.MEMORY_WRITE,
+    query=(OWNER,),
     body=(Many(name="tags", of=Text(low=1, high=limits.MAX_NAME_LENGTH), high=limits.MAX_TAGS),),
     answer=shape(**STATE),
 )
@@ -197,6 +224,7 @@ def tag_capsule(call: Call, capsule_id: str) -> HttpResponse:
     "PUT",
     "capsules/{capsule_id}/expiry",
     Right.MEMORY_WRITE,
+    query=(OWNER,),
     body=(Moment(name="expires_at", default=None, about="In the future; null takes the date away."),),
     answer=shape(**STATE),
 )
@@ -207,6 +235,7 @@ def expire_capsule(call: Call, capsule_id: str) -> HttpResponse:
 
 def _changed(call: Call, change: Any, capsule_id: str, **values: Any) -> HttpResponse:
     with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
+        check_owner(call, capsule_id, call.query["user_id"])
         capsule = change(project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor, **values)
         record(call.use(Meter.WRITE, end_user=capsule.user_id))
     return reply(_state(capsule))

@@ -25,7 +25,7 @@ def user_id(default: Any = DEFAULT_USER) -> Text:
     return Text(name="user_id", default=default, low=1, high=limits.MAX_NAME_LENGTH, about="Your end user; free text.")
 
 
-IGNORED_USER = Text(name="user_id", default=DEFAULT_USER, about="Accepted for the engine's clients, and not used.")
+OWNER = Text(name="user_id", default=None, about="Only if the session is this end user's: else it is not found.")
 TAGS = Many(name="tags", of=Text(low=1, high=limits.MAX_NAME_LENGTH), high=limits.MAX_TAGS, default=())
 PAIR = (Text(name="user_message", low=1), Text(name="assistant_response", low=1))
 FACT = Record(
@@ -108,7 +108,7 @@ def ingest_turn(call: Call, session_id: str) -> HttpResponse:
     "GET",
     "sessions/{session_id}/snapshot",
     Right.MEMORY_READ,
-    query=(IGNORED_USER,),
+    query=(OWNER,),
     answer=shape(
         session_id=TEXT,
         user_id=TEXT,
@@ -122,6 +122,7 @@ def ingest_turn(call: Call, session_id: str) -> HttpResponse:
 def get_snapshot(call: Call, session_id: str) -> HttpResponse:
     """Get the state of a session."""
     with scope(call.principal.organization_id):
+        _check_owner(call, session_id, call.query["user_id"])
         snapshot = selectors.snapshot(project_id=call.project, session_id=session_id)
     spool(call.use(Meter.READ, end_user=snapshot.user_id))
     return reply(snapshot)
@@ -136,12 +137,14 @@ def get_snapshot(call: Call, session_id: str) -> HttpResponse:
         TAGS,
         Many(name="facts", of=FACT, high=limits.MAX_FACTS, default=(), about="What your own model found."),
         Text(name="summary", default="", about="Your own model's summary."),
+        OWNER,
     ),
     answer=perhaps(shape(capsule_id=TEXT, title=TEXT, turn_count=WHOLE, type=TEXT, extraction=TEXT), hint=TEXT),
 )
 def seal_session(call: Call, session_id: str) -> HttpResponse:
     """Seal a session into a capsule. Sealing it again answers with the same capsule."""
     with scope(call.principal.organization_id):
+        _check_owner(call, session_id, call.body.pop("user_id"))
         result = sessions.seal(
             project_id=call.project, session_id=session_id, actor=call.principal.actor, **_without_gaps(call.body)
         )
@@ -160,7 +163,7 @@ def seal_session(call: Call, session_id: str) -> HttpResponse:
     "GET",
     "sessions/{session_id}/triggers",
     Right.MEMORY_READ,
-    query=(IGNORED_USER,),
+    query=(OWNER,),
     answer=shape(
         triggers=many(shape(event_id=TEXT, suggested_name=TEXT, confidence=NUMBER, trigger_rule=TEXT)), count=WHOLE
     ),
@@ -168,6 +171,7 @@ def seal_session(call: Call, session_id: str) -> HttpResponse:
 def get_session_triggers(call: Call, session_id: str) -> HttpResponse:
     """List the skills noticed in a session that wait for a decision."""
     with scope(call.principal.organization_id):
+        _check_owner(call, session_id, call.query["user_id"])
         found = selectors.triggers(project_id=call.project, session_id=session_id)
     spool(call.use(Meter.READ))
     rows = [
@@ -188,13 +192,14 @@ def get_session_triggers(call: Call, session_id: str) -> HttpResponse:
     Right.MEMORY_WRITE,
     body=(
         Text(name="resolution", default="", about=f"One of: {', '.join(SkillTrigger.Resolution.values)}."),
-        IGNORED_USER,
+        OWNER,
     ),
     answer=shape(resolved=FLAG, event_id=TEXT),
 )
 def confirm_trigger(call: Call, session_id: str, event_id: str) -> HttpResponse:
     """Decide what becomes of a skill that was noticed."""
     with scope(call.principal.organization_id):
+        _check_owner(call, session_id, call.body["user_id"])
         triggers.resolve(
             project_id=call.project,
             session_id=session_id,
@@ -244,6 +249,12 @@ def get_pending_triggers(call: Call) -> HttpResponse:
         for trigger in found
     ]
     return reply({"triggers": rows, "count": len(rows)})
+
+
+def _check_owner(call: Call, session_id: str, user_id: str | None) -> None:
+    """Raise SessionNotFound for a session of another end user than the one that the request names, if it names one."""
+    if user_id is not None and selectors.get_session(project_id=call.project, session_id=session_id).user_id != user_id:
+        raise selectors.SessionNotFound(session_id)
 
 
 def _without_gaps(body: dict[str, Any]) -> dict[str, Any]:
