@@ -153,6 +153,11 @@ def test_any_text_is_a_filter(actor: str, target: str, action: str, tenant: Tena
     assert all(event.action.startswith(action) for event in found)
 
 
+@pytest.mark.parametrize("field", ["action", "actor", "target"])
+def test_a_nul_is_found_nowhere(field: str, tenant: Tenant) -> None:
+    assert read(tenant, **{field: "a\0"}) == []
+
+
 @given(size=st.integers(1, 7), more=st.integers(0, 3))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_pages_show_every_event_once_though_new_ones_come(size: int, more: int, tenant: Tenant) -> None:
