@@ -5,11 +5,12 @@ from django.http import HttpResponse
 
 from billing.metering.meters import Meter
 from billing.metering.services import record
+from capsule_cloud.api.capsules import OWNER
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Choice, Flag, Text
 from capsule_cloud.api.operations import Call, operation, reply
 from capsule_cloud.api.sessions import user_id
-from capsule_cloud.api.shapes import FILE, FLAG, TEXT, shape
+from capsule_cloud.api.shapes import ANYTHING, FILE, FLAG, TEXT, shape
 from capsule_cloud.memory.importing import MAX_IMPORT_BYTES
 from capsule_cloud.memory.services import transfer
 from tenancy.roles import Right
@@ -27,10 +28,11 @@ PASSPHRASE_HEADER = {PASSPHRASE: "The passphrase, in UTF-8; unlike a query param
         Choice(name="format", words=tuple(transfer.ExportFormat), default="json"),
         Flag(name="encrypt", default=False, about="Encrypt the payload (json and msgpack only)."),
         Text(name="passphrase", default="", about="For the engine's clients; prefer the header."),
+        OWNER,
     ),
     headers=PASSPHRASE_HEADER,
-    answer=FILE,
-    content_types=("application/json", "application/octet-stream", "text/plain"),
+    answer=ANYTHING,
+    files={"application/octet-stream": FILE, "text/plain": TEXT},
 )
 def export_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Download a capsule as a file, signed by the organization (Ed25519, over the file's bytes)."""
@@ -42,6 +44,7 @@ def export_capsule(call: Call, capsule_id: str) -> HttpResponse:
             file_format=call.query["format"],
             encrypt=call.query["encrypt"],
             passphrase=_passphrase(call) or call.query["passphrase"],
+            user_id=call.query["user_id"],
         )
         record(call.use(Meter.EXPORT))
     return HttpResponse(

@@ -59,7 +59,7 @@ class InvitationResource(Resource):
 
     rights = {"DELETE": Right.MEMBERS_WRITE}
 
-    @extend_schema(operation_id="revoke_invitation", responses=InvitationAnswer)
+    @extend_schema(operation_id="revoke_invitation", responses={200: InvitationAnswer})
     def delete(self, request: Request, invitation_id: UUID) -> Response:
         """Revoke an open invitation: its link ends."""
         with self.scope(request):

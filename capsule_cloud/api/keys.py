@@ -134,7 +134,7 @@ class KeyResource(Resource):
         with self.scope(request):
             return Response(KeyAnswer(_find(key_id)).data)
 
-    @extend_schema(operation_id="revoke_key", responses=Revoked)
+    @extend_schema(operation_id="revoke_key", responses={200: Revoked})
     def delete(self, request: Request, key_id: UUID) -> Response:
         """Revoke a key and every key below it, everywhere within a second."""
         with self.scope(request):

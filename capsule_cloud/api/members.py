@@ -69,7 +69,7 @@ class MemberResource(Resource):
             membership = members.change_role(actor=actor, actor_role=KEY_RANK, user_id=user_id, role=role)
             return Response(MemberAnswer(membership).data)
 
-    @extend_schema(operation_id="remove_member", responses=MemberRemoved)
+    @extend_schema(operation_id="remove_member", responses={200: MemberRemoved})
     def delete(self, request: Request, user_id: UUID) -> Response:
         """Remove a member; every key that they made ends at once."""
         with self.scope(request):

@@ -93,9 +93,12 @@ def operation(
     form: Sequence[Field] | None = None,
     headers: Mapping[str, str] = MappingProxyType({}),
     answer: Mapping[str, Any],
-    content_types: Sequence[str] = ("application/json",),
+    files: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[[Handler], Operation]:
-    """Make a handler `(call, **path parameters) -> HttpResponse` the route `method /path`."""
+    """Make a handler `(call, **path parameters) -> HttpResponse` the route `method /path`.
+
+    `answer` is the JSON Schema of what it answers, `files` those of other content types.
+    """
 
     def make(handler: Handler) -> Operation:
         return Operation(
@@ -107,7 +110,7 @@ def operation(
             body=None if body is None else Record(fields=tuple(body)),
             form=None if form is None else Record(fields=tuple(form)),
             headers=headers,
-            answer=dict.fromkeys(content_types, answer),
+            answer={"application/json": answer, **files},
         )
 
     return make
