@@ -1,0 +1,92 @@
+"""A task carries its organization or is global for a reason, and is known by the name that it is enqueued by."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.conf import settings
+
+from capsule_cloud import celery
+from capsule_cloud.lib.jobs import Task
+from tests.architecture.sources import ROOT, python_files, tree
+from tests.live import environment
+
+# Tasks that look across organizations, and why
+GLOBAL = {
+    "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
+    "memory.purge_expired": "asks who has something due, then opens each one's scope",
+    "memory.seal_idle_sessions": "asks who has something due, then opens each one's scope",
+    "metering.ship_usage": "usage of every organization is one stream",
+    "tenancy.purge_closed_organizations": "asks who is due, then opens each one's scope",
+}
+for path in python_files(with_tests=False):
+    if path.endswith("/tasks.py"):
+        import_module(path.removesuffix(".py").replace("/", "."))
+OURS: dict[str, Any] = {name: task for name, task in celery.app.tasks.items() if not name.startswith("celery.")}
+
+
+def enqueued() -> Iterator[tuple[str, str]]:
+    """Every `enqueue("name", …)`, with the place where it stands."""
+    for name in python_files(with_tests=False):
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.Call) and (
+                (isinstance(node.func, ast.Name) and node.func.id == "enqueue")
+                or (isinstance(node.func, ast.Attribute) and node.func.attr in {"enqueue", "send_task"})
+            ):
+                first = node.args[0]
+                if isinstance(first, ast.Constant):
+                    yield str(first.value), f"{name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_task_carries_its_organization_or_is_global_for_a_reason(name: str) -> None:
+    parameters = inspect.signature(OURS[name].run).parameters
+    assert ("organization_id" in parameters) != (name in GLOBAL), (
+        "Take organization_id, or stand in GLOBAL with a reason."
+    )
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_task_bears_arguments_that_a_later_version_sends(name: str) -> None:
+    kinds = {parameter.kind for parameter in inspect.signature(OURS[name].run).parameters.values()}
+    assert inspect.Parameter.VAR_KEYWORD in kinds, "Add **kwargs: during a deploy both versions run."
+    assert isinstance(OURS[name], Task), "A killed worker's task must run again."
+
+
+def test_every_enqueued_name_is_a_registered_task() -> None:
+    unknown = [(task, place) for task, place in enqueued() if task not in OURS]
+    assert not unknown
+
+
+def test_every_scheduled_name_is_a_registered_task_and_every_global_one_is_scheduled() -> None:
+    scheduled = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+    assert scheduled <= set(OURS)
+    assert scheduled == set(GLOBAL)
+
+
+def test_jobs_are_sent_with_our_application() -> None:
+    assert current_app.main == "capsule_cloud"
+    assert current_app.conf.broker_url == settings.CELERY_BROKER_URL
+
+
+def test_a_worker_finds_every_task(django_db_setup: None) -> None:
+    script = (
+        "from capsule_cloud.celery import app; app.loader.import_default_modules(); "
+        "print(*sorted(name for name in app.tasks if not name.startswith('celery.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == sorted(OURS), "Name the room in capsule_cloud/celery.py."

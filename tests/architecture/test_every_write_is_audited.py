@@ -1,0 +1,71 @@
+"""Every action of the catalogue is recorded by some test, and every service that writes records one."""
+
+import ast
+import re
+
+import pytest
+
+from tenancy.audit import actions
+from tenancy.audit.actions import CATALOGUE, Action
+from tests.architecture.calls import modules, reaches
+from tests.architecture.sources import python_files, tree
+
+RECORDERS = {"tenancy.audit.services.record", "tenancy.audit.services.record_call"}
+WRITES = {
+    *(".save", ".create", ".bulk_create", ".bulk_update", ".update", ".delete", ".get_or_create", ".update_or_create"),
+    *("tenancy.scope.one_trip",),
+}
+# Writes that leave no event, and why
+SILENT = {
+    "capsule_cloud.memory.services.retention.delete_sessions_of": "a part of deleting an end user, which says how many",
+    "capsule_cloud.memory.services.retention.forget_source_of": "a part of deleting a capsule, which says how many",
+    "billing.metering.services.record": "a count of what its caller has recorded",
+    "billing.metering.services.ship": "stores what was counted before",
+    "tenancy.audit.services.record": "it is the record",
+    "tenancy.services.keys.end_keys": "a part of removal, demotion and revocation, which say how many keys ended",
+    "tenancy.services.organizations.purge_due": "the trail is purged too: OrganizationPurge is the proof",
+}
+CONSTANTS = {value.name: name for name, value in vars(actions).items() if isinstance(value, Action)}
+SERVICES = sorted(name for name in modules() if re.search(r"\.services(\.\w+)?$", name))
+
+
+def named_in_tests() -> set[str]:
+    """Every constant and text that stands in a test."""
+    found = set()
+    for name in python_files():
+        if name.startswith("tests/") and not name.startswith("tests/architecture/"):
+            for node in ast.walk(tree(name)):
+                if isinstance(node, ast.Attribute):
+                    found.add(node.attr)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.add(node.value)
+    return found
+
+
+def test_every_action_is_recorded_by_some_test() -> None:
+    named = named_in_tests()
+    missing = [name for name in CATALOGUE if name not in named and CONSTANTS.get(name) not in named]
+    assert not missing, f"Write a test that does it and finds it in the trail: {missing}"
+
+
+def test_every_action_is_a_constant_that_some_code_records() -> None:
+    assert set(CONSTANTS) == set(CATALOGUE)
+    used = {
+        node.attr
+        for name in python_files(with_tests=False)
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.Attribute)
+    }
+    assert not (set(CONSTANTS.values()) - used), "Take out of the catalogue what nothing records."
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_that_writes_records_it(service: str) -> None:
+    writers = [name for name in modules()[service].public if reaches(service, name, WRITES.__contains__)]
+    silent = {f"{service}.{name}" for name in writers if not reaches(service, name, RECORDERS.__contains__)}
+    assert not silent - set(SILENT), "Record an action of tenancy/audit/actions.py, or say in SILENT why not."
+
+
+def test_no_excuse_outlives_its_service() -> None:
+    public = {f"{name}.{function}" for name in SERVICES for function in modules()[name].public}
+    assert set(SILENT) <= public
