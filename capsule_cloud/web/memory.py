@@ -26,7 +26,8 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     wanted = asked(request, *FILTERS)
     number = _page_number(request.GET.get("page", ""))
     found = _search(project, wanted, number) if project else SearchPage([], has_more=False)
-    more = request.GET.copy()
+    first, more = request.GET.copy(), request.GET.copy()
+    first.pop("page", None)
     more["page"] = str(number + 1)
     is_rows_only = bool(request.headers.get("HX-Request"))
     return show(
@@ -40,6 +41,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         wanted=wanted,
         is_filtered=any(wanted.values()),
         more=more.urlencode() if found.has_more else "",
+        first=first.urlencode(),
         is_first=number == 1,
         types=Capsule.Type.choices,
         total=count_capsules(project_id=project.pk) if project and not is_rows_only else 0,

@@ -85,7 +85,16 @@ def visit(browser: Browser, base: str, user: User | None = None, **options: obje
 
 def mailed_code(address: str) -> str:
     """The newest code that was mailed to an address."""
+    return _in_mail(address, r"^[A-Z0-9]{4}-[A-Z0-9]{4}$")
+
+
+def mailed_link(address: str) -> str:
+    """The newest invitation link that was mailed to an address."""
+    return _in_mail(address, r"http\S+/invitations/\S+")
+
+
+def _in_mail(address: str, pattern: str) -> str:
     body = next(mail.body for mail in outbox(200) if address in mail.to)
-    found = re.search(r"^[A-Z0-9]{4}-[A-Z0-9]{4}$", body, re.MULTILINE)
+    found = re.search(pattern, body, re.MULTILINE)
     assert found is not None, body
     return found.group()

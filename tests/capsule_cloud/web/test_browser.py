@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tenancy.key_format import is_well_formed
-from tests.capsule_cloud.web.browser import mailed_code, visit
+from tests.capsule_cloud.web.browser import mailed_code, mailed_link, visit
 from tests.capsule_cloud.web.test_memory import remember
 from tests.factories import PASSWORD, Tenant
 from tests.live import LiveServer
@@ -60,6 +60,30 @@ def test_a_newcomer_signs_up_and_copies_a_key(live: LiveServer, transactional_db
         expect(page.get_by_text("This key was shown already")).to_be_visible()
         assert copied not in page.content()
         assert visitor.complaints == []
+
+
+def test_an_invited_newcomer_signs_up_and_is_in(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
+    address = f"guest-{uuid.uuid4().hex[:12]}@example.com"
+    home = f"/o/{live_tenant.organization.slug}/"
+    with visit(chromium, live.url, live_tenant.owner) as owner:
+        page = owner.go(home + "members/")
+        page.get_by_role("link", name="Invite").click()
+        page.get_by_role("dialog").get_by_label("E-mail").fill(address)
+        page.get_by_role("button", name="Send invitation").click()
+        expect(page.get_by_role("heading", name="Invited")).to_be_visible()
+    with visit(chromium, live.url) as guest:
+        page = guest.go(mailed_link(address))
+        page.get_by_role("link", name="Create an account").click()
+        page.get_by_label("Your name").fill("Gus Guest")
+        page.get_by_label("Email").fill(address)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Create account").click()
+        page.get_by_label("Code").fill(mailed_code(address))
+        page.get_by_role("button", name="Confirm").click()
+        page.get_by_role("button", name="Accept the invitation").click()
+        expect(page.get_by_role("heading", name=live_tenant.organization.name)).to_be_visible()
+        expect(page.get_by_role("link", name="Audit log")).to_be_hidden()
+        assert guest.complaints == []
 
 
 def test_the_theme_follows_the_device_until_it_is_chosen(
@@ -140,12 +164,17 @@ def test_memories_are_found_while_typing(live: LiveServer, live_tenant: Tenant, 
         expect(page.locator(".capsule-row")).to_have_count(1)
         expect(page.locator("mark")).to_have_text("Invoices")
         expect(page).to_have_url(re.compile("q=invoic"))
+        expect(page.locator("#announce")).to_have_text("1 capsule shown")
         page.get_by_role("link", name="Lisbon office").click()
         expect(page.get_by_role("heading", name="Facts")).to_be_visible()
         with page.expect_download() as download:
             page.get_by_role("button", name="Download").click()
         assert download.value.suggested_filename.endswith(".json")
         assert visitor.serious_violations() == []
+        page.go_back()
+        expect(page.locator("mark")).to_have_text("Invoices")
+        expect(page.get_by_role("heading", name="Memory")).to_be_visible()
+        page.get_by_role("link", name="Lisbon office").click()
         page.get_by_role("link", name="Delete").click()
         page.get_by_role("button", name="Delete capsule").click()
         expect(page.locator(".capsule-row")).to_have_count(1)
