@@ -95,6 +95,8 @@ def home(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         project=project,
         chart=chart,
         steps=steps,
+        calls_today=chart.days[-1].total,
+        key_count=len(selectors.keys()) if member.has(Right.KEYS_READ) else None,
         steps_done=1 + steps.has_key + steps.has_used_key + steps.has_colleague,
         snippets=snippets(settings.PUBLIC_URL),
         activity=events(limit=8) if member.has(Right.AUDIT_READ) else None,
