@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from html import unescape
+from typing import Self
 
 import httpx
 from django.urls import Resolver404, resolve
@@ -24,7 +25,7 @@ class Browser:
     def __init__(self, base_url: str) -> None:
         self.client = httpx.Client(base_url=base_url, follow_redirects=True, timeout=30)
 
-    def __enter__(self) -> "Browser":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

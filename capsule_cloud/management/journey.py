@@ -13,7 +13,7 @@ import httpx
 from django.urls import reverse
 
 from capsule_cloud.management.browser import Browser, PageFailed
-from capsule_cloud.management.conversations import Conversation, bundled
+from capsule_cloud.management.conversations import bundled
 from tenancy.roles import KeyScope
 
 PASSWORD = "a-long-walk-in-May"  # noqa: S105  # of an account that is made for one run
@@ -171,14 +171,11 @@ class Journey:
         return f"{len(questions)} of {len(questions)} questions, the slowest in {1000 * slowest:.0f} ms"
 
     def _stranger(self) -> str:
-        for conversation in self._of_others("sam"):
+        for conversation in (one for one in self.conversations if one.user_id != "sam"):
             found = self._get("/api/v1/recall", q=conversation.questions[0].ask, user_id="sam")
             self.expected["recall"] += 1
             _expect(set(found["sources"]) - {self.capsules["sunday-dinner"]}, set(), "capsules of others")
         return "one end user never sees another's memory"
-
-    def _of_others(self, user_id: str) -> list[Conversation]:
-        return [one for one in self.conversations if one.user_id != user_id]
 
     def _mcp(self) -> str:
         conversation = self.conversations[0]
