@@ -18,7 +18,7 @@ def _is_named(word: str) -> bool:
 
 def test_every_icon_of_a_page_is_in_the_sprite_and_none_is_left_over() -> None:
     sprite = set(re.findall(r'<symbol id="([\w-]+)"', (STATIC / "icons.svg").read_text()))
-    named = set(re.findall(r'(?:icon|glyph)[ =]"([\w-]+)"', PAGES))
+    named = set(re.findall(r'(?:\{% icon |glyph=)"([\w-]+)"', PAGES))
     assert named <= sprite
     assert sorted(icon for icon in sprite if not _is_named(icon)) == []
 
