@@ -5,7 +5,9 @@ It serves every path under a prefix of `errors.SURFACES` from `api/urls.py`; a n
 
 import logging
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, resolve
 
@@ -45,6 +47,8 @@ class ApiDoor:
             visit.allowance.add_headers(response)
         response.headers["X-Request-Id"] = origin.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if settings.SECURE_HSTS_SECONDS:
+            response.headers["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains"
         response.headers.setdefault("Cache-Control", "no-store")
         response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log every 4xx as a warning
         return response
@@ -63,6 +67,7 @@ class Visit:
         request = self.request
         if cors.is_preflight(request):
             return cors.preflight()
+        _check_address(request)
         try:
             view, args, kwargs = resolve(request.path_info, URLCONF)
         except Resolver404:
@@ -76,12 +81,14 @@ class Visit:
         def perform() -> HttpResponse:
             return self._rendered(view(request, *args, **kwargs))
 
-        if request.method == "POST" and idempotency.HEADER in request.headers:
+        if request.method == "POST" and idempotency.META_NAME in request.META:
             return idempotency.once(request, principal, perform)
         return perform()
 
     def _let_in(self) -> KeyPrincipal:
         request = self.request
+        if settings.IS_HTTPS and not request.is_secure():
+            raise ApiError("https_required")  # and no redirect: the key has been sent in the clear
         principal = authenticate_key(request.META.get("HTTP_AUTHORIZATION", ""), self.ip)
         self.allowance = limiter.take(principal)
         if self.allowance.remaining < 0:
@@ -94,6 +101,17 @@ class Visit:
     def _rendered(response: HttpResponse) -> HttpResponse:
         render = getattr(response, "render", None)  # DRF's answers wait for Django's handler, which is not here
         return response if render is None else render()
+
+
+def _check_address(request: HttpRequest) -> None:
+    """Refuse what is no UTF-8: Django would replace it, and two end users whose names it breaks would become one."""
+    path, query = request.META["PATH_INFO"], request.META.get("QUERY_STRING", "")
+    try:
+        path.encode("latin-1").decode()
+        if "%" in query or not query.isascii():
+            unquote_to_bytes(query.encode("latin-1")).decode()
+    except UnicodeError:
+        raise ApiError("bad_request", "The address is not UTF-8.") from None
 
 
 def _check_body_size(request: HttpRequest) -> None:

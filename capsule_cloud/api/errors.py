@@ -31,6 +31,7 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
     "unauthenticated": (HTTPStatus.UNAUTHORIZED, "The API key is missing, malformed, unknown, expired or revoked."),
     "forbidden": (HTTPStatus.FORBIDDEN, "The key may see this but not do that."),
     "missing_scope": (HTTPStatus.FORBIDDEN, "The key lacks the scope that `detail` names: make a key that has it."),
+    "https_required": (HTTPStatus.FORBIDDEN, "Use https: the key was sent in the clear, so rotate it."),
     "address_not_allowed": (HTTPStatus.FORBIDDEN, "The key may not be used from this network address."),
     "origin_not_allowed": (HTTPStatus.FORBIDDEN, "The web page's origin is not among the project's `cors_origins`."),
     "limit_reached": (HTTPStatus.FORBIDDEN, "The organization's plan allows no more of these."),

@@ -6,7 +6,7 @@ Refusals are lists in FastAPI's form (`{type, loc, msg, input}`), which clients 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.utils.dateparse import parse_datetime
@@ -189,14 +189,15 @@ class Moment(Field):
     """A point in time with its offset (RFC 3339)."""
 
     def check(self, raw: Any) -> datetime:
-        """`raw` as an aware datetime."""
+        """`raw` in UTC; a moment that has no year there, as the last of 9999 in America, is none."""
         try:
             moment = parse_datetime(raw) if isinstance(raw, str) else None
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
+            in_utc = moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+        except (ValueError, OverflowError):
+            in_utc = None
+        if in_utc is None:
             raise Bad("datetime_parsing", "Input should be a time with an offset, such as 2030-01-31T12:00:00Z")
-        return moment
+        return in_utc
 
     def limits(self) -> dict[str, Any]:
         """format."""

@@ -15,7 +15,7 @@ from capsule_cloud.lib import crypto
 from tenancy.access import KeyPrincipal
 from tenancy.scope import scope, unscoped
 
-HEADER = "Idempotency-Key"
+HEADER, META_NAME = "Idempotency-Key", "HTTP_IDEMPOTENCY_KEY"
 KEPT = timedelta(hours=24)
 PURGE_BATCH = 1000
 _name = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
@@ -28,7 +28,7 @@ def once(request: HttpRequest, principal: KeyPrincipal, perform: Callable[[], Ht
     kept, so that a corrected request may use the key again. Raises `request_in_flight`, `idempotency_key_reused` or
     `invalid_idempotency_key`.
     """
-    name = request.headers[HEADER]
+    name = request.META[META_NAME]
     if not _name.fullmatch(name):
         raise ApiError("invalid_idempotency_key")
     fingerprint = _fingerprint(request)

@@ -79,7 +79,7 @@ class Operation:
         if self.body is not None:
             call.body = parse(self.body.fields, _json_object(request), "body")
         elif self.form is not None:
-            call.body = parse(self.form.fields, request.POST, "body")
+            call.body = parse(self.form.fields, _form(request), "body")
         return self.handler(call, **path)
 
 
@@ -143,6 +143,12 @@ def _view(methods: Mapping[str, Operation]) -> Callable[..., HttpResponse]:
 
     view.operations = methods  # type: ignore[attr-defined]  # for the tests that walk the URLs
     return view
+
+
+def _form(request: HttpRequest) -> Mapping[str, Any]:
+    if any("\ufffd" in text for text in request.POST.values()):  # what Django reads where bytes are no UTF-8
+        raise ApiError("bad_request", "The form's text must be UTF-8.")
+    return request.POST
 
 
 def _json_object(request: HttpRequest) -> dict[str, Any]:

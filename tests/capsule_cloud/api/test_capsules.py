@@ -101,9 +101,7 @@ def test_a_strangers_capsule_does_not_exist(api: Api, stranger: Tenant) -> None:
     assert api.get(path).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "capsule", ["..%2F..%2Foutside", "../../x", "%00", "%FF%FE", "cap_" + "x" * 300, "merge", "import"]
-)
+@pytest.mark.parametrize("capsule", ["..%2F..%2Foutside", "../../x", "%00", "cap_" + "x" * 300, "merge", "import"])
 def test_ids_of_no_capsule_are_not_found(api: Api, capsule: str) -> None:
     assert api.get(f"/api/v1/capsules/{capsule}").status_code in {404, 405}
     answer = api.post("/api/v1/capsules/merge", {"capsule_ids": [capsule, "../../out/a"]})

@@ -152,3 +152,19 @@ def test_the_audit_trail_knows_the_request(api: Api) -> None:
 def test_a_stranger_finds_nothing_of_ours(api: Api, stranger: Tenant) -> None:
     answer = Api(stranger).get(f"/v1/projects/{api.tenant.project.pk}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_a_key_sent_in_the_clear_is_refused_where_https_is_served(api: Api, settings: Any) -> None:
+    settings.IS_HTTPS, settings.SECURE_HSTS_SECONDS = True, 3600
+    answer = api.get("/v1/organization")
+    assert (answer.status_code, answer.json()["code"]) == (403, "https_required")
+    assert answer.headers["Strict-Transport-Security"] == "max-age=3600; includeSubDomains"
+    assert api.get("/health").status_code == 200
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert api.get("/v1/organization", X_Forwarded_Proto="https").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/v1/capsules/%FF", "/api/v1/capsules?user_id=%FF", "/v1/projects?cursor=%C3%28"])
+def test_an_address_that_is_not_utf8_is_refused(api: Api, path: str) -> None:
+    answer = api.get(path)
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The address is not UTF-8.")

@@ -183,7 +183,7 @@ def test_a_sealed_session_takes_no_more_turns_and_seals_to_the_same_capsule(api:
         ("POST", "triggers/evt_1/confirm", {"resolution": "ignore"}),
     ],
 )
-@pytest.mark.parametrize("session", ["nothing", "..%2F..%2Fetc", "%00", "%FF", "x" * 300])
+@pytest.mark.parametrize("session", ["nothing", "..%2F..%2Fetc", "%00", "x" * 300])
 def test_an_unknown_session_is_not_found(api: Api, method: str, path: str, body: Any, session: str) -> None:
     assert api(method, f"/api/v1/sessions/{session}/{path}", body).status_code == 404
 
