@@ -104,10 +104,12 @@ class Visit:
 
 
 def _check_address(request: HttpRequest) -> None:
-    """Refuse what is no UTF-8: Django would replace it, and two end users whose names it breaks would become one."""
-    path, query = request.META["PATH_INFO"], request.META.get("QUERY_STRING", "")
+    """Refuse a query that is no UTF-8: Django would replace the bytes, and two end users' names could become one.
+
+    In a path Django leaves such bytes percent-encoded, so that they name nothing.
+    """
+    query = request.META.get("QUERY_STRING", "")
     try:
-        path.encode("latin-1").decode()
         if "%" in query or not query.isascii():
             unquote_to_bytes(query.encode("latin-1")).decode()
     except UnicodeError:

@@ -258,6 +258,12 @@ def test_end_users_are_listed_and_forgotten_with_exact_counts(api: Api) -> None:
     assert api.get("/api/v1/recall?query=tea&user_id=a/b|c").json()["sources"] == []
 
 
+@pytest.mark.parametrize("user", ["山田", "josé", "a b", "auth0|x/y"])
+def test_an_end_user_of_any_name_can_be_forgotten(api: Api, user: str) -> None:
+    remember(api, user=user)
+    assert api.delete(f"/api/v1/users/{quote(user, safe='')}").json()["capsules"] == 1
+
+
 def test_forgetting_stays_within_the_project(api: Api, stranger: Tenant) -> None:
     remember(api)
     gone = Api(stranger).delete("/api/v1/users/ada").json()

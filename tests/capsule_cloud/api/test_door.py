@@ -164,7 +164,7 @@ def test_a_key_sent_in_the_clear_is_refused_where_https_is_served(api: Api, sett
     assert api.get("/v1/organization", X_Forwarded_Proto="https").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/api/v1/capsules/%FF", "/api/v1/capsules?user_id=%FF", "/v1/projects?cursor=%C3%28"])
+@pytest.mark.parametrize("path", ["/api/v1/capsules?user_id=%FF", "/v1/projects?cursor=%C3%28"])
 def test_an_address_that_is_not_utf8_is_refused(api: Api, path: str) -> None:
     answer = api.get(path)
     assert (answer.status_code, answer.json()["detail"]) == (400, "The address is not UTF-8.")
