@@ -1,6 +1,7 @@
 """Reads capsule files that strangers made: checks everything before the engine builds a capsule of it."""
 
 import json
+import math
 import re
 from typing import Any, NoReturn
 
@@ -47,7 +48,7 @@ def read(filename: str, content: bytes, *, user_id: str, passphrase: str = "") -
     data = _msgpack(content) if suffix in {"capsule", "msgpack"} else _json(content)
     if not isinstance(data, dict):
         raise UnreadableCapsule("the file holds no capsule: expected an object")
-    _check_depth(data)
+    _check_values(data)
     try:
         if data.get("schema") == UNIVERSAL_SCHEMA:
             return _universal(data, user_id)
@@ -75,7 +76,8 @@ def _msgpack(content: bytes) -> Any:
         raise UnreadableCapsule("the file is not a msgpack capsule") from error
 
 
-def _check_depth(data: Any) -> None:
+def _check_values(data: Any) -> None:
+    """Neither bottomless nor endless: 1e999 is JSON, and infinite."""
     level, depth = [data], 0
     while level:
         depth += 1
@@ -87,6 +89,8 @@ def _check_depth(data: Any) -> None:
                 inner.extend(value.values())
             elif isinstance(value, list):
                 inner.extend(value)
+            elif isinstance(value, float) and not math.isfinite(value):
+                raise UnreadableCapsule("the file holds a number that is not finite")
         level = inner
 
 

@@ -117,16 +117,16 @@ def save_capsule(project_id: UUID, capsule: Capsule) -> bool:
             limits.name("capsule_id", capsule.capsule_id),
             user_id,
             limits.name("session_id", identity.session_id),
-            limits.text("agent_id", identity.agent_id or ""),
-            limits.text("origin_platform", identity.origin_platform),
+            limits.name("agent_id", identity.agent_id) if identity.agent_id else "",
+            limits.name("origin_platform", identity.origin_platform or "unknown"),
             capsule.capsule_type.value,
             lifecycle.status.value,
             limits.text("title", metadata.title),
             [limits.text("tag", tag) for tag in metadata.tags],
-            metadata.turn_count,
-            _aware(lifecycle.created_at),
-            _aware(lifecycle.sealed_at),
-            _aware(lifecycle.expires_at),
+            _count("turn_count", metadata.turn_count),
+            _moment("created_at", lifecycle.created_at),
+            _moment("sealed_at", lifecycle.sealed_at),
+            _moment("expires_at", lifecycle.expires_at),
             document,
             entry.keys,
             entry.lexemes,
@@ -146,6 +146,17 @@ def read_document(project_id: UUID, capsule_id: str, *, organization_id: UUID | 
     return str(rows[0][0]) if rows else None
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    """The engine makes naive moments too; they mean UTC."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+def _moment(name: str, value: datetime | None) -> datetime | None:
+    """In UTC; the engine makes naive moments too, and they mean UTC."""
+    if value is None:
+        return None
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError as error:  # the year 10000 somewhere west of Greenwich
+        raise limits.InvalidInput(f"{name} is out of range") from error
+
+
+def _count(name: str, value: int) -> int:
+    if not 0 <= value < 2**31:
+        raise limits.InvalidInput(f"{name} is out of range")
+    return value
