@@ -45,7 +45,7 @@ STOP_WORDS = frozenset(
 _local = threading.local()  # a stemmer is not safe to share between threads
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def _stem(word: str) -> str:
     if not hasattr(_local, "stemmer"):
         _local.stemmer = Stemmer.Stemmer("english")

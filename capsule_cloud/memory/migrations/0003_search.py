@@ -6,7 +6,7 @@ from tenancy.rls import DefinerFunction
 
 # The newest of a project's capsules (or of one end user's) that match: at most 100, among the newest 4,000.
 # A function of its own, because the planner would rather read and sort all that match.
-NEWEST = """memory_newest(p_project uuid, p_user_id text, p_query tsquery) RETURNS uuid[]
+NEWEST = """memory_newest(p_project uuid, p_user_id text, p_type text, p_tags text[], p_query tsquery) RETURNS uuid[]
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_bitmapscan = off SET enable_seqscan = off SET enable_sort = off AS $$
@@ -16,16 +16,22 @@ BEGIN
     IF p_user_id IS NULL THEN
         RETURN ARRAY(
             SELECT n.capsule_id FROM (
-                SELECT e.capsule_id, e.lexemes, e.organization_id FROM memory_searchentry e
+                SELECT e.capsule_id, e.lexemes, e.organization_id, e.capsule_type, e.tags FROM memory_searchentry e
                  WHERE e.project_id = p_project ORDER BY e.capsule_id DESC LIMIT 4000
-            ) n WHERE n.lexemes @@ p_query AND n.organization_id = v_organization LIMIT 100
+            ) n
+             WHERE n.lexemes @@ p_query AND n.organization_id = v_organization
+               AND (p_type IS NULL OR n.capsule_type = p_type) AND (p_tags IS NULL OR n.tags @> p_tags)
+             LIMIT 100
         );
     END IF;
     RETURN ARRAY(
         SELECT n.capsule_id FROM (
-            SELECT e.capsule_id, e.lexemes, e.organization_id FROM memory_searchentry e
+            SELECT e.capsule_id, e.lexemes, e.organization_id, e.capsule_type, e.tags FROM memory_searchentry e
              WHERE e.project_id = p_project AND e.user_id = p_user_id ORDER BY e.capsule_id DESC LIMIT 4000
-        ) n WHERE n.lexemes @@ p_query AND n.organization_id = v_organization LIMIT 100
+        ) n
+         WHERE n.lexemes @@ p_query AND n.organization_id = v_organization
+           AND (p_type IS NULL OR n.capsule_type = p_type) AND (p_tags IS NULL OR n.tags @> p_tags)
+         LIMIT 100
     );
 END $$"""
 
@@ -129,7 +135,7 @@ BEGIN
               ) pair WHERE pair.total <= v_budget;
         ELSE
             SELECT string_agg(q::text, ' | ')::tsquery INTO v_any FROM unnest(v_queries[v_exact + 1:v_count]) q;
-            v_newest := memory_newest(p_project, p_user_id, v_any);
+            v_newest := memory_newest(p_project, p_user_id, p_type, p_tags, v_any);
         END CASE;
         IF v_any IS NOT NULL THEN
             RETURN QUERY
@@ -195,7 +201,7 @@ class Migration(migrations.Migration):
     dependencies = [("memory", "0002_sessions")]
 
     operations = [
-        DefinerFunction("memory_newest(uuid, text, tsquery)", NEWEST),
+        DefinerFunction("memory_newest(uuid, text, text, text[], tsquery)", NEWEST),
         DefinerFunction(
             "memory_search(uuid, uuid, bigint, text, text, text[], text[], integer, integer)",
             SEARCH,

@@ -122,7 +122,7 @@ def test_the_search_function_believes_the_scope_and_no_argument(tenant: Tenant, 
         for organization in (tenant.organization.pk, stranger.organization.pk):
             cursor.execute(call, [organization, tenant.project.pk, key, ["zebra"]])
             assert cursor.fetchall() == []
-        cursor.execute("SELECT memory_newest(%s, NULL, 'zebra')", [tenant.project.pk])
+        cursor.execute("SELECT memory_newest(%s, NULL, NULL, NULL, 'zebra')", [tenant.project.pk])
         assert cursor.fetchone() == ([],)
 
 
@@ -211,6 +211,13 @@ def test_a_quiet_user_in_a_large_project_is_found_by_common_words(tenant: Tenant
     store(tenant, memory("common", title="Bob's", user_id="bob"))
 
     assert found(tenant, "common absent", user_id="bob") == ["Bob's"]
+
+
+def test_a_filter_in_a_large_project_finds_by_common_words(tenant: Tenant) -> None:
+    store(tenant, skill("common"))
+    crowd(tenant, [f"common word{n}" for n in range(1500)])
+
+    assert found(tenant, "common", capsule_type="skill") == ["common"]
 
 
 def test_statistics_are_a_fair_count(tenant: Tenant) -> None:
