@@ -44,6 +44,12 @@ IDEMPOTENCY = {
     "description": "Makes the request happen once: the same key and body get the same answer for 24 hours.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
+ABOUT = (
+    "Memory for AI products. `/api/v1` are the routes of the capsule-memory engine's own server, with the same "
+    "parameters and answers, so that its clients work with another base URL and a key; and routes that it does not have. "
+    "`/v1` manages the organization. Every request carries `Authorization: Bearer cmk_…`; the key names the project, "
+    "and `user_id` is your end user inside it."
+)
 HEALTH: Document = {
     "operationId": "health_check",
     "tags": ["Health"],
@@ -80,12 +86,13 @@ def add_plain_routes(result: Document, **kwargs: Any) -> Document:
     for path, methods in result["paths"].items():
         for method, described in methods.items():
             _complete(path, method, described)
+    plain: dict[str, Document] = {}
     for tag, operations in catalogue.PLAIN.items():
         for one in operations:
-            result["paths"].setdefault(f"/{catalogue.PREFIX}{one.documented_path}", {})[one.method.lower()] = _plain(
-                one, tag
-            )
-    result["paths"]["/health"] = {"get": HEALTH}
+            path = f"/{catalogue.PREFIX}{one.documented_path}"
+            plain.setdefault(path, {})[one.method.lower()] = _plain(one, tag)
+    result["info"]["description"] = ABOUT
+    result["paths"] = plain | result["paths"] | {"/health": {"get": HEALTH}}
     return result
 
 

@@ -39,6 +39,24 @@ def test_the_engines_routes_too_happen_once(api: Api) -> None:
     assert answers[0]["total_turns"] == 2
 
 
+def test_the_same_form_again_is_the_same_request(api: Api) -> None:
+    def upload(content: bytes, boundary: str) -> Any:
+        form = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="n.txt"\r\n\r\n'.encode()
+        return api.client.generic(
+            "POST",
+            "/api/v1/capsules/import",
+            form + content + f"\r\n--{boundary}--\r\n".encode(),
+            content_type=f"multipart/form-data; boundary={boundary}",
+            headers=api.tenant.headers | {"Idempotency-Key": "form"},
+        )
+
+    first, second = upload(b"My note", "aaaa1111"), upload(b"My note", "bbbb2222")
+    assert first.status_code == 200
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert upload(b"Another note", "cccc3333").status_code == 422
+    assert len(api.get("/api/v1/capsules").json()) == 1
+
+
 def test_another_request_under_the_same_key_is_refused(api: Api) -> None:
     api.post("/v1/projects", {"name": "One"}, Idempotency_Key="c")
     for path, body in (("/v1/projects", {"name": "Two"}), ("/v1/invitations", {"name": "One"})):
