@@ -46,7 +46,7 @@ IDEMPOTENCY = {
 }
 ABOUT = (
     "Memory for AI products. `/api/v1` are the routes of the capsule-memory engine's own server, with the same "
-    "parameters and answers, so that its clients work with another base URL and a key; and routes that it does not have. "
+    "parameters and answers, so that its clients work with another base URL and a key; and more routes. "
     "`/v1` manages the organization. Every request carries `Authorization: Bearer cmk_…`; the key names the project, "
     "and `user_id` is your end user inside it."
 )
