@@ -75,7 +75,6 @@ def test_a_good_value_is_taken_as_its_type(field: Field, raw: Any, value: Any) -
         (Text(name="x"), "nothing \x00"),
         (Record(name="x", fields=(Text(name="y"),)), []),
     ],
-    ids=repr,
 )
 def test_what_only_looks_like_it_is_refused(field: Field, raw: Any) -> None:
     with pytest.raises(ApiError):

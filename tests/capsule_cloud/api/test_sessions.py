@@ -72,7 +72,7 @@ def test_several_turns_are_taken_together_or_not_at_all(api: Api) -> None:
         ({"turns": [TURN] * 251}, 422),
         ({"turns": "x"}, 422),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:40],
 )
 def test_a_turn_that_is_none_is_refused_and_nothing_is_kept(api: Api, body: Any, status: int) -> None:
     answer = ingest(api, "s", body)
@@ -159,7 +159,7 @@ def test_a_seal_says_how_facts_were_found(api: Api) -> None:
         ({"facts": [{"value": "x", "category": "nonsense"}]}, 400),
         ({"facts": [{"value": "a\x00b"}]}, 422),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:40],
 )
 def test_a_wrong_seal_changes_nothing(api: Api, body: Any, status: int) -> None:
     ingest(api, "s")
