@@ -13,7 +13,7 @@ from django.urls import Resolver404, resolve
 
 from capsule_cloud.api import cors, idempotency
 from capsule_cloud.api.auth import admit
-from capsule_cloud.api.errors import ApiError, answer, surface_of, translate
+from capsule_cloud.api.errors import ApiError, Surface, answer, surface_of, translate
 from capsule_cloud.api.limits import Allowance, limiter, refuse
 from tenancy.access import KeyPrincipal, authenticate_key
 from tenancy.audit.services import Context, context
@@ -36,7 +36,7 @@ class ApiDoor:
         if surface is None:
             return self.get_response(request)
         origin = request_context(request)
-        visit = Visit(request, origin.ip)
+        visit = Visit(request, surface, origin.ip)
         with context(origin):
             try:
                 response = visit.serve()
@@ -57,8 +57,9 @@ class ApiDoor:
 class Visit:
     """One request on its way through the door."""
 
-    def __init__(self, request: HttpRequest, ip: str) -> None:
+    def __init__(self, request: HttpRequest, surface: Surface, ip: str) -> None:
         self.request = request
+        self.surface = surface
         self.ip = ip
         self.allowance: Allowance | None = None
 
@@ -81,7 +82,8 @@ class Visit:
         def perform() -> HttpResponse:
             return self._rendered(view(request, *args, **kwargs))
 
-        if request.method == "POST" and idempotency.META_NAME in request.META:
+        is_post = request.method == "POST" and self.surface.has_idempotency_keys
+        if is_post and idempotency.META_NAME in request.META:
             return idempotency.once(request, principal, perform)
         return perform()
 

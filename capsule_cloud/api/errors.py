@@ -90,6 +90,7 @@ class Surface:
 
     prefix: str
     shape: Callable[[ApiError, str], tuple[dict[str, Any], str]]  # (error, request id) -> (body, content type)
+    has_idempotency_keys: bool = False  # its views raise every refusal, so that one undoes what came before
 
 
 def engine_shape(error: ApiError, request_id: str) -> tuple[dict[str, Any], str]:
@@ -122,8 +123,8 @@ def json_rpc_shape(error: ApiError, request_id: str) -> tuple[dict[str, Any], st
 
 
 SURFACES = (
-    Surface("/api/v1", engine_shape),
-    Surface("/v1", problem_shape),
+    Surface("/api/v1", engine_shape, has_idempotency_keys=True),
+    Surface("/v1", problem_shape, has_idempotency_keys=True),
     Surface("/mcp", json_rpc_shape),
     Surface("/health", engine_shape),
 )

@@ -24,28 +24,14 @@ _name = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 def once(request: HttpRequest, principal: KeyPrincipal, perform: Callable[[], HttpResponse]) -> HttpResponse:
     """The answer of `perform`, or the one that the same request got before.
 
-    Effect and answer are one transaction: a crash leaves neither. An answer of 400 or more undoes the effect and is not
-    kept, so that a corrected request may use the key again. Raises `request_in_flight`, `idempotency_key_reused` or
-    `invalid_idempotency_key`.
+    Effect and answer are one transaction: a crash leaves neither. A refusal, which `perform` raises, undoes the effect
+    and is not kept, so that a corrected request may use the key again. Raises `request_in_flight`,
+    `idempotency_key_reused` or `invalid_idempotency_key`.
     """
     name = request.META[META_NAME]
     if not _name.fullmatch(name):
         raise ApiError("invalid_idempotency_key")
     fingerprint = _fingerprint(request)
-    try:
-        return _once(principal, name, fingerprint, perform)
-    except _Undo as undo:
-        return undo.response
-
-
-class _Undo(Exception):
-    """Rolls back what a refused request did, on the way to its answer."""
-
-    def __init__(self, response: HttpResponse) -> None:
-        self.response = response
-
-
-def _once(principal: KeyPrincipal, name: str, fingerprint: bytes, perform: Callable[[], HttpResponse]) -> HttpResponse:
     with scope(principal.organization_id):
         # Held until the transaction ends, however it ends: no row says "in flight", so none can be left behind.
         if not _try_lock(f"{principal.key_id}/{name}"):
@@ -57,8 +43,6 @@ def _once(principal: KeyPrincipal, name: str, fingerprint: bytes, perform: Calla
         if known is not None:
             return _replay(known, fingerprint)
         response = perform()
-        if response.status_code >= 400:
-            raise _Undo(response)
         IdempotencyKey.objects.create(
             key_id=principal.key_id,
             name=name,

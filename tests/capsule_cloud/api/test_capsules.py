@@ -78,6 +78,23 @@ def test_a_capsule_is_read_and_deleted(api: Api) -> None:
         assert (answer.status_code, answer.json()) == (404, {"detail": f"Capsule {capsule} not found"})
 
 
+def test_whoever_names_an_end_user_reaches_only_their_capsules(api: Api) -> None:
+    capsule = remember(api, user="alice")
+    path = f"/api/v1/capsules/{capsule}"
+    for suffix in ("", "/prompt-snippet", "/export", f"/diff/{capsule}"):
+        assert api.get(f"{path}{suffix}?user_id=alice").status_code == 200, suffix
+        assert api.get(f"{path}{suffix}?user_id=mallory").status_code == 404, suffix
+    for method, suffix, body in (
+        ("POST", "/fork", {"new_user_id": "mallory", "user_id": "mallory"}),
+        ("PUT", "/pin?user_id=mallory", None),
+        ("PUT", "/tags?user_id=mallory", {"tags": []}),
+        ("PUT", "/expiry?user_id=mallory", {}),
+        ("DELETE", "?user_id=mallory", None),
+    ):
+        assert api(method, f"{path}{suffix}", body).status_code == 404, suffix
+    assert api.delete(f"{path}?user_id=alice").status_code == 200
+
+
 def test_a_strangers_capsule_does_not_exist(api: Api, stranger: Tenant) -> None:
     capsule, other = remember(api), Api(stranger)
     own = remember(other)

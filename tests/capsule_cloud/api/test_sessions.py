@@ -93,6 +93,15 @@ def test_a_session_is_not_taken_over_by_another_user(api: Api) -> None:
     assert api.get("/api/v1/sessions/s/snapshot").json()["user_id"] == "alice"
 
 
+def test_whoever_names_an_end_user_reaches_only_their_sessions(api: Api) -> None:
+    ingest(api, "s", TURN | {"user_id": "alice"})
+    for path in ("snapshot", "triggers"):
+        assert api.get(f"/api/v1/sessions/s/{path}?user_id=alice").status_code == 200
+        assert api.get(f"/api/v1/sessions/s/{path}?user_id=mallory").status_code == 404
+    assert api.post("/api/v1/sessions/s/seal", {"user_id": "mallory"}).status_code == 404
+    assert api.post("/api/v1/sessions/s/seal", {"user_id": "alice"}).status_code == 200
+
+
 def test_a_snapshot_counts_turns_and_triggers(api: Api) -> None:
     ingest(api, "s", NOTICED | {"user_id": "ada"})
     snapshot = api.get("/api/v1/sessions/s/snapshot").json()
