@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from billing.metering import services, tasks
 from billing.metering.meters import Meter
-from billing.metering.models import UsageEvent, UsageHour
+from billing.metering.models import SpoolPosition, SpoolReject, UsageEvent, UsageHour
 from billing.metering.services import Use
 from tenancy.scope import NoScope, ScopeError, one_trip, scope
 from tests.factories import Tenant
@@ -141,6 +141,13 @@ def test_the_task_ships_and_rolls_up(tenant: Tenant, use: Counting, folder: Any)
     services.spool(use(quantity=4))
     tasks.ship_usage(anything=str(uuid4()))
     assert [quantity for quantity, _ in sums(tenant).values()] == [4]
+
+
+def test_what_things_are_called(tenant: Tenant) -> None:
+    assert str(UsageEvent(meter="seal", quantity=3)) == "seal 3"
+    assert str(UsageHour(meter="seal", hour=HOUR, quantity=3)) == "seal 2026-03-29 12 3"
+    assert str(SpoolPosition(segment="a.usage", offset=7)) == "a.usage 7"
+    assert str(SpoolReject(segment="a.usage", offset=7)) == "a.usage 7"
 
 
 def test_a_roll_up_keeps_tenants_apart(tenant: Tenant, stranger: Tenant) -> None:

@@ -17,7 +17,7 @@ from capsule_cloud.lib import crypto
 from tenancy import access, tasks
 from tenancy.audit import actions, selectors
 from tenancy.audit.services import Actor
-from tenancy.errors import Invalid, NotFound
+from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.models import Membership, Organization, OrganizationPurge, Project, User
 from tenancy.roles import Role
 from tenancy.scope import Owned, scope
@@ -61,6 +61,16 @@ def test_a_taken_slug_gets_a_tail() -> None:
     first, second = (organizations.create(user=make_user(), name=name) for _ in range(2))
     assert second.slug.startswith(f"{first.slug}-")
     assert first.name == second.name
+
+
+@pytest.mark.django_db
+def test_a_name_whose_slugs_are_all_taken_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, tail = f"Full {uuid.uuid4().hex[:8]}", uuid.uuid4()
+    monkeypatch.setattr("uuid_utils.compat.uuid4", lambda: tail)
+    for _ in range(2):
+        organizations.create(user=make_user(), name=name)
+    with pytest.raises(Conflict):
+        organizations.create(user=make_user(), name=name)
 
 
 def test_organizations_that_race_for_a_slug_all_get_one(transactional_db: None) -> None:
@@ -161,6 +171,7 @@ def test_a_purge_deletes_every_row_counts_it_and_touches_nobody_else(transaction
     assert proof.counts == expected | {"tenancy.Organization": 1}
     assert min(proof.counts.values()) >= 1
     assert proof.slug == gone.organization.slug
+    assert str(proof).startswith(f"{gone.organization.slug} 20")
     for model in OWNED:
         assert rows_of(model._meta.db_table, "organization_id", gone.organization.pk) == []
         assert rows_of(model._meta.db_table, "organization_id", kept.organization.pk) == before[model]
