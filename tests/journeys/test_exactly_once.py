@@ -2,10 +2,12 @@
 
 import os
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -94,6 +96,7 @@ class Load:
         victim(self.server.process.pid)
         _kill_all(self.server.process.pid)
         self.server.process.wait()
+        _until_nobody_listens(self.server.port)
         self.server.__enter__()
         with self.changed:
             self.generation += 1
@@ -101,11 +104,19 @@ class Load:
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         with self.changed:
-            assert self.changed.wait_for(condition, timeout=120)
+            assert self.changed.wait_for(condition, timeout=60)
 
 
 def _kill_all(pid: int) -> None:
     os.killpg(pid, signal.SIGKILL)
+
+
+def _until_nobody_listens(port: int) -> None:
+    """A dying worker's socket takes connections to the last, and would greet who waits for the new server."""
+    with suppress(ConnectionRefusedError):
+        while True:
+            with suppress(ConnectionResetError):
+                socket.create_connection(("127.0.0.1", port), timeout=10).close()
 
 
 def _kill_a_worker(pid: int) -> None:
