@@ -63,14 +63,15 @@ class Limiter:
         now = time.time()
         window = int(now // WINDOW)
         reset = WINDOW - int(now % WINDOW)
+        own = None
+        if principal.key_requests_per_minute is not None:
+            limit = principal.key_requests_per_minute
+            own = Allowance(limit, self._take(principal.key_id, limit, window), reset)
+            if own.remaining < 0:
+                return own  # not counted for the organization: one key's excess must not use up the others' share
         limit = principal.organization_requests_per_minute
-        remaining = self._take(principal.organization_id, limit, window)
-        own_limit = principal.key_requests_per_minute
-        if own_limit is not None and remaining >= 0:
-            own_remaining = self._take(principal.key_id, own_limit, window)
-            if own_remaining < remaining:
-                return Allowance(own_limit, own_remaining, reset)
-        return Allowance(limit, remaining, reset)
+        shared = Allowance(limit, self._take(principal.organization_id, limit, window), reset)
+        return own if own is not None and own.remaining < shared.remaining else shared
 
     def _take(self, owner: UUID, limit: int, window: int) -> int:
         with self._lock:

@@ -65,6 +65,14 @@ def test_the_keys_of_one_organization_share_its_limit(principal: KeyPrincipal) -
     assert sum(limiter.take(one).remaining >= 0 for one in [principal, other] * 8) == 10
 
 
+def test_the_excess_of_one_key_leaves_the_others_their_share(principal: KeyPrincipal) -> None:
+    noisy = replace(principal, organization_requests_per_minute=10, key_requests_per_minute=2)
+    quiet = replace(noisy, key_id=uuid.uuid4(), key_requests_per_minute=None)
+    limiter = limits.Limiter(settings.CACHE_URL)
+    assert sum(limiter.take(noisy).remaining >= 0 for _ in range(20)) == 2
+    assert sum(limiter.take(quiet).remaining >= 0 for _ in range(20)) == 8
+
+
 def test_a_new_minute_starts_anew(principal: KeyPrincipal, monkeypatch: pytest.MonkeyPatch) -> None:
     principal = replace(principal, organization_requests_per_minute=1)
     limiter = limits.Limiter(settings.CACHE_URL)
