@@ -3,7 +3,7 @@
 from django.db import models
 from django.utils import timezone
 
-from tenancy.models import Project
+from tenancy.models import Organization, Project
 from tenancy.scope import OwnedModel
 
 
@@ -71,6 +71,8 @@ class Turn(OwnedModel):
 
     id = None  # type: ignore[assignment]  # the pair below is the key: one index fewer on the hottest table
     pk = models.CompositePrimaryKey("session_id", "number")
+    # The session vouches for it. A constraint would lock the organization's one row in every ingest.
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+", db_constraint=False)
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="turns", db_index=False)
     number = models.PositiveIntegerField()
     role = models.CharField(max_length=16, choices=Role.choices)
