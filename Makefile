@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-lock
 TEST_PROCESSES ?= auto
 
-.PHONY: help run demo test bench lint format venv lock browser
+.PHONY: help run demo test bench lint format venv lock browser pooler
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ run: venv ## Start everything on this machine: PostgreSQL, Valkey, web, jobs (Ct
 demo: venv ## Walk through the product over HTTP: sign-up, key, conversations, recall, usage, audit
 	@exec $(BIN)/python manage.py demo
 
-test: venv browser ## Run every test on real servers and a real browser (ARGS="-k recall" narrows)
+test: venv browser pooler ## Run every test on real servers and a real browser (ARGS="-k recall" narrows)
 	@exec $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) $(ARGS)
 
 bench: venv ## Measure speed and recall quality beside the engine's own server; writes docs/performance.md
@@ -42,6 +42,14 @@ browser:
 			&& { apt-get install --yes --quiet=2 --no-install-recommends chromium fonts-dejavu-core > /dev/null 2>&1 \
 				|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends chromium fonts-dejavu-core > /dev/null; }; }; } \
 		|| echo "test: NO CHROMIUM HERE: browser tests will be skipped (Debian: apt-get install chromium)"
+
+# PgBouncer proves that no tenant's scope outlives its transaction in a pool. Where it cannot be installed, that is skipped.
+pooler:
+	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer > /dev/null \
+		|| { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "test: installing pgbouncer" \
+			&& { apt-get install --yes --quiet=2 --no-install-recommends pgbouncer > /dev/null 2>&1 \
+				|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends pgbouncer > /dev/null; }; }; } \
+		|| echo "test: NO PGBOUNCER HERE: the pooler's tests will be skipped (Debian: apt-get install pgbouncer)"
 
 venv: $(STAMP) ## Make .venv and install the lock (does nothing when the lock is installed)
 
