@@ -10,7 +10,7 @@ from capsule_cloud.memory import analysis, embedding, entries
 from capsule_cloud.memory.limits import is_storable
 from tenancy.scope import SqlCall, one_trip
 
-CANDIDATES = 40  # that PostgreSQL hands over, best words first
+CANDIDATES = 24  # that PostgreSQL hands over, best words first
 ENOUGH = 12  # matches by rare words, before common ones are looked at
 MEANING = 1.2  # weight of the cosine (-1 to 1) beside the words' score (about 0 to 1); docs/decisions/search.md
 FEEDBACK = 1.0  # weight of the first answers' meaning beside the query's own …

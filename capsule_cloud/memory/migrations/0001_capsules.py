@@ -320,18 +320,29 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
-            model_name="searchentry", index=models.Index(fields=["project", "lot"], name="search_sample")
+            model_name="searchentry",
+            index=models.Index(
+                fields=["project", "lot"],
+                include=("organization", "user_id", "capsule_type", "expires_at"),
+                name="search_sample",
+            ),
         ),
         migrations.AddIndex(
             model_name="searchentry",
             index=models.Index(
-                fields=["project", "user_id", "-capsule"],
-                include=["organization", "expires_at", "capsule_type"],
+                models.F("project"),
+                models.F("user_id"),
+                models.OrderBy(models.F("capsule"), descending=True, nulls_last=True),
                 name="search_newest_of_user",
             ),
         ),
         migrations.AddIndex(
-            model_name="searchentry", index=models.Index(fields=["project", "-capsule"], name="search_newest")
+            model_name="searchentry",
+            index=models.Index(
+                models.F("project"),
+                models.OrderBy(models.F("capsule"), descending=True, nulls_last=True),
+                name="search_newest",
+            ),
         ),
         migrations.RunSQL(LAYOUT, migrations.RunSQL.noop),
         migrations.RunSQL(CASCADE, migrations.RunSQL.noop),

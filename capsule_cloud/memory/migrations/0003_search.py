@@ -5,7 +5,8 @@ from django.db import migrations
 from tenancy.rls import DefinerFunction
 
 # The newest of a project's capsules (or of one end user's) that match: at most 100, among the newest 4,000.
-# A function of its own, because the planner would rather read and sort all that match.
+# A function of its own, because the planner would rather read and sort all that match; NULLS LAST, because it would
+# rather walk the primary key, through everybody's capsules.
 NEWEST = """memory_newest(p_project uuid, p_user_id text, p_type text, p_tags text[], p_query tsquery) RETURNS uuid[]
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET jit = off
@@ -17,7 +18,7 @@ BEGIN
         RETURN ARRAY(
             SELECT n.capsule_id FROM (
                 SELECT e.capsule_id, e.lexemes, e.organization_id, e.capsule_type, e.tags FROM memory_searchentry e
-                 WHERE e.project_id = p_project ORDER BY e.capsule_id DESC LIMIT 4000
+                 WHERE e.project_id = p_project ORDER BY e.capsule_id DESC NULLS LAST LIMIT 4000
             ) n
              WHERE n.lexemes @@ p_query AND n.organization_id = v_organization
                AND (p_type IS NULL OR n.capsule_type = p_type) AND (p_tags IS NULL OR n.tags @> p_tags)
@@ -27,7 +28,7 @@ BEGIN
     RETURN ARRAY(
         SELECT n.capsule_id FROM (
             SELECT e.capsule_id, e.lexemes, e.organization_id, e.capsule_type, e.tags FROM memory_searchentry e
-             WHERE e.project_id = p_project AND e.user_id = p_user_id ORDER BY e.capsule_id DESC LIMIT 4000
+             WHERE e.project_id = p_project AND e.user_id = p_user_id ORDER BY e.capsule_id DESC NULLS LAST LIMIT 4000
         ) n
          WHERE n.lexemes @@ p_query AND n.organization_id = v_organization
            AND (p_type IS NULL OR n.capsule_type = p_type) AND (p_tags IS NULL OR n.tags @> p_tags)

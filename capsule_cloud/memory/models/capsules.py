@@ -10,6 +10,7 @@ from tenancy.models import Project
 from tenancy.scope import OwnedModel
 
 NEWEST_FIRST = models.F("sealed_at").desc(nulls_last=True)
+NEWEST_ENTRY_FIRST = models.F("capsule").desc(nulls_last=True)
 
 
 class Capsule(OwnedModel):
@@ -95,13 +96,14 @@ class SearchEntry(OwnedModel):
     class Meta(OwnedModel.Meta):
         indexes = [
             GinIndex(fields=["keys", "lexemes"], name="search_words", fastupdate=False),
-            models.Index(fields=["project", "lot"], name="search_sample"),
             models.Index(
-                fields=["project", "user_id", "-capsule"],
-                include=["organization", "expires_at", "capsule_type"],  # counts read the index alone
-                name="search_newest_of_user",
+                fields=["project", "lot"],
+                include=["organization", "user_id", "capsule_type", "expires_at"],  # counts read the index alone
+                name="search_sample",
             ),
-            models.Index(fields=["project", "-capsule"], name="search_newest"),
+            # NULLS LAST, which the primary key's order is not: the planner would walk it through everybody's capsules
+            models.Index("project", "user_id", NEWEST_ENTRY_FIRST, name="search_newest_of_user"),
+            models.Index("project", NEWEST_ENTRY_FIRST, name="search_newest"),
         ]
 
     def __str__(self) -> str:
