@@ -14,6 +14,7 @@ from tenancy.audit.selectors import events
 from tenancy.roles import Right
 
 PAGE_SIZE = 50
+LAST_ID = 2**128 - 1
 FILTERS = ("action", "actor", "target", "since", "until")
 
 
@@ -22,7 +23,7 @@ FILTERS = ("action", "actor", "target", "since", "until")
 def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """The trail, newest first; `before` is the last id of the page before."""
     wanted = asked(request, *FILTERS)
-    since, until = _day(wanted["since"]), _day(wanted["until"])
+    since, until = _day(wanted["since"]), _day(wanted["until"], later=timedelta(days=1))
     rows = events(
         before=_uuid(request.GET.get("before", "")),
         limit=PAGE_SIZE + 1,
@@ -30,7 +31,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         actor=wanted["actor"],
         target=wanted["target"],
         since=since,
-        until=until + timedelta(days=1) if until else None,
+        until=until,
     )
     more = request.GET.copy()
     if len(rows) > PAGE_SIZE:
@@ -53,7 +54,8 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 @page(Right.AUDIT_READ)
 def detail(request: HttpRequest, member: MemberPrincipal, event_id: UUID) -> HttpResponse:
     """One event with everything that is known about it."""
-    event = next((one for one in events(before=UUID(int=event_id.int + 1), limit=1) if one.pk == event_id), None)
+    after = UUID(int=min(event_id.int + 1, LAST_ID))
+    event = next((one for one in events(before=after, limit=1) if one.pk == event_id), None)
     if event is None:
         raise Http404
     everything = {
@@ -76,8 +78,8 @@ def _uuid(text: str) -> UUID | None:
         raise Http404 from None
 
 
-def _day(text: str) -> datetime | None:
+def _day(text: str, later: timedelta = timedelta()) -> datetime | None:
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) if text else None
-    except ValueError:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + later if text else None
+    except (ValueError, OverflowError):  # no day, or the last one that there is
         return None

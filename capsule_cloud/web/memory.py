@@ -65,4 +65,5 @@ def _search(project: Project, wanted: dict[str, str], number: int) -> SearchPage
 
 
 def _page_number(text: str) -> int:
-    return min(int(text), LAST_PAGE) if text.isascii() and text.isdigit() and int(text) else 1
+    number = int(text[:9]) if text.isascii() and text.isdigit() else 1  # thousands of digits are too many for int()
+    return min(number, LAST_PAGE) or 1
