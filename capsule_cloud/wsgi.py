@@ -1,9 +1,13 @@
 """The WSGI entry point: `granian --interface wsgi capsule_cloud.wsgi:application`."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
-from django.core.handlers.wsgi import WSGIRequest
-from django.core.wsgi import get_wsgi_application
+import django
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.utils.module_loading import import_string
 
 from capsule_cloud import checks
 
@@ -24,8 +28,34 @@ class Utf8Request(WSGIRequest):
         pass
 
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "capsule_cloud.settings")
+class Application(WSGIHandler):
+    """Django's handler, and beside it a shorter way to the API's door: a fifth of a hot request (docs/performance.md).
 
-application = get_wsgi_application()
-application.request_class = Utf8Request
+    The way leaves out the other middleware, as the door does, and Django's signals. Of what listens to these the API
+    needs one thing: that a broken database connection is replaced.
+    """
+
+    request_class = Utf8Request
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """As Django's; the door too can be imported only now, when the applications are ready."""
+        super().load_middleware(is_async)
+        self._surface_of = import_string("capsule_cloud.api.errors.surface_of")
+        self._door = import_string("capsule_cloud.api.door.ApiDoor")(self.get_response)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        """Answer one request, with what WSGI takes: chunks of the body."""
+        if self._surface_of(environ.get("PATH_INFO", "")) is None:
+            return super().__call__(environ, start_response)
+        connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+        request = Utf8Request(environ)
+        response = self._door(request)
+        request.close()
+        start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+        return [response.content]
+
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "capsule_cloud.settings")
+django.setup(set_prefix=False)
+application = Application()
 checks.refuse_wrong_boot()

@@ -5,6 +5,7 @@ It serves every path under a prefix of `errors.SURFACES` from `api/urls.py`; a n
 
 import logging
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from capsule_cloud.api import cors, idempotency
 from capsule_cloud.api.auth import admit
 from capsule_cloud.api.errors import ApiError, Surface, answer, surface_of, translate
 from capsule_cloud.api.limits import Allowance, limiter, refuse
+from capsule_cloud.api.urls import shortcut
 from tenancy.access import KeyPrincipal, authenticate_key
 from tenancy.audit.services import Context, context
 from tenancy.middleware import request_context
@@ -70,17 +72,17 @@ class Visit:
             return cors.preflight()
         _check_address(request)
         try:
-            view, args, kwargs = resolve(request.path_info, URLCONF)
+            view, kwargs = _view_of(request.path_info)
         except Resolver404:
             self._let_in()  # only callers are told which paths there are, and their attempts count
             raise ApiError("not_found", "Not Found") from None
         if getattr(view, "is_public", False):
-            return self._rendered(view(request, *args, **kwargs))
+            return self._rendered(view(request, **kwargs))
         principal = self._let_in()
         _check_body_size(request)
 
         def perform() -> HttpResponse:
-            return self._rendered(view(request, *args, **kwargs))
+            return self._rendered(view(request, **kwargs))
 
         is_post = request.method == "POST" and self.surface.has_idempotency_keys
         if is_post and idempotency.META_NAME in request.META:
@@ -103,6 +105,13 @@ class Visit:
     def _rendered(response: HttpResponse) -> HttpResponse:
         render = getattr(response, "render", None)  # DRF's answers wait for Django's handler, which is not here
         return response if render is None else render()
+
+
+def _view_of(path: str) -> tuple[Callable[..., HttpResponse], dict[str, Any]]:
+    if found := shortcut.find(path):
+        return found
+    match = resolve(path, URLCONF)
+    return match.func, match.kwargs
 
 
 def _check_address(request: HttpRequest) -> None:

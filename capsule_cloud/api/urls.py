@@ -15,7 +15,7 @@ from capsule_cloud.api import (
     usage,
 )
 from capsule_cloud.api.catalogue import PLAIN, PREFIX
-from capsule_cloud.api.operations import routes
+from capsule_cloud.api.operations import Shortcut, routes
 
 control_plane = [
     path("organization", organization.OrganizationResource.as_view()),
@@ -33,8 +33,10 @@ control_plane = [
     path("usage", usage.UsageResource.as_view()),
     path("audit/events", audit.AuditEventsResource.as_view()),
 ]
+plain = routes([one for group in PLAIN.values() for one in group])
+shortcut = Shortcut(f"/{PREFIX}", plain)
 urlpatterns = [
-    path(PREFIX, include(routes([one for group in PLAIN.values() for one in group]))),
+    path(PREFIX, include(plain)),
     path("health", health.health),
     path("v1/", include(control_plane)),
     path("mcp", mcp.endpoint),
