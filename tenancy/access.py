@@ -65,12 +65,14 @@ def authenticate_key(authorization: str, ip: str) -> KeyPrincipal:
     """
     scheme, _, secret = authorization.partition(" ")
     secret = secret.strip()
-    if scheme.lower() != "bearer" or not is_well_formed(secret):
+    if scheme.lower() != "bearer":
         raise InvalidKey
-    digest = crypto.keyed_hash(secret.encode())
+    digest = crypto.keyed_hash(secret.encode("utf-8", "surrogatepass"))
     now = time.monotonic()
     found = _cache.get(digest)
     if found is None or found[0] < now:
+        if not is_well_formed(secret):
+            raise InvalidKey
         if len(_cache) >= CACHE_SIZE:
             _cache.clear()
         found = _cache[digest] = (now + CACHE_SECONDS, _find(digest))
