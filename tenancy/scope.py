@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
-from django.db import connection, models, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models, transaction
 from django.db.backends.utils import CursorWrapper
 from psycopg import Cursor, sql
 
@@ -115,9 +115,10 @@ def _preparing_cursor() -> CursorWrapper:
 
     Django's own writes them into its text, so that PostgreSQL parses and plans every request anew, and never prepares.
     """
-    connection.ensure_connection()
-    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    return wrap(Cursor(connection.connection))  # type: ignore[arg-type]  # the stubs say what it returns, not takes
+    mine = connections[DEFAULT_DB_ALIAS]  # the proxy `connection` looks it up for each attribute
+    mine.ensure_connection()
+    wrap = mine.make_debug_cursor if mine.queries_logged else mine.make_cursor
+    return wrap(Cursor(mine.connection))  # type: ignore[arg-type]  # the stubs say what it returns, not takes
 
 
 class Wide:
