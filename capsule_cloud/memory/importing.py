@@ -171,8 +171,13 @@ def _check_payload(capsule: Capsule) -> None:
     if not isinstance(payload, dict):
         raise UnreadableCapsule("the capsule's memory is not an object")
     facts = payload.get("facts", [])
-    if not isinstance(facts, list) or not all(isinstance(fact, dict) and "key" in fact for fact in facts):
-        raise UnreadableCapsule("the capsule's facts are not a list of objects with a key")
+    if not isinstance(facts, list) or not all(
+        isinstance(fact, dict)
+        and isinstance(fact.get("key"), str)
+        and isinstance(fact.get("confidence", 0.0), int | float)
+        for fact in facts
+    ):
+        raise UnreadableCapsule("the capsule's facts are not a list of objects with a key and a confidence in numbers")
     for field in ("context_summary", "content"):
         if not isinstance(payload.get(field, ""), str):
             raise UnreadableCapsule(f"the capsule's {field} is not text")
