@@ -187,7 +187,10 @@ def check_bounds(
     requests_per_minute: int | None,
     allowed_cidrs: Sequence[str],
 ) -> None:
-    """Raise Forbidden when a key like this would outrank or outlive `key`; None and nothing mean: as `key`'s."""
+    """Raise Forbidden when a key like this would outrank or outlive `key`; None and nothing mean: as `key`'s.
+
+    Raises Invalid for what is no address range.
+    """
     if not set(scopes) <= set(key.scopes):
         raise Forbidden("A key cannot make one with scopes that it lacks.")
     if key.expires_at and expires_at and expires_at > key.expires_at:
@@ -195,7 +198,7 @@ def check_bounds(
     if key.requests_per_minute and (requests_per_minute or 0) > key.requests_per_minute:
         raise Forbidden("A key cannot make one with a higher rate limit.")
     own = [ipaddress.ip_network(cidr) for cidr in key.allowed_cidrs]
-    for network in map(ipaddress.ip_network, allowed_cidrs):
+    for network in map(ipaddress.ip_network, _clean_cidrs(list(allowed_cidrs))):
         if own and not any(_is_inside(network, bound) for bound in own):
             raise Forbidden("A key cannot make one for addresses that it may not be used from.")
 

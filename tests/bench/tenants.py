@@ -25,6 +25,8 @@ CREATE TEMP TABLE born AS SELECT n, gen_random_uuid() AS org, gen_random_uuid() 
     FROM generate_series(1, {organizations}) AS n;
 INSERT INTO tenancy_user (id, email, name, password, is_staff, is_active, is_superuser, created_at)
     SELECT person, person || '@example.com', 'Ada', '!', false, true, false, now() FROM born;
+INSERT INTO tenancy_user (id, email, name, password, is_staff, is_active, is_superuser, created_at)
+    VALUES (gen_random_uuid(), 'founder@example.com', 'Ada', '!', false, true, false, now());
 INSERT INTO tenancy_organization (id, slug, name, region, is_mfa_required, signing_key, project_limit, member_limit,
         key_limit, requests_per_minute, created_at)
     SELECT org, 'org-' || org, 'Org ' || n, 'eu', false, '', 5, 10, 50, 3000, now() FROM born;
@@ -49,26 +51,40 @@ Figures = dict[str, list[float]]  # seconds
 
 
 def main() -> None:
-    """Measure, fill, measure again, print."""
+    """Make two databases, take turns between them, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--organizations", type=int, default=MANY)
     many = parser.parse_args().organizations
     with house():
         django.setup()
         waits = importlib.import_module("tests.bench.waits")  # it needs the models, and they the setup
-        fill(FEW)
-        with product() as server:
-            few = waits.measure(server.url)
-        fill(many - FEW)
-        with product() as server:
-            beside_many = waits.measure(server.url)
-    rows = [row(name, beside_many[name], few[name]) for name in few]
+        quiet, crowded = embedded.DATABASE, "crowded"
+        copy(quiet, crowded)
+        fill(quiet, FEW)
+        fill(crowded, many)
+        with product() as beside_few, product(DATABASE_URL=address("app", crowded)) as beside_many:
+            servers = {quiet: beside_few.url, crowded: beside_many.url}
+            figures = waits.measure(servers)
+    rows = [row(name, figures[crowded][name], figures[quiet][name]) for name in figures[quiet]]
     print(report.table((f"beside {many:,} organizations", f"beside {FEW}"), rows))
 
 
-def fill(organizations: int) -> None:
+def address(role: str, database: str) -> str:
+    """The URL of a role in one of the two databases."""
+    url: str = getattr(embedded.urls(), role)
+    return url.replace(f"/{embedded.DATABASE}?", f"/{database}?")
+
+
+def copy(database: str, name: str) -> None:
+    """A second database like the first."""
+    with psycopg.connect(embedded.urls().superuser, dbname="postgres", autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{database}"'.encode())
+    embedded.provision(embedded.urls().superuser, name)
+
+
+def fill(database: str, organizations: int) -> None:
     """Make organizations, each with a member, a project, two keys, an audit event and five hours of usage."""
-    with psycopg.connect(embedded.urls().superuser, autocommit=True) as server:
+    with psycopg.connect(address("superuser", database), autocommit=True) as server:
         server.execute(FILL.format(organizations=organizations).encode())
         server.execute("VACUUM ANALYZE")
 

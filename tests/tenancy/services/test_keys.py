@@ -1,5 +1,6 @@
 """API keys: made within their maker's rights, rotated with an overlap, revoked with everything below."""
 
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -231,6 +232,15 @@ def test_a_child_never_outranks_or_outlives_its_parent(more: dict[str, Any], ten
     with pytest.raises(Forbidden):
         child(tenant, parent, **more)
     assert child(tenant, parent, requests_per_minute=60, allowed_cidrs=["10.1.0.0/16"]).secret
+
+
+@pytest.mark.parametrize(
+    ("cidr", "refusal"), [("everywhere", Invalid), ("10.0.0.1/7", Forbidden), ("10.1.2.3/16", None)]
+)
+def test_bounds_are_checked_as_people_write_them(cidr: str, refusal: type[Exception] | None, tenant: Tenant) -> None:
+    bound = make(tenant, allowed_cidrs=["10.0.0.0/8"]).key
+    with pytest.raises(refusal) if refusal else nullcontext():
+        keys.check_bounds(bound, READ, expires_at=None, requests_per_minute=None, allowed_cidrs=[cidr])
 
 
 def test_a_child_stays_in_its_parent_s_project(tenant: Tenant) -> None:
