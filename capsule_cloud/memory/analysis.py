@@ -46,15 +46,22 @@ _local = threading.local()  # a stemmer is not safe to share between threads
 
 
 @lru_cache(maxsize=16_384)
-def _stem(word: str) -> str:
+def _stems(word: str) -> tuple[str, ...]:
+    """The stems of an ASCII word of at most MAX_LEXEME characters, and of its parts: userId, HTTPServer, python3."""
     if not hasattr(_local, "stemmer"):
         _local.stemmer = Stemmer.Stemmer("english")
-    stem: str = _local.stemmer.stemWord(word)
-    return stem[:MAX_LEXEME]
+    lowered = word.lower()
+    words = [] if lowered in STOP_WORDS else [lowered]
+    if not (word.isalpha() and (word.islower() or word.isupper() or word.istitle())) and not word.isdigit():
+        parts = (part.lower() for part in _PART.findall(word))
+        words += [part for part in parts if part != lowered and part not in STOP_WORDS]
+    return tuple(_local.stemmer.stemWords(words))
 
 
 def lexemes(text: str) -> list[str]:
     """The stems of the text in order, with repetitions, without stop words."""
+    if text.isascii():
+        return [stem for word in _WORD.findall(text) for stem in _latin(word)]
     return [lexeme for lexeme, _ in _located(text)]
 
 
@@ -118,21 +125,14 @@ def _located(text: str) -> Iterator[tuple[str, str]]:
     for match in _WORD.finditer(text if text.isascii() else unicodedata.normalize("NFKC", text)):
         word = match[0]
         if word.isascii():
-            yield from _latin(word, word)
+            for stem in _latin(word):
+                yield stem, word
         else:
             yield from _mixed(word)
 
 
-def _latin(word: str, written: str) -> Iterator[tuple[str, str]]:
-    lowered = word.lower()
-    if lowered not in STOP_WORDS:
-        yield _stem(lowered), written
-    # userId, HTTPServer, python3: found by their parts too
-    if not (word.isalpha() and (word.islower() or word.isupper() or word.istitle())) and not word.isdigit():
-        for part in _PART.findall(word):
-            small = part.lower()
-            if small != lowered and small not in STOP_WORDS:
-                yield _stem(small), written
+def _latin(word: str) -> tuple[str, ...]:
+    return _stems(word) if len(word) <= MAX_LEXEME else (word[:MAX_LEXEME].lower(),)  # no word: a key, a blob
 
 
 def _mixed(word: str) -> Iterator[tuple[str, str]]:
@@ -153,8 +153,9 @@ def _mixed(word: str) -> Iterator[tuple[str, str]]:
 def _plain(word: str) -> Iterator[tuple[str, str]]:
     bare = _ACCENT.sub("", unicodedata.normalize("NFD", word.casefold()))
     if not bare:
-        return  # an accent without its letter
+        return  # an accent on nothing
     if bare.isascii():
-        yield from _latin(bare, word)
+        for stem in _latin(bare):
+            yield stem, word
     else:
         yield unicodedata.normalize("NFC", bare)[:MAX_LEXEME], word

@@ -22,6 +22,7 @@ from capsule_cloud.memory import analysis
         ("привет мир", ["привет", "мир"]),
         ("हिन्दी", ["हिन्दी"]),
         ("  \x00 ... ", []),
+        ("\u0301 \u0308\u0301", []),
     ],
 )
 def test_text_becomes_stems(text: str, stems: list[str]) -> None:
@@ -45,6 +46,10 @@ def test_a_single_chinese_character_matches_by_its_beginning() -> None:
 @pytest.mark.parametrize(("typed", "lexeme"), [("postg", "postg*"), ("databases", "databas*"), ("running", "run*")])
 def test_a_word_that_is_being_typed_matches_by_its_beginning(typed: str, lexeme: str) -> None:
     assert analysis.query_lexemes(f"fast {typed}", as_typed=True) == ["fast", lexeme]
+
+
+def test_a_word_without_end_is_found_by_its_beginning() -> None:
+    assert analysis.lexemes("A" * 100_000) == ["a" * analysis.MAX_LEXEME]
 
 
 def test_the_label_says_how_often_a_stem_occurs() -> None:
