@@ -1,5 +1,6 @@
 """Reads capsule files that strangers made: checks everything before the engine builds a capsule of it."""
 
+import itertools
 import json
 import math
 import re
@@ -25,6 +26,8 @@ from capsule_cloud.memory.engine import (
 
 MAX_IMPORT_BYTES = 10 * 2**20
 MAX_DEPTH = 64  # of nested objects and lists
+MAX_CONTAINERS = 500_000  # objects and lists: 10 MiB of empty ones would be 1.4 GiB in memory
+TOO_MANY = f"the file has more than {MAX_CONTAINERS} objects and lists"
 CAPSULE_ID = re.compile(r"cap_[A-Za-z0-9_]{4,64}")
 
 
@@ -61,6 +64,8 @@ def _json(content: bytes) -> Any:
     def refuse(constant: str) -> NoReturn:
         raise UnreadableCapsule(f"the file is not JSON: {constant} is no JSON number")
 
+    if content.count(b"{") + content.count(b"[") > MAX_CONTAINERS:
+        raise limits.TooLarge(TOO_MANY)
     try:
         return json.loads(content.decode(), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
@@ -69,8 +74,15 @@ def _json(content: bytes) -> Any:
 
 def _msgpack(content: bytes) -> Any:
     """Lengths that the file only claims are refused by the parser: they cannot exceed the bytes that are there."""
+    number = itertools.count(1)
+
+    def counted(container: Any) -> Any:
+        if next(number) > MAX_CONTAINERS:
+            raise limits.TooLarge(TOO_MANY)
+        return container
+
     try:
-        data = msgpack.unpackb(content, raw=False, strict_map_key=True)
+        data = msgpack.unpackb(content, raw=False, strict_map_key=True, object_hook=counted, list_hook=counted)
         return json.loads(json.dumps(data, allow_nan=False))  # only what JSON can say
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise UnreadableCapsule("the file is not a msgpack capsule") from error
