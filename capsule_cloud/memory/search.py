@@ -10,7 +10,7 @@ from capsule_cloud.memory import analysis, embedding, entries
 from capsule_cloud.memory.limits import is_storable
 from tenancy.scope import SqlCall, one_trip
 
-CANDIDATES = 24  # that PostgreSQL hands over, best words first
+FEWEST_CANDIDATES = 12  # that PostgreSQL hands over, best words first; or twice as many as asked for, and four
 ENOUGH = 12  # matches by rare words, before common ones are looked at
 MEANING = 1.2  # weight of the cosine (-1 to 1) beside the words' score (about 0 to 1); docs/decisions/search.md
 FEEDBACK = 1.0  # weight of the first answers' meaning beside the query's own …
@@ -55,7 +55,7 @@ def find(
     if not lexemes or not all(is_storable(value) for value in (user_id or "", *tags)):
         return Found([], {})
     key = entries.key(project_id, user_id)
-    limit = max(CANDIDATES, top_k)
+    limit = max(FEWEST_CANDIDATES, 2 * top_k + 4)
     call = SqlCall(
         "memory_search",
         (project_id, key, user_id, capsule_type, list(tags) or None, lexemes, max(ENOUGH, top_k), limit),
