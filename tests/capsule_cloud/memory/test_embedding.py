@@ -12,7 +12,7 @@ from capsule_cloud.memory import embedding
 
 def test_related_texts_are_near_and_unrelated_far() -> None:
     dog, puppy, tax = (embedding.embed(text) for text in ("a dog barks", "the puppy howls", "annual tax report"))
-    assert dog @ puppy > 0.4 > dog @ tax
+    assert dog @ puppy > dog @ tax + 0.1
 
 
 def test_a_vector_has_length_one_or_none() -> None:
