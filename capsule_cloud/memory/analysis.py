@@ -20,6 +20,7 @@ LABELS = "DCBB"  # a weight label says how often a stem occurs: once, twice, thr
 _WORD = re.compile(
     r"(?:[^\W_]|[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff\u0e00-\u109f\u1780-\u17ff])+"
 )
+_ASCII_WORD = re.compile(r"[A-Za-z0-9]+")  # the same where all is ASCII, three times as fast
 # Scripts written without spaces between words: Thai to Khmer, kana, Han, Hangul (whose particles cling to their nouns).
 _SPACELESS = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -61,7 +62,7 @@ def _stems(word: str) -> tuple[str, ...]:
 def lexemes(text: str) -> list[str]:
     """The stems of the text in order, with repetitions, without stop words."""
     if text.isascii():
-        return [stem for word in _WORD.findall(text) for stem in _latin(word)]
+        return [stem for word in _ASCII_WORD.findall(text) for stem in _latin(word)]
     return [lexeme for lexeme, _ in _located(text)]
 
 

@@ -1,5 +1,6 @@
 """Gives text a place in meaning space, offline: the mean of WordLlama's token vectors, without its own loader."""
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def embed(text: str) -> Vector:
 
 def unit(vector: Vector) -> Vector:
     """The vector at length 1, or zeros."""
-    length = float(np.linalg.norm(vector))
+    length = math.sqrt(vector @ vector)
     return vector / np.float32(length) if length else vector
 
 
