@@ -114,3 +114,15 @@ def test_a_form_with_thousands_of_parts_is_refused(live_tenant: Tenant, me: Atta
         assert_refused(me("POST", "/api/v1/capsules/import", files=files), 400)
         parameters = "&".join(f"a{n}=1" for n in range(2_000))
         assert_refused(me("GET", f"/api/v1/capsules?{parameters}"), 400)
+
+
+def test_merging_what_was_merged_does_not_grow_without_end(live_tenant: Tenant, me: Attacker) -> None:
+    whole = [
+        me("POST", "/api/v1/capsules/import", files={"file": (name, b"tea " * 2**20)}).json()["capsule_id"]
+        for name in ("a.txt", "b.txt")
+    ]
+    merged = me("POST", "/api/v1/capsules/merge", json={"capsule_ids": whole})
+    assert merged.status_code == 200
+    with untouched(live_tenant):
+        again = {"capsule_ids": [merged.json()["capsule_id"], whole[0]]}
+        assert_refused(me("POST", "/api/v1/capsules/merge", json=again), 413)

@@ -24,6 +24,7 @@ from tenancy.audit.services import SYSTEM, Actor, Target, record
 from tenancy.scope import scope, unscoped
 
 MAX_MERGED = 50  # capsules at once
+MAX_MERGED_BYTES = 10 * 2**20  # of their documents together: what merges make can be merged, and would double each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +159,18 @@ def merge(
 ) -> Capsule:
     """A new capsule of everything in the given ones, which stay. They must all be of one end user.
 
-    Raises CapsuleNotFound, or limits.InvalidInput for fewer than two capsules or those of several end users.
+    Raises CapsuleNotFound, limits.TooLarge, or limits.InvalidInput for fewer than two or those of several end users.
     """
     wanted = list(dict.fromkeys(capsule_ids))
     if not 2 <= len(wanted) <= MAX_MERGED:
         raise limits.InvalidInput(f"merge takes 2 to {MAX_MERGED} different capsules")
     limits.title(title)
     with transaction.atomic():
-        rows = [get_capsule(project_id=project_id, capsule_id=capsule_id, user_id=user_id) for capsule_id in wanted]
+        rows: list[Capsule] = []
+        for capsule_id in wanted:
+            rows.append(get_capsule(project_id=project_id, capsule_id=capsule_id, user_id=user_id))
+            if sum(row.size for row in rows) > MAX_MERGED_BYTES:
+                raise limits.TooLarge(f"the capsules are larger than {MAX_MERGED_BYTES} bytes together")
         if len({row.user_id for row in rows}) > 1:
             raise limits.InvalidInput("the capsules belong to different end users: fork them to one first")
         sources = [EngineCapsule.model_validate_json(row.document) for row in rows]
