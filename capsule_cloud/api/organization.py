@@ -5,6 +5,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.resource import Resource, read_body
 from tenancy import selectors
 from tenancy.models import Organization
@@ -35,7 +36,9 @@ class OrganizationChange(serializers.Serializer[Organization]):
     """What can be changed; a field left out stays as it is."""
 
     name = serializers.CharField(max_length=120, required=False)
-    is_mfa_required = serializers.BooleanField(required=False, help_text="Members need a second factor.")
+    is_mfa_required = serializers.BooleanField(
+        required=False, help_text="Members need a second factor; a key cannot end that."
+    )
 
 
 class OrganizationResource(Resource):
@@ -54,5 +57,7 @@ class OrganizationResource(Resource):
         """Change the organization's settings."""
         changes = read_body(OrganizationChange, request)
         with self.scope(request):
+            if changes.get("is_mfa_required") is False and selectors.organization().is_mfa_required:
+                raise ApiError("forbidden", "A key cannot end the demand for a second factor: use the console.")
             organization = organizations.update(actor=self.principal(request).actor, **changes)
         return Response(OrganizationAnswer(organization).data)
