@@ -66,6 +66,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "tenancy.middleware.RequestContextMiddleware",
     "capsule_cloud.web.middleware.ContentSecurityPolicyMiddleware",
+    "capsule_cloud.web.middleware.BodyLimitMiddleware",
 ]
 ROOT_URLCONF = "capsule_cloud.urls"
 WSGI_APPLICATION = "capsule_cloud.wsgi.application"

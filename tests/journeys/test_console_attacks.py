@@ -1,6 +1,8 @@
 """The console under attack: strangers, ids of others, roles without rights, forged requests, redirects, filters."""
 
 import re
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -244,3 +246,16 @@ def test_headers_keep_pages_from_being_framed_sniffed_and_scripted(tenant: Tenan
     cookies = browser.cookies
     assert cookies["capsule_session"]["httponly"]
     assert cookies["capsule_session"]["samesite"] == "Lax"
+
+
+def test_an_endless_upload_is_refused_before_it_is_read(tenant: Tenant, ids: dict[str, str]) -> None:
+    def read(size: int = -1) -> bytes:
+        raise AssertionError("The upload was read.")
+
+    for browser in (browser_of(tenant.owner, is_careful=True), Client(enforce_csrf_checks=True)):
+        for address in (f"/o/{ids['slug']}/memory/default/import/", "/account/login/", "/nope/"):
+            stream = SimpleNamespace(read=read, readline=read)
+            body: dict[str, Any] = {"wsgi.input": stream, "CONTENT_LENGTH": str(2**40)}
+            answer = browser.generic("POST", address, content_type="multipart/form-data; boundary=x", **body)
+            assert answer.status_code == 400
+            assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
