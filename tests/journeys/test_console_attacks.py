@@ -1,5 +1,6 @@
 """The console under attack: strangers, ids of others, roles without rights, forged requests, redirects, filters."""
 
+import json
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -259,3 +260,25 @@ def test_an_endless_upload_is_refused_before_it_is_read(tenant: Tenant, ids: dic
             answer = browser.generic("POST", address, content_type="multipart/form-data; boundary=x", **body)
             assert answer.status_code == 400
             assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
+
+
+SHAPE = {"id": "eA", "rawId": "eA", "type": "public-key"}
+RESPONSES: list[Any] = [
+    7,
+    [],
+    {"authenticatorData": 1, "userHandle": 1},
+    dict.fromkeys(("authenticatorData", "signature", "clientDataJSON"), "eA"),
+]
+NO_PASSKEYS = ["9", '"x"', "[1]", "{", '{"id": 1}', '{"id": "x", "rawId": "x", "response": {}}']
+NO_PASSKEYS += [json.dumps(SHAPE | {"response": response}) for response in RESPONSES]
+
+
+@pytest.mark.parametrize("credential", NO_PASSKEYS)
+def test_what_is_no_passkey_lets_nobody_in_and_breaks_nothing(credential: str) -> None:
+    address = "/account/2fa/webauthn/login/"
+    # every visitor from a place of their own: attempts from one place are limited
+    browser = Client(raise_request_exception=False, REMOTE_ADDR=f"2001:db8::{uuid4().hex[:4]}:{uuid4().hex[:4]}")
+    browser.get(address)
+    answer = browser.post(address, {"credential": credential})
+    assert answer.status_code in {200, 302, 400}
+    assert "_auth_user_id" not in browser.session
