@@ -33,6 +33,12 @@ def browser_of(user: object, *, is_careful: bool = False) -> Client:
     return client
 
 
+def visitor() -> Client:
+    """A browser without an account, in a network of its own: attempts from one network are limited."""
+    place = uuid4().hex
+    return Client(raise_request_exception=False, REMOTE_ADDR=f"2001:{place[:4]}:{place[4:8]}:{place[8:12]}::1")
+
+
 @pytest.fixture
 def ids(tenant: Tenant) -> dict[str, str]:
     """Everything that an address of the tenant's organization can name."""
@@ -179,8 +185,7 @@ def test_every_form_needs_its_token(tenant: Tenant, ids: dict[str, str]) -> None
     ["https://evil.example/", "//evil.example", "/\\evil.example", "https:evil.example", "javascript:alert(1)"],
 )
 def test_nobody_is_sent_elsewhere(target: str) -> None:
-    user = make_user()
-    browser = Client()
+    user, browser = make_user(), visitor()
     answer = browser.post("/account/login/", {"login": user.email, "password": PASSWORD, "next": target})
     assert answer.status_code == 302
     assert answer["Location"] == "/"
@@ -276,8 +281,7 @@ NO_PASSKEYS += [json.dumps(SHAPE | {"response": response}) for response in RESPO
 @pytest.mark.parametrize("credential", NO_PASSKEYS)
 def test_what_is_no_passkey_lets_nobody_in_and_breaks_nothing(credential: str) -> None:
     address = "/account/2fa/webauthn/login/"
-    # every visitor from a place of their own: attempts from one place are limited
-    browser = Client(raise_request_exception=False, REMOTE_ADDR=f"2001:db8::{uuid4().hex[:4]}:{uuid4().hex[:4]}")
+    browser = visitor()
     browser.get(address)
     answer = browser.post(address, {"credential": credential})
     assert answer.status_code in {200, 302, 400}
