@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -38,12 +37,6 @@ def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 def _keep_committed_rows() -> None:
     """Leave what a transactional test committed: the application's role cannot truncate, and each tenant is its own."""
     TransactionTestCase._fixture_teardown = lambda self: None  # type: ignore[attr-defined]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _static_root() -> None:
-    """The folder of collected files, which the server makes at its start and WhiteNoise warns about."""
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     folder = embedded.data_dir()
     shutil.rmtree(folder / "spool", ignore_errors=True)
+    (folder / "static").mkdir(exist_ok=True)  # where collected files would be: WhiteNoise warns without it
     _running.enter_context(embedded.Postgres(folder, FAST))
     _running.enter_context(embedded.Valkey(folder))
     urls, name = embedded.urls(), template_name()
