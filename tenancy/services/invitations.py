@@ -19,6 +19,7 @@ from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
 from tenancy.models import Invitation, Membership, Organization, User
 from tenancy.roles import Role, may_grant
 from tenancy.scope import scope, unscoped
+from tenancy.services import organizations
 
 LIFETIME = timedelta(days=7)
 SALT = "tenancy.invitation"
@@ -55,7 +56,7 @@ def create(*, actor: Actor, actor_role: Role, email: str, role: str) -> Invitati
         raise Invalid("role", f"Choose a role: {', '.join(Role.values)}.")
     if not may_grant(actor_role, Role(role)):
         raise Forbidden("Only an owner can invite an owner.")
-    organization = Organization.objects.select_for_update().get()
+    organization = organizations.locked()
     if Membership.objects.filter(user__email__iexact=email).exists():
         raise Conflict(f"{email} is a member already.")
     now = timezone.now()

@@ -5,9 +5,9 @@ from uuid import UUID
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Forbidden, Invalid, NotFound
-from tenancy.models import ApiKey, Membership, Organization, User
+from tenancy.models import ApiKey, Membership, User
 from tenancy.roles import Role, may_grant, scopes_within
-from tenancy.services import keys
+from tenancy.services import keys, organizations
 
 
 class LastOwner(Conflict):
@@ -71,7 +71,7 @@ def remove(*, actor: Actor, actor_role: Role, user_id: UUID) -> int:
 
 def _locked(user_id: UUID) -> Membership:
     # the organization's row orders concurrent changes: two owners leaving at once cannot both pass the check
-    Organization.objects.select_for_update().get()
+    organizations.locked()
     membership = Membership.objects.select_related("user").filter(user_id=user_id).first()
     if membership is None:
         raise NotFound("There is no such member.")

@@ -53,6 +53,17 @@ def target(organization: Organization) -> Target:
     return Target("organization", str(organization.pk), organization.name)
 
 
+def locked() -> Organization:
+    """The organization in scope, locked: its limits, owners and keys are changed one after the other. Raises NotFound.
+
+    The lock lets new sessions, capsules and other rows refer to the organization meanwhile.
+    """
+    organization = Organization.objects.select_for_update(no_key=True).first()
+    if organization is None:
+        raise NotFound("There is no such organization.")
+    return organization
+
+
 def create(*, user: User, name: str, region: str = Organization.Region.EU) -> Organization:
     """A new organization, owned by `user`, with a first project named `Default`.
 
@@ -92,7 +103,7 @@ def _create(*, user: User, name: str, slug: str, region: str) -> Organization:
 
 def update(*, actor: Actor, name: str | None = None, is_mfa_required: bool | None = None) -> Organization:
     """Change the settings of the organization in scope; None leaves one as it is. Raises Invalid or NotFound."""
-    organization = _locked()
+    organization = locked()
     changes: dict[str, Any] = {}
     if name is not None and (name := clean_name(name, "organization")) != organization.name:
         changes["name"] = name
@@ -111,7 +122,7 @@ def close(*, actor: Actor) -> Organization:
 
     Raises NotFound.
     """
-    organization = _locked()
+    organization = locked()
     if organization.closed_at is None:
         organization.closed_at = timezone.now()
         organization.save(update_fields=["closed_at"])
@@ -126,7 +137,7 @@ def close(*, actor: Actor) -> Organization:
 
 def restore(*, actor: Actor) -> Organization:
     """Open a closed organization again, as it was, while its data is still there. Raises NotFound once it is purged."""
-    organization = _locked()
+    organization = locked()
     if organization.closed_at is not None:
         organization.closed_at = None
         organization.save(update_fields=["closed_at"])
@@ -160,13 +171,6 @@ def purge_due(*, limit: int = 1000) -> list[OrganizationPurge]:
     if failed:
         raise PurgeFailed(failed)
     return purges
-
-
-def _locked() -> Organization:
-    organization = Organization.objects.select_for_update().first()
-    if organization is None:
-        raise NotFound("There is no such organization.")
-    return organization
 
 
 def _purge(organization_id: UUID, cutoff: Any) -> OrganizationPurge | None:

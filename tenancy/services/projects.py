@@ -11,8 +11,9 @@ from django.utils.text import slugify
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Invalid, LimitReached, NotFound
-from tenancy.models import ApiKey, Organization, Project
+from tenancy.models import ApiKey, Project
 from tenancy.names import clean_name
+from tenancy.services import organizations
 
 MAX_ORIGINS = 50
 ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -29,7 +30,7 @@ def create(*, actor: Actor, name: str, slug: str = "") -> Project:
     wanted = slugify(slug or name)[:60].strip("-")
     if slug and not wanted:
         raise Invalid("slug", "Write the slug with letters, digits and hyphens.")
-    organization = Organization.objects.select_for_update().get()
+    organization = organizations.locked()
     if Project.objects.filter(archived_at=None).count() >= organization.project_limit:
         raise LimitReached(f"Your plan has {organization.project_limit} projects: archive one or change the plan.")
     if wanted and Project.objects.filter(slug=wanted).exists():
@@ -73,6 +74,7 @@ def update(
 
 def archive(*, actor: Actor, project_id: UUID) -> Project:
     """Archive a project: its keys end at once, its memories stay until the organization is purged. Raises NotFound."""
+    organizations.locked()
     project = find(project_id, for_update=True)
     project.archived_at = timezone.now()
     project.save(update_fields=["archived_at"])
@@ -83,7 +85,7 @@ def archive(*, actor: Actor, project_id: UUID) -> Project:
 
 def find(project_id: UUID, *, for_update: bool = False) -> Project:
     """A project of the organization in scope that is not archived. Raises NotFound."""
-    rows = Project.objects.select_for_update() if for_update else Project.objects.all()
+    rows = Project.objects.select_for_update(no_key=True) if for_update else Project.objects.all()
     project = rows.filter(pk=project_id, archived_at=None).first()
     if project is None:
         raise NotFound("There is no such project.")

@@ -19,7 +19,7 @@ from tenancy.roles import RIGHTS, SCOPE_RIGHTS, KeyScope, Role
 from tenancy.scope import scope
 from tenancy.services import keys, members, projects
 from tests.factories import Tenant, add_member, make_tenant
-from tests.raw import rows_of
+from tests.raw import connect, rows_of
 from tests.threads import at_once
 
 SOON, LATER = timedelta(hours=1), timedelta(hours=2)
@@ -437,6 +437,31 @@ def test_no_chain_of_children_gains_anything(family: list[dict[str, Any]], tenan
         assert above.requests_per_minute is None or key.requests_per_minute is not None
         assert not above.allowed_cidrs or key.allowed_cidrs
         above = key
+
+
+def test_families_that_overlap_end_at_once_without_a_deadlock(transactional_db: None) -> None:
+    tenant = make_tenant()
+    top = make(tenant).key
+    family = [top, *(child(tenant, top).key for _ in range(8))]
+
+    def archive() -> None:
+        with scope(tenant.organization):
+            projects.archive(actor=tenant.actor, project_id=tenant.project.pk)
+
+    results = at_once(*[lambda key=key: revoke(tenant, key) for key in family], archive)
+    assert {type(result) for result in results} <= {int, NotFound, type(None)}
+    with scope(tenant.organization):
+        assert not ApiKey.objects.filter(keys.is_live()).exists()
+
+
+def test_a_change_of_keys_does_not_hold_up_new_rows(transactional_db: None) -> None:
+    tenant = make_tenant()
+    with connect("superuser") as server, scope(tenant.organization):
+        keys.revoke(actor=tenant.actor, key_id=tenant.key.pk)
+        server.execute("SET lock_timeout = '5s'")
+        with server.transaction(force_rollback=True):  # what a foreign key check takes
+            server.execute("SELECT 1 FROM tenancy_organization WHERE id = %s FOR KEY SHARE", [tenant.organization.pk])
+            server.execute("SELECT 1 FROM tenancy_project WHERE id = %s FOR KEY SHARE", [tenant.project.pk])
 
 
 def test_the_ids_of_others_are_no_help(tenant: Tenant, stranger: Tenant) -> None:
