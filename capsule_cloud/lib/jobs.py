@@ -1,4 +1,4 @@
-"""Owns the door to Celery: enqueue by name, after commit; a task opens the scope that it carries."""
+"""Owns the door to Celery: enqueue by name, after commit, with the organization that the task will open a scope for."""
 
 import logging
 from typing import Any
