@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 from tests.bench import corpus, house, load, report
 from tests.bench.house import Server
@@ -33,6 +34,7 @@ def measure(world: World) -> str:
     for size in SEAL_SIZES:
         place, storage = world.place(size), world.engine_folder(size)
         with house.product() as product, house.engine(storage) as engine:
+            _seal(product, place.secret, world)  # models are loaded, statements prepared
             sealed = [_seal(product, place.secret, world) for _ in range(3)]
             theirs = [_seal(engine, house.ENGINE_KEY, world)]
         own, other = load.middle(sealed), load.middle(theirs)
@@ -67,7 +69,8 @@ def _seal(server: Server, key: str, world: World) -> Window:
 
 def _conversations() -> Iterator[Sequence[Request]]:
     """A first turn, which brings what is remembered, and the seal with what the caller's model found."""
-    for query in corpus.queries(100_000, 100_000):
+    for number in count():
+        query = corpus.example(number).query
         session = f"sess_{uuid.uuid4().hex}"
         fact = {"key": "service.region", "value": f"The {query} service runs in eu-central.", "category": "decision"}
         seal = {"title": f"About {query}", "tags": ["bench"], "summary": "Regions and sign-off.", "facts": [fact]}
