@@ -12,7 +12,12 @@ from tests.bench.world import World, gets
 SIZE = 1_000
 ALLOWED = 0.10
 VARIANT = "tests.bench.peers.without:application"
-SAFEGUARDS = {"none": "nothing (control)", "wall": "row security and scope", "metering": "metering", "auth": "authentication"}
+SAFEGUARDS = {
+    "none": "nothing (control)",
+    "wall": "row security and scope",
+    "metering": "metering",
+    "auth": "authentication",
+}
 
 
 def measure(world: World) -> str:
