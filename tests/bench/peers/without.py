@@ -37,13 +37,13 @@ def uncounted(use: Any) -> None:
     """As `spool`, but it counts nothing."""
 
 
-replacements: list[tuple[str, str, Any]] = {
+REPLACEMENTS: dict[str, list[tuple[str, str, Any]]] = {
     "none": [],
     "wall": [("capsule_cloud.memory.storage", "one_trip", one_call)],
     "metering": [("capsule_cloud.api.capsules", "spool", uncounted)],
     "auth": [("capsule_cloud.api.door", "authenticate_key", anybody)],
-}[WITHOUT]
-for module, name, replacement in replacements:
+}
+for module, name, replacement in REPLACEMENTS[WITHOUT]:
     setattr(importlib.import_module(module), name, replacement)
 
 __all__ = ["application"]
