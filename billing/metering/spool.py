@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import uuid_utils.compat as uuid_utils
 from django.conf import settings
@@ -88,12 +89,16 @@ def shipper() -> Iterator[bool]:
     """Be this machine's one shipper, or get False when another is at work."""
     folder().mkdir(parents=True, exist_ok=True)
     with (folder() / "ship.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _is_locked(file)
+
+
+def _is_locked(file: IO[Any]) -> bool:
+    """Whether nobody else held the file's lock; it is ours then, until the file is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +128,7 @@ class Segment:
     def finished(self) -> Iterator[bool]:
         """Whether its writer is gone. Ask before the last read: what is written after the answer would be lost."""
         with self.path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield _is_locked(file)
 
     def remove(self) -> None:
         """Delete the file; everything in it is stored."""
