@@ -102,7 +102,7 @@ def one_trip(organization_id: UUID, *calls: SqlCall) -> list[tuple[Any, ...]]:
         for n, call in enumerate(calls)
     )
     params = [organization_id, *(param for call in calls for param in call.params)]
-    with _preparing_cursor() as cursor:
+    with preparing_cursor() as cursor:
         cursor.execute(f"SELECT _c0.* FROM tenancy_enter(%s) AS _org, {sources}", params)  # noqa: S608  # names are ours
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         if connection.in_atomic_block and active is None:
@@ -110,7 +110,7 @@ def one_trip(organization_id: UUID, *calls: SqlCall) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _preparing_cursor() -> CursorWrapper:
+def preparing_cursor() -> CursorWrapper:
     """A cursor that sends parameters apart from the statement.
 
     Django's own writes them into its text, so that PostgreSQL parses and plans every request anew, and never prepares.
@@ -128,7 +128,7 @@ class Wide:
         """The rows of one such function, as dictionaries."""
         holes = sql.SQL(", ").join([sql.Placeholder()] * len(args))
         query = sql.SQL("SELECT * FROM {}({})").format(sql.Identifier(function), holes)
-        with connection.cursor() as cursor:
+        with preparing_cursor() as cursor:
             cursor.execute(query, args)
             names = [column.name for column in cursor.description or ()]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -12,6 +12,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from capsule_cloud.lib import crypto
 from tenancy import access, key_format
 from tenancy.models import ApiKey, Membership, Organization
 from tenancy.roles import KeyScope, Right, Role
@@ -114,6 +115,28 @@ def test_a_cached_key_ends_at_its_expiry_to_the_moment(tenant: Tenant, monkeypat
 def test_requests_in_quick_succession_cost_one_query(tenant: Tenant, django_assert_num_queries: Any) -> None:
     ask(tenant.secret)
     with django_assert_num_queries(0):
+        access.authenticate_key(f"Bearer {tenant.secret}", "127.0.0.1")
+
+
+def test_while_one_thread_reads_a_key_again_the_others_do_not(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    ask(tenant.secret)
+    monkeypatch.setattr(access, "CACHE_SECONDS", 0)
+    monkeypatch.setattr(access, "STALE_SECONDS", 60)
+    monkeypatch.setattr(access, "_being_read", {crypto.keyed_hash(tenant.secret.encode())})
+    with django_assert_num_queries(0):
+        access.authenticate_key(f"Bearer {tenant.secret}", "127.0.0.1")
+
+
+def test_a_reading_that_takes_too_long_is_not_waited_for(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    ask(tenant.secret)
+    monkeypatch.setattr(access, "CACHE_SECONDS", 0)
+    monkeypatch.setattr(access, "STALE_SECONDS", 0)
+    monkeypatch.setattr(access, "_being_read", {crypto.keyed_hash(tenant.secret.encode())})
+    with django_assert_num_queries(1):
         access.authenticate_key(f"Bearer {tenant.secret}", "127.0.0.1")
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from capsule_cloud.wsgi import application
 from tenancy.access import KeyPrincipal, authenticate_key
-from tenancy.scope import SqlCall, _preparing_cursor
+from tenancy.scope import SqlCall, preparing_cursor
 
 WITHOUT = os.environ["BENCH_WITHOUT"]
 
@@ -16,7 +16,7 @@ WITHOUT = os.environ["BENCH_WITHOUT"]
 def one_call(organization_id: UUID, call: SqlCall) -> list[tuple[Any, ...]]:
     """As `one_trip`, but no organization is entered. The bench runs it as a role that row security does not bind."""
     holes = ", %s" * len(call.params)
-    with _preparing_cursor() as cursor:
+    with preparing_cursor() as cursor:
         cursor.execute(f"SELECT _c.* FROM {call.function}(%s{holes}) AS _c", [organization_id, *call.params])
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
