@@ -133,7 +133,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "ship-usage": {"task": "metering.ship_usage", "schedule": 2.0},
     "purge-closed-organizations": {"task": "tenancy.purge_closed_organizations", "schedule": 3600.0},
-    "seal-idle-sessions": {"task": "memory.seal_idle_sessions", "schedule": 60.0},
+    "seal-idle-sessions": {"task": "metering.seal_idle_sessions", "schedule": 60.0},
     "purge-expired-memory": {"task": "memory.purge_expired", "schedule": 900.0},
     "purge-idempotency-keys": {"task": "api.purge_idempotency_keys", "schedule": 3600.0},
 }

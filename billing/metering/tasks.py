@@ -12,3 +12,10 @@ def ship_usage(**kwargs: Any) -> None:
     """Store spooled usage and add it to the hourly sums."""
     services.ship()
     services.roll_up()
+
+
+@shared_task(name="metering.seal_idle_sessions")
+def seal_idle_sessions(**kwargs: Any) -> None:
+    """Seal the sessions of every organization that have been idle for their project's time, and count the seals."""
+    while services.seal_idle_sessions():
+        pass

@@ -7,13 +7,6 @@ from celery import shared_task
 from capsule_cloud.memory.services import capsules, retention
 
 
-@shared_task(name="memory.seal_idle_sessions")
-def seal_idle_sessions(**kwargs: Any) -> None:
-    """Seal the sessions of every organization that have been idle for their project's time."""
-    while retention.close_due_sessions():
-        pass
-
-
 @shared_task(name="memory.purge_expired")
 def purge_expired(**kwargs: Any) -> None:
     """Delete capsules whose end has passed, and raw turns past their project's retention, of every organization."""

@@ -1,7 +1,7 @@
 """Writes the end of conversations: seals the idle, forgets raw turns in time, and deletes what an end user leaves."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -31,9 +31,10 @@ class Forgotten:
     triggers: int
 
 
-def close_due_sessions(*, limit: int = 100) -> int:
+def close_due_sessions(*, also: Callable[[Session], object], limit: int = 100) -> int:
     """Lease sessions that are due for a look and close those that are idle; how many were looked at.
 
+    `also` gets each sealed session within the transaction of its seal: it is counted there, by a room above this one.
     A session that fails is looked at again in ten minutes and holds up no other; the failures are raised at the end.
     """
     with unscoped(reason="find sessions that are due for a look") as wide:
@@ -44,7 +45,7 @@ def close_due_sessions(*, limit: int = 100) -> int:
             continue
         try:
             with scope(row["organization_id"]):
-                close_if_idle(session_pk=row["session_id"], actor=SYSTEM)
+                close_if_idle(session_pk=row["session_id"], actor=SYSTEM, also=also)
         except Exception as failure:
             log.exception("session.close_failed session=%s", row["session_id"])
             failures.append(failure)
@@ -65,8 +66,11 @@ def purge_due_turns(*, limit: int = 500) -> int:
     return purged
 
 
-def close_if_idle(*, session_pk: UUID, actor: Actor) -> bool:
-    """Seal a session that has been idle for its project's time, or delete one unused for a day; whether it was."""
+def close_if_idle(*, session_pk: UUID, actor: Actor, also: Callable[[Session], object]) -> bool:
+    """Seal a session that has been idle for its project's time, or delete one unused for a day; whether it was.
+
+    `also` gets the sealed session, in the same transaction.
+    """
     with transaction.atomic():
         session: Session | None = (
             Session.objects.select_for_update(no_key=True, of=("self",))
@@ -81,6 +85,7 @@ def close_if_idle(*, session_pk: UUID, actor: Actor) -> bool:
         if session.last_turn_at + timedelta(minutes=session.project.idle_seal_minutes) > timezone.now():
             return False  # a turn came after the sweep had seen it
         seal_locked(session, actor=actor)
+        also(session)
         return True
 
 

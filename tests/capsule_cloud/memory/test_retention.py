@@ -5,6 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from billing.metering.models import UsageEvent
+from billing.metering.tasks import seal_idle_sessions
 from capsule_cloud.memory import tasks
 from capsule_cloud.memory.models import Capsule, Session, SkillTrigger, Turn
 from capsule_cloud.memory.selectors import sessions as selectors
@@ -40,7 +42,7 @@ def test_idle_sessions_of_every_organization_are_sealed(tenant: Tenant, stranger
         age(owner, "idle", minutes=31)
         age(owner, "busy", minutes=29)
 
-    tasks.seal_idle_sessions()
+    seal_idle_sessions()
 
     for owner in (tenant, stranger):
         assert state(owner, "idle").sealed_at is not None
@@ -51,6 +53,38 @@ def test_idle_sessions_of_every_organization_are_sealed(tenant: Tenant, stranger
             assert event.actor["kind"] == "system"
 
 
+def test_an_idle_seal_is_counted_once_with_the_seal(tenant: Tenant) -> None:
+    for name in ("good", "poison", "sealed"):
+        ingest(tenant, name, user_id="ada")
+    seal(tenant, "sealed")
+    for name in ("good", "poison", "sealed"):
+        age(tenant, name, minutes=40)
+    with scope(tenant.organization):  # what no caller can write, and no event can have
+        Session.objects.filter(external_id="poison").update(user_id="")
+
+    with pytest.raises(ExceptionGroup):
+        seal_idle_sessions()
+    seal_idle_sessions()
+
+    with scope(tenant.organization):
+        [event] = UsageEvent.objects.filter(meter="seal")
+        assert (event.project_id, event.key_id, event.quantity) == (tenant.project.pk, None, 1)
+        assert event.end_user == "ada"
+
+
+def test_a_seal_that_cannot_be_counted_does_not_happen(tenant: Tenant) -> None:
+    ingest(tenant, "s")
+    age(tenant, "s", minutes=40)
+    with scope(tenant.organization):
+        session_pk = Session.objects.get().pk
+    with pytest.raises(ZeroDivisionError), scope(tenant.organization):
+        retention.close_if_idle(session_pk=session_pk, actor=tenant.actor, also=lambda session: 1 / 0)
+
+    assert state(tenant, "s").sealed_at is None
+    with scope(tenant.organization):
+        assert not Capsule.objects.exists()
+
+
 def test_the_project_says_how_long_a_session_may_idle(tenant: Tenant) -> None:
     with scope(tenant.organization):
         tenant.project.idle_seal_minutes = 5
@@ -58,7 +92,7 @@ def test_the_project_says_how_long_a_session_may_idle(tenant: Tenant) -> None:
     ingest(tenant, "s")
     age(tenant, "s", minutes=6)
 
-    tasks.seal_idle_sessions()
+    seal_idle_sessions()
 
     assert state(tenant, "s").sealed_at is not None
 
@@ -67,7 +101,7 @@ def test_a_busy_session_is_looked_at_again_when_it_would_be_idle(tenant: Tenant)
     ingest(tenant, "s")
     age(tenant, "s", minutes=10)
 
-    tasks.seal_idle_sessions()
+    seal_idle_sessions()
 
     session = state(tenant, "s")
     assert session.last_turn_at is not None
@@ -86,7 +120,7 @@ def test_a_turn_after_the_sweep_saw_it_keeps_a_session_open(tenant: Tenant) -> N
     ingest(tenant, "s")
     with scope(tenant.organization):
         session_pk = Session.objects.get().pk
-        assert not retention.close_if_idle(session_pk=session_pk, actor=tenant.actor)
+        assert not retention.close_if_idle(session_pk=session_pk, actor=tenant.actor, also=lambda session: pytest.fail("it is open"))
 
     assert state(tenant, "s").sealed_at is None
 
@@ -98,7 +132,7 @@ def test_a_session_that_nobody_used_is_removed_after_a_day(tenant: Tenant) -> No
     age(tenant, "fresh", days=0.9)
     age(tenant, "old", days=1.1)
 
-    tasks.seal_idle_sessions()
+    seal_idle_sessions()
 
     with scope(tenant.organization):
         assert [session.external_id for session in Session.objects.all()] == ["fresh"]
@@ -114,13 +148,13 @@ def test_a_session_that_cannot_be_sealed_holds_up_no_other(tenant: Tenant) -> No
         Session.objects.filter(external_id="poison").update(user_id="")
 
     with pytest.raises(ExceptionGroup):
-        tasks.seal_idle_sessions()
+        seal_idle_sessions()
 
     assert state(tenant, "good").sealed_at is not None
     poison = state(tenant, "poison")
     assert poison.sealed_at is None
     assert poison.look_at > timezone.now() + timedelta(minutes=9)
-    tasks.seal_idle_sessions()  # it is not due, so nothing fails now
+    seal_idle_sessions()  # it is not due, so nothing fails now
 
 
 def test_raw_turns_are_forgotten_after_the_projects_retention(tenant: Tenant, stranger: Tenant) -> None:

@@ -168,12 +168,15 @@ def test_two_sweeps_seal_each_idle_session_once(committed: Tenant) -> None:
     with scope(committed.organization):
         Session.objects.update(last_turn_at=moment, look_at=moment)
 
+    sealed: list[str] = []
+
     def sweep(worker: int) -> None:
-        while retention.close_due_sessions(limit=3):
+        while retention.close_due_sessions(limit=3, also=lambda session: sealed.append(session.external_id)):
             pass
 
     together(sweep, workers=3)
 
+    assert sorted(sealed) == sorted(f"s{n}" for n in range(20))
     with scope(committed.organization):
         assert Capsule.objects.count() == 20
         assert Session.objects.filter(sealed_at=None).count() == 0
