@@ -120,7 +120,9 @@ def test_a_turn_after_the_sweep_saw_it_keeps_a_session_open(tenant: Tenant) -> N
     ingest(tenant, "s")
     with scope(tenant.organization):
         session_pk = Session.objects.get().pk
-        assert not retention.close_if_idle(session_pk=session_pk, actor=tenant.actor, also=lambda session: pytest.fail("it is open"))
+        assert not retention.close_if_idle(
+            session_pk=session_pk, actor=tenant.actor, also=lambda session: pytest.fail("it is open")
+        )
 
     assert state(tenant, "s").sealed_at is None
 
