@@ -121,7 +121,12 @@ def page(right: Right, *, when_closed: bool = False) -> Callable[[View], View]:
 def show(
     request: HttpRequest, member: MemberPrincipal, template: str, section: str, status: int = 200, **context: Any
 ) -> HttpResponse:
-    """Render a page of the console; asked with `X-Dialog`, the same page without the frame around it."""
+    """Render a page of the console; asked with `X-Dialog`, the same page without the frame around it.
+
+    A `form` with errors makes it a 422.
+    """
+    if "form" in context and context["form"].errors:
+        status = 422
     is_dialog = "X-Dialog" in request.headers
     frame = {
         "layout": "web/dialog.html" if is_dialog else "web/console.html",
@@ -150,10 +155,12 @@ def navigation(member: MemberPrincipal, section: str) -> list[LinkGroup]:
 
 
 def attempt(member: MemberPrincipal, form: forms.Form, call: Callable[[], Result]) -> Result | None:
-    """Run one service call in a savepoint; an expected failure becomes an error of the form, and None is returned.
+    """Run one service call in a savepoint with what was typed; None when nothing was posted, or something is wrong.
 
-    Raises Http404 for what is not there.
+    An expected failure becomes an error of the form. Raises Http404 for what is not there.
     """
+    if not form.is_valid():  # a form without data is not
+        return None
     try:
         with scope(member.organization_id):
             return call()

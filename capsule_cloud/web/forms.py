@@ -164,8 +164,9 @@ class KeyForm(forms.Form):
 class RotateForm(forms.Form):
     """How long the old key goes on beside the new one."""
 
-    overlap = forms.ChoiceField(
+    overlap = forms.TypedChoiceField(
         choices=OVERLAPS,
+        coerce=lambda seconds: timedelta(seconds=int(seconds)),
         initial="86400",
         label="Both keys work for",
         help_text="Time to deploy the new key before the old one stops.",

@@ -1,6 +1,5 @@
 """API keys: list, create, show once, rotate, revoke."""
 
-from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -39,24 +38,22 @@ def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     rows = selectors.projects()
     last = next((str(one.pk) for one in rows if one.slug == request.session.get(LAST_PROJECT)), None)
     form = forms.KeyForm(rows, member.role, request.POST or None, initial={"project": last})
-    if request.method == "POST" and form.is_valid():
-        data = form.cleaned_data
-        made = attempt(
-            member,
-            form,
-            lambda: keys.create(
-                maker=keys.Maker(actor=member.actor, user=signed_in(request), role=member.role),
-                project_id=UUID(data["project"]),
-                name=data["name"],
-                scopes=data["scopes"],
-                expires_at=form.expires_at(),
-                requests_per_minute=data["requests_per_minute"],
-                allowed_cidrs=data["allowed_cidrs"],
-            ),
-        )
-        if made is not None:
-            return _show_once(request, member, made)
-    return show(request, member, "web/key_new.html", "keys", 422 if form.errors else 200, form=form, projects=rows)
+    made = attempt(
+        member,
+        form,
+        lambda: keys.create(
+            maker=keys.Maker(actor=member.actor, user=signed_in(request), role=member.role),
+            project_id=UUID(form.cleaned_data["project"]),
+            name=form.cleaned_data["name"],
+            scopes=form.cleaned_data["scopes"],
+            expires_at=form.expires_at(),
+            requests_per_minute=form.cleaned_data["requests_per_minute"],
+            allowed_cidrs=form.cleaned_data["allowed_cidrs"],
+        ),
+    )
+    if made is None:
+        return show(request, member, "web/key_new.html", "keys", form=form, projects=rows)
+    return _show_once(request, member, made)
 
 
 @page(Right.KEYS_WRITE)
@@ -81,12 +78,12 @@ def rotate(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpR
     """Replace a key; both work for the chosen overlap."""
     key = _find(key_id)
     form = forms.RotateForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        overlap = timedelta(seconds=int(form.cleaned_data["overlap"]))
-        made = attempt(member, form, lambda: keys.rotate(actor=member.actor, key_id=key.pk, overlap=overlap))
-        if made is not None:
-            return _show_once(request, member, made)
-    return show(request, member, "web/key_rotate.html", "keys", 422 if form.errors else 200, form=form, key=key)
+    made = attempt(
+        member, form, lambda: keys.rotate(actor=member.actor, key_id=key.pk, overlap=form.cleaned_data["overlap"])
+    )
+    if made is None:
+        return show(request, member, "web/key_rotate.html", "keys", form=form, key=key)
+    return _show_once(request, member, made)
 
 
 @page(Right.KEYS_WRITE)

@@ -50,7 +50,7 @@ def security(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 def close(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """Close the organization, after its short name is typed and the person has signed in again."""
     form = forms.CloseForm(member.slug, request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    if form.is_valid():
         perform(
             request,
             member,
@@ -58,7 +58,7 @@ def close(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
             f"{member.name} is closed. You can restore it until its data is deleted.",
         )
         return redirect("settings", slug=member.slug)
-    return show(request, member, "web/organization_close.html", "settings", 422 if form.errors else 200, form=form)
+    return show(request, member, "web/organization_close.html", "settings", form=form)
 
 
 @require_POST
@@ -70,8 +70,6 @@ def restore(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 
 
 def _update(member: MemberPrincipal, form: forms.OrganizationSettingsForm | forms.SecurityForm) -> bool:
-    if not form.is_valid():
-        return False
     changed = attempt(member, form, lambda: organizations.update(actor=member.actor, **form.cleaned_data))
     return changed is not None
 

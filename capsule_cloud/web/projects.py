@@ -26,12 +26,11 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """Create a project."""
     form = forms.ProjectForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        project = attempt(member, form, lambda: projects.create(actor=member.actor, name=form.cleaned_data["name"]))
-        if project is not None:
-            messages.success(request, f"Project {project.name} is ready.")
-            return redirect("project", slug=member.slug, project=project.slug)
-    return show(request, member, "web/project_new.html", "projects", 422 if form.errors else 200, form=form)
+    project = attempt(member, form, lambda: projects.create(actor=member.actor, name=form.cleaned_data["name"]))
+    if project is None:
+        return show(request, member, "web/project_new.html", "projects", form=form)
+    messages.success(request, f"Project {project.name} is ready.")
+    return redirect("project", slug=member.slug, project=project.slug)
 
 
 @page(Right.PROJECTS_READ)
@@ -48,14 +47,11 @@ def update(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpR
     """Change a project's settings."""
     one = required_project(request, project)
     form = forms.ProjectSettingsForm(request.POST)
-    if form.is_valid():
-        changed = attempt(
-            member, form, lambda: projects.update(actor=member.actor, project_id=one.pk, **form.cleaned_data)
-        )
-        if changed is not None:
-            messages.success(request, "Saved.")
-            return redirect("project", slug=member.slug, project=one.slug)
-    return show(request, member, "web/project.html", "projects", 422, project=one, form=form)
+    changed = attempt(member, form, lambda: projects.update(actor=member.actor, project_id=one.pk, **form.cleaned_data))
+    if changed is None:
+        return show(request, member, "web/project.html", "projects", project=one, form=form)
+    messages.success(request, "Saved.")
+    return redirect("project", slug=member.slug, project=one.slug)
 
 
 @page(Right.PROJECTS_WRITE)
