@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 
 from capsule_cloud.api.auth import principal_of
 from capsule_cloud.api.errors import ApiError
+from capsule_cloud.api.json_bodies import parse_json
 from capsule_cloud.api.limits import limiter, refuse
 from capsule_cloud.api.mcp_calls import sentence
 from capsule_cloud.api.mcp_prompts import MEMORY_CONTEXT, memory_context
@@ -57,7 +58,7 @@ def endpoint(request: HttpRequest) -> HttpResponse:
         raise ApiError("method_not_allowed", "Send JSON-RPC messages by POST.", headers={"Allow": "POST"})
     version = _checked_version(request)
     try:
-        message = orjson.loads(request.body)
+        message = parse_json(request.body)
     except orjson.JSONDecodeError as error:
         return _reply(_failure(None, RpcError(PARSE_ERROR, f"Not JSON: {error.msg}")), HTTPStatus.BAD_REQUEST)
     try:

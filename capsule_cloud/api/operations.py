@@ -17,6 +17,7 @@ from billing.metering.services import Use
 from capsule_cloud.api.auth import demand, principal_of
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Field, Record, parse
+from capsule_cloud.api.json_bodies import parse_json
 from tenancy.access import KeyPrincipal
 from tenancy.roles import Right
 
@@ -184,7 +185,7 @@ def _json_object(request: HttpRequest) -> dict[str, Any]:
     if not request.body:
         raise ApiError("invalid", [{"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}])
     try:
-        body = orjson.loads(request.body)
+        body = parse_json(request.body)
     except orjson.JSONDecodeError as error:
         problem = {"type": "json_invalid", "loc": ["body", error.pos], "msg": "JSON decode error", "input": {}}
         raise ApiError("invalid", [problem | {"ctx": {"error": error.msg}}]) from None

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from capsule_cloud.api.auth import principal_of
+from capsule_cloud.api.json_bodies import parse_json
 from tenancy.access import KeyPrincipal
 from tenancy.roles import Right
 from tenancy.scope import scope
@@ -25,7 +26,7 @@ class StrictJson(BaseParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         """The body's value."""
         try:
-            return orjson.loads(stream.read())
+            return parse_json(stream.read())
         except orjson.JSONDecodeError as error:
             raise ParseError(f"The body is no JSON: {error}.") from None
 
