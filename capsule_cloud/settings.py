@@ -172,7 +172,12 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = _public.scheme
 MFA_ADAPTER = "tenancy.adapters.MFAAdapter"
-MFA_FORMS = {"login_webauthn": "tenancy.passkeys.PasskeySignInForm"}
+MFA_FORMS = {
+    "add_webauthn": "tenancy.passkeys.AddForm",
+    "authenticate_webauthn": "tenancy.passkeys.SecondFactorForm",
+    "login_webauthn": "tenancy.passkeys.SignInForm",
+    "reauthenticate_webauthn": "tenancy.passkeys.ConfirmForm",
+}
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Capsule Memory Cloud"
