@@ -194,6 +194,13 @@ def asked(request: HttpRequest, *names: str) -> dict[str, str]:
     return {name: request.GET.get(name, "").replace("\x00", "").strip() for name in names}
 
 
+def asked_number(request: HttpRequest, name: str, *, default: int, most: int) -> int:
+    """A whole number of the address, at most `most`; `default` when it is missing or no number."""
+    text = request.GET.get(name, "")
+    number = int(text[:9]) if text.isascii() and text.isdigit() else default  # int() refuses thousands of digits
+    return min(number, most)
+
+
 def chosen_project(request: HttpRequest, slug: str | None = None) -> tuple[Project | None, list[Project]]:
     """The project that a page is about, and all that there are.
 

@@ -7,7 +7,7 @@ from capsule_cloud.memory.limits import InvalidInput
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.selectors.browse import SearchPage, search_page
 from capsule_cloud.memory.selectors.capsules import count_capsules, end_users
-from capsule_cloud.web.console import asked, chosen_project, page, show
+from capsule_cloud.web.console import asked, asked_number, chosen_project, page, show
 from tenancy.access import MemberPrincipal
 from tenancy.models import Project
 from tenancy.roles import Right
@@ -24,7 +24,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """The capsules of a project, the best matches first, or the newest; htmx gets the rows alone."""
     project, rows = chosen_project(request)
     wanted = asked(request, *FILTERS)
-    number = _page_number(request.GET.get("page", ""))
+    number = asked_number(request, "page", default=1, most=LAST_PAGE) or 1
     found = _search(project, wanted, number) if project else SearchPage([], has_more=False)
     first, more = request.GET.copy(), request.GET.copy()
     first.pop("page", None)
@@ -62,8 +62,3 @@ def _search(project: Project, wanted: dict[str, str], number: int) -> SearchPage
         )
     except InvalidInput:
         return SearchPage([], has_more=False)  # a filter that nothing can match
-
-
-def _page_number(text: str) -> int:
-    number = int(text[:9]) if text.isascii() and text.isdigit() else 1  # thousands of digits are too many for int()
-    return min(number, LAST_PAGE) or 1

@@ -6,15 +6,15 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from capsule_cloud.memory.models import SkillTrigger
+from capsule_cloud.memory.limits import MAX_TURNS
 from capsule_cloud.memory.selectors import sessions as memory
 from capsule_cloud.memory.services import sessions, triggers
-from capsule_cloud.web.console import address, asked, chosen_project, page, perform, required_project, show
+from capsule_cloud.web.console import address, asked, asked_number, chosen_project, page, perform, required_project, show
 from tenancy.access import MemberPrincipal
 from tenancy.roles import Right
 
 PAGE_SIZE = 30
-TURNS_SHOWN = 500
+TURNS_AT_ONCE = 50
 
 
 @require_safe
@@ -54,23 +54,30 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 @require_safe
 @page(Right.MEMORY_READ)
 def detail(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpResponse:
-    """One session: its turns as long as they are kept, what was noticed, and the capsule it became."""
+    """One session: its turns as long as they are kept, what was noticed, and the capsule it became.
+
+    Turns come a few at a time, above the number `after`; htmx gets them alone.
+    """
     one = required_project(request, project)
     session_id = request.GET.get("id", "")
     try:
         session = memory.get_session(project_id=one.pk, session_id=session_id)
     except memory.SessionNotFound as failure:
         raise Http404 from failure
+    after = asked_number(request, "after", default=0, most=MAX_TURNS)
+    turns = memory.session_turns(project_id=one.pk, session_id=session_id, after=after, limit=TURNS_AT_ONCE + 1)
+    is_rows_only = bool(request.headers.get("HX-Request"))
     return show(
         request,
         member,
-        "web/session.html",
+        "web/session_turns.html" if is_rows_only else "web/session.html",
         "sessions",
         project=one,
         session=session,
-        turns=memory.session_turns(project_id=one.pk, session_id=session_id, limit=TURNS_SHOWN),
-        triggers=memory.triggers(project_id=one.pk, session_id=session_id),
-        resolutions=SkillTrigger.Resolution.choices,
+        after=after,
+        turns=turns[:TURNS_AT_ONCE],
+        has_more=len(turns) > TURNS_AT_ONCE,
+        triggers=[] if is_rows_only else memory.triggers(project_id=one.pk, session_id=session_id),
     )
 
 

@@ -71,6 +71,46 @@ def test_a_noticed_skill_can_be_kept_or_ignored(tenant: Tenant, owner: Client, h
     assert owner.post(home + "sessions/default/triggers/", wanted | {"event": "evt_nothing"}).status_code == 404
 
 
+@pytest.mark.parametrize("resolution", SkillTrigger.Resolution.values)
+def test_every_resolution_is_offered_and_can_be_chosen(
+    tenant: Tenant, owner: Client, home: str, session: str, resolution: str
+) -> None:
+    with scope(tenant.organization):
+        trigger = SkillTrigger.objects.earliest("id")
+    assert f'name="resolution" value="{resolution}"' in owner.get(session).content.decode()
+    owner.post(home + "sessions/default/triggers/", {"id": ODD, "event": trigger.event_id, "resolution": resolution})
+    with scope(tenant.organization):
+        assert SkillTrigger.objects.get(pk=trigger.pk).resolution == resolution
+
+
+def test_a_long_conversation_comes_a_page_at_a_time(tenant: Tenant, owner: Client, home: str) -> None:
+    sessions.ingest(
+        organization_id=tenant.organization.pk,
+        project_id=tenant.project.pk,
+        session_id="long",
+        user_id="dana",
+        turns=[sessions.TurnPair(f"Question {number}.", f"Answer {number}.") for number in range(1, 53)],
+        actor=tenant.actor,
+    )
+    address = f"{home}sessions/default/?id=long"
+    first = owner.get(address).content.decode()
+    assert "Answer 25." in first
+    assert "Question 26." not in first
+    assert "50 of 104 turns" in first
+    assert f'hx-get="{address}&amp;after=50"' in first
+    second = owner.get(f"{address}&after=50", headers={"HX-Request": "true"}).content.decode()
+    assert "<html" not in second
+    assert second.count('class="turn-body"') == 50
+    assert "Question 26." in second
+    last = owner.get(f"{address}&after=100").content.decode()
+    assert "Answer 52." in last
+    assert "From the first turn" in last
+    assert "Load more" not in last
+    for odd in ("x", "-1", "%00", ""):
+        assert "Question 1." in owner.get(f"{address}&after={odd}").content.decode()
+    assert "Question" not in owner.get(f"{address}&after={'9' * 5000}").content.decode()
+
+
 def test_unknown_sessions_are_not_found(owner: Client, home: str) -> None:
     assert owner.get(home + "sessions/default/?id=nothing").status_code == 404
     assert owner.get(home + "sessions/default/").status_code == 404
