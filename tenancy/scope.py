@@ -80,6 +80,13 @@ def _enter(organization_id: UUID | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class OfFirst:
+    """As a parameter of a later call: this column of the row that the first call gives."""
+
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
 class SqlCall:
     """A call of one of our SQL functions, whose first argument is always the organization in scope."""
 
@@ -98,16 +105,21 @@ def one_trip(organization_id: UUID, *calls: SqlCall) -> list[tuple[Any, ...]]:
     # Only a dependence fixes the order: left free, the planner runs what promises fewer rows first.
     after = "CASE WHEN _c0 IS NULL THEN _org ELSE _org END"
     sources = ", ".join(
-        f"LATERAL {call.function}({after if n else '_org'}{', %s' * len(call.params)}) AS _c{n}"
+        f"LATERAL {call.function}({after if n else '_org'}{''.join(map(_place, call.params))}) AS _c{n}"
         for n, call in enumerate(calls)
     )
-    params = [organization_id, *(param for call in calls for param in call.params)]
+    values = (param for call in calls for param in call.params if not isinstance(param, OfFirst))
+    params = [organization_id, *values]
     with preparing_cursor() as cursor:
         cursor.execute(f"SELECT _c0.* FROM tenancy_enter(%s) AS _org, {sources}", params)  # noqa: S608  # names are ours
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         if connection.in_atomic_block and active is None:
             _enter(None)
     return rows
+
+
+def _place(param: Any) -> str:
+    return f", _c0.{param.column}" if isinstance(param, OfFirst) else ", %s"
 
 
 def preparing_cursor() -> CursorWrapper:

@@ -15,7 +15,7 @@ from billing.metering.meters import Meter
 from billing.metering.models import SpoolPosition, SpoolReject, UsageEvent
 from capsule_cloud.memory.models import Session
 from capsule_cloud.memory.services.retention import close_due_sessions
-from tenancy.scope import SqlCall, unscoped
+from tenancy.scope import OfFirst, SqlCall, unscoped
 
 LARGEST_QUANTITY = 2**53
 LATEST = 4_102_444_800  # 2100-01-01 in Unix seconds: a clock beyond it is broken
@@ -52,11 +52,11 @@ def record(use: Use) -> UUID:
     return event.pk
 
 
-def usage_call(use: Use) -> SqlCall:
-    """The same as a call for `scope.one_trip`."""
+def usage_call(use: Use, *, end_user: OfFirst | None = None) -> SqlCall:
+    """The same as a call for `scope.one_trip`; `end_user` when the trip's first call is what finds out who it is."""
     return SqlCall(
         "metering_record",
-        (uuid_utils.uuid7(), use.project_id, use.key_id, use.meter.value, use.quantity, use.end_user),
+        (uuid_utils.uuid7(), use.project_id, use.key_id, use.meter.value, use.quantity, end_user or use.end_user),
     )
 
 

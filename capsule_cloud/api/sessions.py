@@ -14,7 +14,7 @@ from capsule_cloud.memory.models import SkillTrigger
 from capsule_cloud.memory.selectors import sessions as selectors
 from capsule_cloud.memory.services import sessions, triggers
 from tenancy.roles import Right
-from tenancy.scope import scope
+from tenancy.scope import OfFirst, scope
 
 DEFAULT_USER = "default"
 HINT = "Tip: pass 'facts' and 'summary' in seal body to use host LLM extraction — no server LLM config needed."
@@ -25,6 +25,7 @@ def user_id(default: Any = DEFAULT_USER) -> Text:
     return Text(name="user_id", default=default, low=1, high=limits.MAX_NAME_LENGTH, about="Your end user; free text.")
 
 
+WHOSE_SESSION = OfFirst("user_id")  # as `memory_ingest` tells it, named in the request or not
 OWNER = Text(name="user_id", default=None, about="Only if the session is this end user's: else it is not found.")
 TAGS = Many(name="tags", of=Text(low=1, high=limits.MAX_NAME_LENGTH), high=limits.MAX_TAGS, default=())
 PAIR = (Text(name="user_message", low=1), Text(name="assistant_response", low=1))
@@ -90,7 +91,7 @@ def ingest_turn(call: Call, session_id: str) -> HttpResponse:
         turns=[sessions.TurnPair(pair["user_message"], pair["assistant_response"]) for pair in pairs],
         user_id=call.body["user_id"],
         actor=who.actor,
-        also=(usage_call(call.use(Meter.INGEST, len(pairs), end_user=call.body["user_id"] or "")),),
+        also=(usage_call(call.use(Meter.INGEST, len(pairs)), end_user=WHOSE_SESSION),),
     )
     answer: dict[str, Any] = {
         "turn_id": result.turn_id,

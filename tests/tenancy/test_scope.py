@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tenancy import scope as wall
 from tenancy.models import ApiKey, Invitation, Membership, Organization, Project
 from tenancy.roles import Role
-from tenancy.scope import NoScope, ScopeError, SqlCall, current_organization_id, one_trip, scope, unscoped
+from tenancy.scope import NoScope, OfFirst, ScopeError, SqlCall, current_organization_id, one_trip, scope, unscoped
 from tests.factories import Tenant
 from tests.raw import connect
 
@@ -247,6 +247,12 @@ def test_one_trip_runs_the_later_calls_once_for_each_row_of_the_first(
     assert setting() == ""
     with scope(tenant.organization):
         assert Project.objects.filter(name="left").count() == rows
+
+
+def test_a_later_call_takes_what_the_first_one_found(counting: None, tenant: Tenant) -> None:
+    as_often_as_it_says = SqlCall("test_rows", (OfFirst("_c0"),))  # the column of a function without named ones
+    rows = one_trip(tenant.organization.pk, SqlCall("test_rows", (3,)), as_often_as_it_says)
+    assert sorted(rows) == [(1,), (2,), (2,), (3,), (3,), (3,)]
 
 
 def test_one_trip_works_inside_its_own_scope(tenant: Tenant) -> None:
