@@ -15,7 +15,7 @@ from django.urls import Resolver404, resolve
 from capsule_cloud.api import cors, idempotency
 from capsule_cloud.api.auth import admit
 from capsule_cloud.api.errors import ApiError, Surface, answer, surface_of, translate
-from capsule_cloud.api.limits import Allowance, limiter, refuse
+from capsule_cloud.api.limits import allowance_of, count
 from capsule_cloud.api.urls import shortcut
 from tenancy.access import KeyPrincipal, authenticate_key
 from tenancy.audit.services import Context, context
@@ -45,8 +45,8 @@ class ApiDoor:
             except Exception as error:  # noqa: BLE001  # the boundary: whatever happened becomes an answer
                 response = answer(_refusal(error, origin), surface, origin.request_id)
         cors.add_headers(request, response)
-        if visit.allowance is not None:
-            visit.allowance.add_headers(response)
+        if allowance := allowance_of(request):
+            allowance.add_headers(response)
         response.headers["X-Request-Id"] = origin.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         if settings.SECURE_HSTS_SECONDS:
@@ -63,7 +63,6 @@ class Visit:
         self.request = request
         self.surface = surface
         self.ip = ip
-        self.allowance: Allowance | None = None
 
     def serve(self) -> HttpResponse:
         """The view's answer. Raises ApiError, an expected failure of the rooms below, or whatever went wrong."""
@@ -94,9 +93,7 @@ class Visit:
         if settings.IS_HTTPS and not request.is_secure():
             raise ApiError("https_required")  # and no redirect: the key has been sent in the clear
         principal = authenticate_key(request.META.get("HTTP_AUTHORIZATION", ""), self.ip)
-        self.allowance = limiter.take(principal)
-        if self.allowance.remaining < 0:
-            raise refuse(self.allowance)
+        count(request, principal)
         cors.enforce(request, principal.cors_origins)
         admit(request, principal)
         return principal

@@ -8,6 +8,7 @@ from billing.metering.services import record
 from capsule_cloud.api.capsules import OWNER
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Choice, Flag, Text
+from capsule_cloud.api.limits import ENCRYPTION_WEIGHT
 from capsule_cloud.api.operations import Call, operation, reply
 from capsule_cloud.api.sessions import user_id
 from capsule_cloud.api.shapes import ANYTHING, FILE, FLAG, TEXT, shape
@@ -35,7 +36,13 @@ PASSPHRASE_HEADER = {PASSPHRASE: "The passphrase, in UTF-8; unlike a query param
     files={"application/octet-stream": FILE, "text/plain": TEXT},
 )
 def export_capsule(call: Call, capsule_id: str) -> HttpResponse:
-    """Download a capsule as a file, signed by the organization (Ed25519, over the file's bytes)."""
+    """Download a capsule as a file, signed by the organization (Ed25519, over the file's bytes).
+
+    With `encrypt` it counts as 30 requests.
+    """
+    passphrase = _passphrase(call) or call.query["passphrase"]
+    if call.query["encrypt"]:
+        call.weigh(ENCRYPTION_WEIGHT)
     with scope(call.principal.organization_id):
         file = transfer.export_capsule(
             project_id=call.project,
@@ -43,7 +50,7 @@ def export_capsule(call: Call, capsule_id: str) -> HttpResponse:
             actor=call.principal.actor,
             file_format=call.query["format"],
             encrypt=call.query["encrypt"],
-            passphrase=_passphrase(call) or call.query["passphrase"],
+            passphrase=passphrase,
             user_id=call.query["user_id"],
         )
         record(call.use(Meter.EXPORT))
@@ -74,6 +81,7 @@ def import_capsule(call: Call) -> HttpResponse:
     """Import a capsule from a file of at most 10 MiB: `.json`, `.capsule` (msgpack) or `.txt`.
 
     The file's checksum is verified. An id that is another end user's is not taken over: the capsule gets a new one.
+    With a passphrase it counts as 30 requests.
     """
     file = call.request.FILES.get("file")
     if not isinstance(file, UploadedFile):
@@ -82,13 +90,16 @@ def import_capsule(call: Call) -> HttpResponse:
         )
     if (file.size or 0) > MAX_IMPORT_BYTES:
         raise ApiError("too_large", f"the file is larger than {MAX_IMPORT_BYTES} bytes")
+    passphrase = _passphrase(call) or call.body["passphrase"]
+    if passphrase:
+        call.weigh(ENCRYPTION_WEIGHT)
     with scope(call.principal.organization_id):
         made = transfer.import_capsule(
             project_id=call.project,
             filename=file.name or "upload.json",
             content=file.read(),
             user_id=call.body["user_id"],
-            passphrase=_passphrase(call) or call.body["passphrase"],
+            passphrase=passphrase,
             signature=call.body["signature"],
             actor=call.principal.actor,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -16,6 +16,7 @@ from capsule_cloud.api.errors import ApiError
 from tenancy.access import KeyPrincipal
 
 WINDOW = 60  # seconds
+ENCRYPTION_WEIGHT = 30  # requests: a key from a passphrase takes 60 ms of CPU, a recall 2 (docs/performance.md)
 RETRY_BROKER_AFTER = 5.0
 log = logging.getLogger("api.limits")
 
@@ -34,13 +35,14 @@ class Allowance:
     """What is left this minute, of the tighter of the two limits."""
 
     limit: int
-    remaining: int
     reset: int  # seconds until the next window
+    remaining: int
+    is_refused: bool  # less remains than was asked for
 
     def add_headers(self, response: HttpResponse) -> None:
         """Tell the caller, with every answer."""
         response.headers["X-RateLimit-Limit"] = str(self.limit)
-        response.headers["X-RateLimit-Remaining"] = str(max(self.remaining, 0))
+        response.headers["X-RateLimit-Remaining"] = str(self.remaining)
         response.headers["X-RateLimit-Reset"] = str(self.reset)
 
 
@@ -58,45 +60,46 @@ class Limiter:
         self._lock = threading.Lock()
         self._away_until = 0.0
 
-    def take(self, principal: KeyPrincipal) -> Allowance:
-        """Count one request of a key. The allowance has `remaining` -1 when it is one too many."""
+    def take(self, principal: KeyPrincipal, units: int = 1) -> Allowance:
+        """Count `units` requests of a key: all of them, or none, and the allowance is refused."""
         now = time.time()
         window = int(now // WINDOW)
         reset = WINDOW - int(now % WINDOW)
         own = None
         if principal.key_requests_per_minute is not None:
             limit = principal.key_requests_per_minute
-            own = Allowance(limit, self._take(principal.key_id, limit, window), reset)
-            if own.remaining < 0:
+            own = Allowance(limit, reset, *self._take(principal.key_id, limit, window, units))
+            if own.is_refused:
                 return own  # not counted for the organization: one key's excess must not use up the others' share
         limit = principal.organization_requests_per_minute
-        shared = Allowance(limit, self._take(principal.organization_id, limit, window), reset)
-        return own if own is not None and own.remaining < shared.remaining else shared
+        shared = Allowance(limit, reset, *self._take(principal.organization_id, limit, window, units))
+        return shared if own is None or shared.is_refused or shared.remaining <= own.remaining else own
 
-    def _take(self, owner: UUID, limit: int, window: int) -> int:
+    def _take(self, owner: UUID, limit: int, window: int, units: int) -> tuple[int, bool]:
+        """What remains, and whether it was too little."""
         with self._lock:
             lease = self._leases.get(owner)
             if lease is None or lease.window != window:
                 if len(self._leases) >= 10_000:
                     self._leases = {key: held for key, held in self._leases.items() if held.window == window}
                 lease = self._leases[owner] = Lease(window)
-            if lease.tokens > 0:
-                lease.tokens -= 1
-                return limit - lease.taken + lease.tokens
-        return self._renew(lease, owner, limit)
+            if lease.tokens >= units:
+                lease.tokens -= units
+                return limit - lease.taken + lease.tokens, False
+        return self._renew(lease, owner, limit, units)
 
-    def _renew(self, lease: Lease, owner: UUID, limit: int) -> int:
-        wanted = max(1, limit // 100)
+    def _renew(self, lease: Lease, owner: UUID, limit: int, units: int) -> tuple[int, bool]:
+        wanted = max(units, limit // 100)
         taken = self._ask(f"limit:{owner}:{lease.window}", wanted)
         if taken is None:
-            return limit
-        granted = min(wanted, limit - (taken - wanted))
-        if granted < 1:
-            return -1
+            return limit, False
         with self._lock:
             lease.taken = min(taken, limit)
-            lease.tokens += granted - 1
-            return limit - lease.taken + lease.tokens
+            lease.tokens += max(0, min(wanted, limit - (taken - wanted)))
+            is_refused = lease.tokens < units  # what there is stays here, for smaller requests
+            if not is_refused:
+                lease.tokens -= units
+            return limit - lease.taken + lease.tokens, is_refused
 
     def _ask(self, name: str, amount: int) -> int | None:
         if time.monotonic() < self._away_until:
@@ -120,7 +123,26 @@ class Limiter:
 limiter = Limiter(settings.CACHE_URL)
 
 
-def refuse(allowance: Allowance) -> ApiError:
-    """The 429 for a request over the limit."""
-    detail = f"More than {allowance.limit} requests this minute."
-    return ApiError("rate_limited", detail, headers={"Retry-After": str(allowance.reset)})
+def count(request: HttpRequest, principal: KeyPrincipal, units: int = 1) -> None:
+    """Count a request as `units` (more). Raises `rate_limited`; `allowance_of` tells what is left either way."""
+    allowance = limiter.take(principal, units)
+    request.api_allowance = allowance  # type: ignore[attr-defined]  # read by `allowance_of` alone
+    if allowance.is_refused:
+        words = f"More than {allowance.limit} requests this minute."
+        if units > 1:
+            words = f"This counts as {units} requests more, and {allowance.remaining} remain this minute."
+        raise ApiError("rate_limited", words, headers={"Retry-After": str(allowance.reset)})
+
+
+def weigh(request: HttpRequest, principal: KeyPrincipal, weight: int) -> None:
+    """Count a request, which the door has counted once, as `weight` requests. Raises `rate_limited`.
+
+    Where the limit is smaller than that, it takes a whole minute's.
+    """
+    least = min(principal.key_requests_per_minute or weight, principal.organization_requests_per_minute, weight)
+    count(request, principal, least - 1)
+
+
+def allowance_of(request: HttpRequest) -> Allowance | None:
+    """What is left after this request; None when nobody was let in."""
+    return getattr(request, "api_allowance", None)

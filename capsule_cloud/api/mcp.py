@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from capsule_cloud.api.auth import principal_of
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.json_bodies import parse_json
-from capsule_cloud.api.limits import limiter, refuse
+from capsule_cloud.api.limits import count
 from capsule_cloud.api.mcp_calls import sentence
 from capsule_cloud.api.mcp_prompts import MEMORY_CONTEXT, memory_context
 from capsule_cloud.api.mcp_tools import TOOLS
@@ -89,12 +89,9 @@ def _answer_batch(request: HttpRequest, messages: list[Any], version: str) -> Ht
     requests = [message for message in messages if _is_request(message)]
     if any(message["method"] == "initialize" for message in requests):
         raise RpcError(INVALID_REQUEST, "initialize cannot be part of a batch.")
-    for _ in requests[1:]:  # the door has counted one
-        allowance = limiter.take(principal_of(request))
-        if allowance.remaining < 0:
-            raise refuse(allowance)
     if not requests:
         return HttpResponse(status=HTTPStatus.ACCEPTED)
+    count(request, principal_of(request), len(requests) - 1)  # the door has counted one
     return _reply([_answer(request, message) for message in requests])
 
 

@@ -14,6 +14,7 @@ from billing.metering.services import record, spool
 from capsule_cloud.api import recall, sessions
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Choice, Field, Flag, Many, Record, Text, Whole
+from capsule_cloud.api.limits import ENCRYPTION_WEIGHT
 from capsule_cloud.api.mcp_calls import Arguments, Run, Tool, answered_by, as_json
 from capsule_cloud.api.operations import Call
 from capsule_cloud.memory import limits
@@ -173,6 +174,8 @@ def export(call: Call, arguments: Arguments) -> str:
         raise ApiError(
             "invalid", "output_path: no file is written here; leave it out and take content from the result."
         )
+    if arguments["encrypt"]:
+        call.weigh(ENCRYPTION_WEIGHT)
     with scope(call.principal.organization_id):
         file = export_capsule(
             project_id=call.project,
@@ -217,6 +220,8 @@ def import_content(call: Call, arguments: Arguments) -> str:
     """Import a capsule from the content of a file (JSON, universal format, msgpack, or plain text)."""
     filename = PurePosixPath(arguments["file_path"].replace("\\", "/")).name
     is_base64 = (arguments["encoding"] or ("base64" if filename.endswith(".capsule") else "text")) == "base64"
+    if arguments["passphrase"]:
+        call.weigh(ENCRYPTION_WEIGHT)
     with scope(call.principal.organization_id):
         made = import_capsule(
             project_id=call.project,

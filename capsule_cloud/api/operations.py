@@ -14,6 +14,7 @@ from django.urls import URLPattern, path
 
 from billing.metering.meters import Meter
 from billing.metering.services import Use
+from capsule_cloud.api import limits
 from capsule_cloud.api.auth import demand, principal_of
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Field, Record, parse
@@ -40,6 +41,10 @@ class Call:
         """What this call counts as."""
         who = self.principal
         return Use(who.organization_id, who.project_id, who.key_id, meter, quantity, end_user)
+
+    def weigh(self, weight: int) -> None:
+        """Count this call as `weight` requests, before it does what costs that much. Raises `rate_limited`."""
+        limits.weigh(self.request, self.principal, weight)
 
 
 _NAME = re.compile(r"\{(\+?)(\w+)\}")
