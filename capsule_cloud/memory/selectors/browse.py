@@ -10,8 +10,8 @@ import orjson
 from capsule_cloud.memory import analysis, limits, search
 from capsule_cloud.memory.content import facts_of, skills_of, summary_of, text_of_fact, text_of_skill
 from capsule_cloud.memory.models import Capsule
+from capsule_cloud.memory.relevance import relevance
 from capsule_cloud.memory.selectors.capsules import list_capsules
-from capsule_cloud.memory.selectors.recall import relevance
 from capsule_cloud.memory.storage import visible
 from tenancy.scope import current_organization_id
 

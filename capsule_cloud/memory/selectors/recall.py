@@ -7,8 +7,9 @@ from uuid import UUID
 
 import orjson
 
-from capsule_cloud.memory import analysis, limits, search
-from capsule_cloud.memory.content import facts_of, skills_of, summary_of, text_of_fact
+from capsule_cloud.memory import limits, search
+from capsule_cloud.memory.content import facts_of, skills_of, summary_of
+from capsule_cloud.memory.relevance import by_relevance
 from tenancy.scope import current_organization_id
 
 MAX_TOP_K = 50
@@ -67,16 +68,6 @@ def recall(
         prompt_injection=_injection(facts, skills, summaries),
         sources=[hit.capsule_id for hit in found.hits],
     )
-
-
-def by_relevance(facts: list[dict[str, Any]], weights: dict[str, float]) -> list[dict[str, Any]]:
-    """The facts, those first that share the most weight with the query; equal ones keep their order."""
-    return sorted(facts, key=lambda fact: -relevance(text_of_fact(fact), weights))
-
-
-def relevance(text: str, weights: dict[str, float]) -> float:
-    """The weight of the query's stems that the text has."""
-    return sum(weights.get(stem, 0.0) for stem in set(analysis.lexemes(text)))
 
 
 def _injection(facts: list[dict[str, Any]], skills: list[dict[str, Any]], summaries: list[str]) -> str:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capsule_cloud.memory import analysis
+from tests.bench import corpus
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,29 @@ from capsule_cloud.memory import analysis
 )
 def test_text_becomes_stems(text: str, stems: list[str]) -> None:
     assert analysis.lexemes(text) == stems
+
+
+@pytest.mark.parametrize("text", ["", "Running runs, RAN userId", "possibility " * 9, "数据库 and cats", "x" * 70])
+def test_the_different_stems_are_those_of_the_text(text: str) -> None:
+    assert analysis.distinct(text) == set(analysis.lexemes(text))
+
+
+ENDINGS = ("", "s", "es", "ed", "ing", "ly", "y", "ies", "ying", "ility", "ization", "ational", "ically", "fulness")
+
+
+def test_a_stem_is_its_words_beginning_but_for_two_characters() -> None:
+    roots = ["dy", "sk", "tend", "gent", *corpus.vocabulary()[::5]]
+    for word in (root + ending for root in roots for ending in ENDINGS):
+        for text in (word, word.upper(), f"my{word.title()}2"):
+            for stem in analysis.distinct(text):
+                assert analysis.may_have(f"so {text}!", analysis.beginnings([stem])), (text, stem)
+
+
+def test_a_text_without_a_beginning_has_none_of_the_stems() -> None:
+    beginnings = analysis.beginnings(["tea", "databas"])
+    assert not analysis.may_have("a cup of milk", beginnings)
+    assert analysis.may_have("Databases", beginnings)
+    assert analysis.may_have("数据库", beginnings), "only English stems are their words' beginnings"
 
 
 def test_full_width_letters_are_the_same_letters() -> None:
