@@ -9,6 +9,7 @@ from capsule_cloud.memory.services.transfer import ExportFormat
 from tenancy.models import Organization, Project
 from tenancy.roles import DEFAULT_SCOPES, KeyScope, Role, may_grant, scopes_within
 
+LONGEST_TITLE = 500  # characters, which are never more than the service's 2,000 bytes
 EXPIRIES = (("", "Never"), ("7", "7 days"), ("30", "30 days"), ("90", "90 days"), ("365", "1 year"))
 OVERLAPS = (
     ("0", "None: the old key ends now"),
@@ -207,6 +208,42 @@ class TagsForm(forms.Form):
     def clean_tags(self) -> list[str]:
         """The tags, without blanks."""
         return [tag.strip() for tag in self.cleaned_data["tags"].split(",") if tag.strip()]
+
+
+class PinForm(forms.Form):
+    """Whether a capsule is pinned."""
+
+    is_pinned = forms.BooleanField(required=False, widget=forms.HiddenInput)  # "0" is no
+
+
+class ExpiryForm(forms.Form):
+    """When a capsule ends; empty means never."""
+
+    expires_at = forms.DateTimeField(
+        required=False,
+        label="Expires (UTC)",
+        help_text="From then on nobody sees it. Empty means never.",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+    )
+
+
+class MergeForm(TagsForm):
+    """What the capsule that others are merged into is called."""
+
+    title = forms.CharField(max_length=LONGEST_TITLE, label="Title")
+    field_order = ("title", "tags")
+
+
+class ForkForm(TagsForm):
+    """Who gets a copy of a capsule."""
+
+    new_user_id = forms.CharField(
+        max_length=255,
+        label="End user",
+        help_text="Who gets the copy. The original stays as it is.",
+        widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "off", "spellcheck": "false"}),
+    )
+    field_order = ("new_user_id", "tags")
 
 
 class ExportForm(forms.Form):

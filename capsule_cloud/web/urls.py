@@ -13,6 +13,7 @@ from capsule_cloud.web import (
     organization,
     outbox,
     projects,
+    selection,
     sessions,
 )
 
@@ -39,6 +40,10 @@ in_organization = [
     path("memory/<slug:project>/", capsules.detail, name="capsule"),
     path("memory/<slug:project>/pin/", capsules.pin, name="capsule_pin"),
     path("memory/<slug:project>/tags/", capsules.tags, name="capsule_tags"),
+    path("memory/<slug:project>/expiry/", capsules.expiry, name="capsule_expiry"),
+    path("memory/<slug:project>/fork/", capsules.fork, name="capsule_fork"),
+    path("memory/<slug:project>/compare/", selection.compare, name="capsule_compare"),
+    path("memory/<slug:project>/merge/", selection.merge, name="capsule_merge"),
     path("memory/<slug:project>/export/", capsules.export, name="capsule_export"),
     path("memory/<slug:project>/delete/", capsules.delete, name="capsule_delete"),
     path("memory/<slug:project>/forget/", capsules.forget, name="forget"),

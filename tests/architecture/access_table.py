@@ -121,6 +121,10 @@ CONSOLE = (
     ConsoleRow("GET", "memory/{project}/?id={capsule_id}", Right.MEMORY_READ),
     ConsoleRow("POST", "memory/{project}/pin/?id={capsule_id}", Right.MEMORY_WRITE),
     ConsoleRow("POST", "memory/{project}/tags/?id={capsule_id}", Right.MEMORY_WRITE),
+    ConsoleRow("POST", "memory/{project}/expiry/?id={capsule_id}", Right.MEMORY_WRITE),
+    ConsoleRow("GET", "memory/{project}/fork/?id={capsule_id}", Right.MEMORY_WRITE),
+    ConsoleRow("GET", "memory/{project}/compare/?id={capsule_id}", Right.MEMORY_READ),
+    ConsoleRow("GET", "memory/{project}/merge/?id={capsule_id}", Right.MEMORY_WRITE),
     ConsoleRow("POST", "memory/{project}/export/?id={capsule_id}", Right.MEMORY_READ),
     ConsoleRow("GET", "memory/{project}/delete/?id={capsule_id}", Right.MEMORY_DELETE),
     ConsoleRow("GET", "memory/{project}/forget/?user=ada", Right.MEMORY_DELETE),
@@ -138,7 +142,12 @@ CONSOLE = (
     ConsoleRow("POST", "settings/restore/", Right.ORGANIZATION_CLOSE),
 )
 # Addresses of a person, not of an organization: anonymous is sent to sign in, everybody signed in sees their own.
-PERSONAL = {"/organizations/new/", "/invitations/{token}/", "/account/", "/account/sessions/{session_id}/end/"}
+PERSONAL = {
+    "/organizations/new/",
+    "/invitations/{token}/",
+    "/account/",
+    "/account/sessions/{session_id}/end/",
+}
 # django-allauth's addresses that are there before one has signed in; all its others send anonymous away.
 BEFORE_SIGN_IN = {
     "account_login",

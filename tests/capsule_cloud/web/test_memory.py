@@ -1,11 +1,13 @@
 """The memory browser: search, read, change, export, forget."""
 
 import json
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils.html import escape
 
 from capsule_cloud.memory.models import Capsule, Session
 from capsule_cloud.memory.services import sessions
@@ -104,9 +106,9 @@ def test_a_capsule_of_another_organization_is_not_found(
     tenant: Tenant, stranger: Tenant, owner: Client, home: str
 ) -> None:
     foreign = remember(stranger, "Secret", "Nobody's business")
-    for action in ("", "delete/"):
+    for action in ("", "fork/", "delete/"):
         assert owner.get(f"{home}memory/default/{action}?id={foreign}").status_code == 404
-    for action in ("pin/", "tags/", "export/", "delete/"):
+    for action in ("pin/", "tags/", "expiry/", "fork/", "export/", "delete/"):
         answer = owner.post(f"{home}memory/default/{action}", {"id": foreign, "file_format": "json"})
         assert answer.status_code == 404
     with scope(stranger.organization):
@@ -115,14 +117,62 @@ def test_a_capsule_of_another_organization_is_not_found(
 
 def test_a_capsule_is_pinned_and_tagged(tenant: Tenant, owner: Client, home: str, capsule: str) -> None:
     capsule_id = capsule.split("id=")[1]
-    assert owner.post(home + "memory/default/pin/", {"id": capsule_id, "pinned": "1"})["Location"] == capsule
+    assert owner.post(home + "memory/default/pin/", {"id": capsule_id, "is_pinned": "1"})["Location"] == capsule
     owner.post(home + "memory/default/tags/", {"id": capsule_id, "tags": "billing, vip ,"})
     with scope(tenant.organization):
         row = Capsule.objects.get()
     assert row.is_pinned
     assert row.tags == ["billing", "vip"]
-    owner.post(home + "memory/default/pin/", {"id": capsule_id, "pinned": "0"})
+    owner.post(home + "memory/default/pin/", {"id": capsule_id, "is_pinned": "0"})
     assert "pinned</span>" not in owner.get(capsule).content.decode()
+
+
+def test_a_capsule_gets_an_end_and_loses_it(tenant: Tenant, owner: Client, home: str, capsule: str) -> None:
+    wanted = {"id": capsule.split("id=")[1], "expires_at": "2099-12-31T18:30"}
+    answer = owner.post(home + "memory/default/expiry/", wanted, follow=True)
+    assert "From then on nobody sees it." in answer.content.decode()
+    assert 'value="2099-12-31T18:30"' in answer.content.decode()
+    assert "expires <time" in owner.get(home + "memory/").content.decode()
+    with scope(tenant.organization):
+        assert Capsule.objects.get().expires_at == datetime(2099, 12, 31, 18, 30, tzinfo=UTC)
+    for odd in ("2001-01-01T00:00", "tomorrow", "9" * 5000):
+        refused = owner.post(home + "memory/default/expiry/", wanted | {"expires_at": odd}, follow=True)
+        assert "toast-error" in refused.content.decode()
+    owner.post(home + "memory/default/expiry/", wanted | {"expires_at": ""})
+    with scope(tenant.organization):
+        assert Capsule.objects.get().expires_at is None
+
+
+def test_a_pinned_capsule_is_offered_no_end(owner: Client, home: str, capsule: str) -> None:
+    wanted = {"id": capsule.split("id=")[1], "is_pinned": "1", "expires_at": "2099-12-31T18:30"}
+    owner.post(home + "memory/default/pin/", wanted)
+    assert 'name="expires_at"' not in owner.get(capsule).content.decode()
+    refused = owner.post(home + "memory/default/expiry/", wanted, follow=True)
+    assert "unpin it first" in refused.content.decode()
+
+
+def test_a_capsule_is_copied_for_another_end_user(tenant: Tenant, owner: Client, home: str, capsule: str) -> None:
+    page, capsule_id = home + "memory/default/fork/", capsule.split("id=")[1]
+    assert "Lisbon office" in owner.get(f"{page}?id={capsule_id}").content.decode()
+    answer = owner.post(page, {"id": capsule_id, "new_user_id": ODD_USER, "tags": "copied"}, follow=True)
+    assert f"Copied for {escape(ODD_USER)}." in answer.content.decode()
+    with scope(tenant.organization):
+        copy = Capsule.objects.get(user_id=ODD_USER)
+        assert set(copy.tags) >= {"billing", "copied"}
+        assert Capsule.objects.count() == 2
+    for odd in ("", "x" * 256, "a\x00b"):
+        assert owner.post(page, {"id": capsule_id, "new_user_id": odd}).status_code == 422
+
+
+def test_a_capsule_is_compared_with_others_of_its_end_user(
+    tenant: Tenant, owner: Client, home: str, capsule: str
+) -> None:
+    assert "Compare with" not in owner.get(capsule).content.decode()
+    other = remember(tenant, "Porto office", "Invoices go to Porto")
+    foreign = remember(tenant, "Knees", "The left knee hurts", user_id="miguel")
+    text = owner.get(capsule).content.decode()
+    assert f'<option value="{other}">Porto office</option>' in text
+    assert foreign not in text
 
 
 def test_an_export_is_signed_and_audited(tenant: Tenant, owner: Client, home: str, capsule: str) -> None:
@@ -190,10 +240,10 @@ def test_a_viewer_reads_and_exports_but_changes_nothing(
 ) -> None:
     text = viewer.get(capsule).content.decode()
     assert "Invoices go to Lisbon" in text
-    for word in ("/pin/", "/tags/", "/delete/", "/forget/"):
+    for word in ("/pin/", "/tags/", "/expiry/", "/fork/", "/delete/", "/forget/"):
         assert word not in text
-    wanted = {"id": capsule.split("id=")[1], "pinned": "1", "tags": "x", "user": "dana"}
-    for action in ("pin/", "tags/", "delete/", "forget/", "import/"):
+    wanted = {"id": capsule.split("id=")[1], "is_pinned": "1", "tags": "x", "user": "dana"}
+    for action in ("pin/", "tags/", "expiry/", "fork/", "merge/", "delete/", "forget/", "import/"):
         assert viewer.post(home + f"memory/default/{action}", wanted).status_code == 403
     assert viewer.post(home + "memory/default/export/", wanted | {"file_format": "json"}).status_code == 200
 

@@ -66,6 +66,14 @@
     }
   };
 
+  const countPicks = (form) => {
+    const count = form.querySelectorAll("[data-pick]:checked").length;
+    form.querySelector("[data-pick-count]").textContent = `${count} chosen`;
+    for (const button of form.querySelectorAll("[data-picks-least]")) {
+      button.disabled = count < Number(button.dataset.picksLeast) || count > Number(button.dataset.picksMost ?? Infinity);
+    }
+  };
+
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : null;
     if (!target) return;
@@ -136,6 +144,11 @@
 
   document.addEventListener("change", (event) => {
     if (event.target.matches?.("[data-submits]")) event.target.form.requestSubmit();
+    if (event.target.matches?.("[data-pick]")) countPicks(event.target.form);
+  });
+
+  document.addEventListener("reset", (event) => {
+    if (event.target.matches("[data-picks]")) setTimeout(() => countPicks(event.target));
   });
 
   describeTheme();

@@ -1,0 +1,137 @@
+"""Lays out what differs between two capsules: line by line, with the words that changed marked."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from capsule_cloud.memory import content
+
+WORDS_MATCHED = 300  # of longer texts no words are marked: matching takes their lengths' product
+LINES_SHOWN = 200  # of facts, and of skills
+_WORD = re.compile(r"\S+\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Some words of a text, and whether the other side has others."""
+
+    text: str
+    is_changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A fact, a skill or the summary on both sides; None where it is not there."""
+
+    name: str
+    before: list[Words] | None
+    after: list[Words] | None
+
+    @property
+    def kind(self) -> str:
+        """What happened to it: added, removed or changed."""
+        if self.before is None:
+            return "added"
+        return "removed" if self.after is None else "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The lines of one kind that differ, at most LINES_SHOWN of them, and how many there are and are not shown."""
+
+    title: str
+    lines: list[Line]
+    unshown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What differs, and how many facts do not."""
+
+    parts: list[Part]
+    same_facts: int
+
+
+def compared(found: dict[str, Any], before: str, after: str) -> Comparison:
+    """The engine's comparison laid out, with what it leaves to its reader: skills of one name, texts side by side.
+
+    `before` and `after` are the documents of the two capsules.
+    """
+    old, new = orjson.loads(before), orjson.loads(after)
+    parts = [
+        _part("Summary", _texts("", _summary(old), _summary(new))),
+        _part("Facts", _facts(found)),
+        _part("Skills", _skills(found, old, new)),
+    ]
+    keys = {str(fact.get("key", "")) for fact in content.facts_of(old)}
+    same = len(keys) - len(found["removed_facts"]) - len(found["modified_facts"])
+    return Comparison([part for part in parts if part.lines], same)
+
+
+def text_of(value: object) -> str:
+    """A fact's value for people."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _part(title: str, lines: Iterable[Line]) -> Part:
+    rest = iter(lines)
+    return Part(title, list(islice(rest, LINES_SHOWN)), sum(1 for _ in rest))
+
+
+def _facts(found: dict[str, Any]) -> Iterator[Line]:
+    for fact in found["modified_facts"]:
+        yield from _texts(str(fact["key"]), text_of(fact["old_value"]), text_of(fact["new_value"]))
+    for fact in found["added_facts"]:
+        yield Line(str(fact.get("key", "")), None, _whole(text_of(fact.get("value"))))
+    for fact in found["removed_facts"]:
+        yield Line(str(fact.get("key", "")), _whole(text_of(fact.get("value"))), None)
+
+
+def _skills(found: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> Iterator[Line]:
+    earlier = {str(skill.get("skill_name", "")): _instructions(skill) for skill in content.skills_of(old)}
+    later = {str(skill.get("skill_name", "")): _instructions(skill) for skill in content.skills_of(new)}
+    for name, text in earlier.items():
+        yield from _texts(name, text, later.get(name, text))
+    for skill in found["added_skills"]:
+        yield Line(str(skill.get("skill_name", "")), None, _whole(_instructions(skill)))
+    for name in found["removed_skills"]:
+        yield Line(str(name), _whole(earlier.get(name, "")), None)
+
+
+def _texts(name: str, before: str, after: str) -> Iterator[Line]:
+    """The line of two texts, unless they are equal; an empty text is not there."""
+    if before != after:
+        old, new = _matched(before, after)
+        yield Line(name, old if before else None, new if after else None)
+
+
+def _matched(before: str, after: str) -> tuple[list[Words], list[Words]]:
+    old, new = _WORD.findall(before), _WORD.findall(after)
+    if not (old and new) or max(len(old), len(new)) > WORDS_MATCHED:
+        return _whole(before), _whole(after)
+    blocks = SequenceMatcher(None, [word.strip() for word in old], [word.strip() for word in new], autojunk=False)
+    left, right = [], []
+    for tag, a, b, c, d in blocks.get_opcodes():
+        left.append(Words("".join(old[a:b]), tag != "equal"))
+        right.append(Words("".join(new[c:d]), tag != "equal"))
+    return [words for words in left if words.text], [words for words in right if words.text]
+
+
+def _whole(text: str) -> list[Words]:
+    return [Words(text, is_changed=False)]
+
+
+def _summary(document: dict[str, Any]) -> str:
+    if document["capsule_type"] == "context":  # of which `summary_of` gives the beginning
+        return str(document["payload"].get("content", ""))
+    return content.summary_of(document)
+
+
+def _instructions(skill: dict[str, Any]) -> str:
+    return str(skill.get("instructions") or skill.get("description", ""))

@@ -1,0 +1,34 @@
+"""Counts what people change in the console as the API counts the same: a write costs the same wherever it is made.
+
+Looking around is free: pages, searches and comparisons leave no usage event.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from billing.metering.meters import Meter
+from billing.metering.services import Use, record
+from tenancy.access import MemberPrincipal
+from tenancy.models import Project
+
+Result = TypeVar("Result")
+
+
+def counted(
+    member: MemberPrincipal,
+    project: Project,
+    meter: Meter,
+    call: Callable[[], Result],
+    end_user: Callable[[Result], str] = lambda _: "",
+) -> Callable[[], Result]:
+    """The service call, and its usage event in the same transaction; `end_user` finds in the result whose it was.
+
+    No key is behind it. A refused call counts for nothing.
+    """
+
+    def call_and_count() -> Result:
+        result = call()
+        record(Use(member.organization_id, project.pk, None, meter, end_user=end_user(result)))
+        return result
+
+    return call_and_count
