@@ -6,10 +6,21 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
+from billing.metering.meters import Meter
 from capsule_cloud.memory.limits import MAX_TURNS
 from capsule_cloud.memory.selectors import sessions as memory
 from capsule_cloud.memory.services import sessions, triggers
-from capsule_cloud.web.console import address, asked, asked_number, chosen_project, page, perform, required_project, show
+from capsule_cloud.web.console import (
+    address,
+    asked,
+    asked_number,
+    chosen_project,
+    page,
+    perform,
+    required_project,
+    show,
+)
+from capsule_cloud.web.usage import counted
 from tenancy.access import MemberPrincipal
 from tenancy.roles import Right
 
@@ -89,7 +100,12 @@ def seal(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpRes
     perform(
         request,
         member,
-        lambda: sessions.seal(project_id=one.pk, session_id=session_id, actor=member.actor),
+        counted(
+            member,
+            one,
+            Meter.SEAL,
+            lambda: sessions.seal(project_id=one.pk, session_id=session_id, actor=member.actor),
+        ),
         "The session is sealed into a capsule.",
     )
     return redirect(address("session", member, one, session_id))
@@ -103,12 +119,17 @@ def resolve(request: HttpRequest, member: MemberPrincipal, project: str) -> Http
     perform(
         request,
         member,
-        lambda: triggers.resolve(
-            project_id=one.pk,
-            session_id=session_id,
-            event_id=request.POST.get("event", ""),
-            resolution=request.POST.get("resolution", ""),
-            actor=member.actor,
+        counted(
+            member,
+            one,
+            Meter.WRITE,
+            lambda: triggers.resolve(
+                project_id=one.pk,
+                session_id=session_id,
+                event_id=request.POST.get("event", ""),
+                resolution=request.POST.get("resolution", ""),
+                actor=member.actor,
+            ),
         ),
         "Decided.",
     )
