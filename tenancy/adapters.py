@@ -8,13 +8,10 @@ from django import forms
 from django.http import HttpRequest, HttpResponse
 
 from capsule_cloud.lib import crypto
-from tenancy.access import memberships
 from tenancy.audit import actions
-from tenancy.audit.actions import Action
-from tenancy.audit.services import Actor, Target, record
 from tenancy.middleware import client_ip
 from tenancy.models import User
-from tenancy.scope import scope
+from tenancy.services.accounts import tell_organizations
 
 
 class SignupForm(forms.Form):
@@ -40,7 +37,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         """Tell each of the person's organizations that they signed in."""
-        _tell_organizations(user, actions.SIGNED_IN)
+        tell_organizations(user=user, action=actions.SIGNED_IN)
         response: HttpResponse = super().post_login(request, user, **kwargs)
         return response
 
@@ -49,7 +46,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         super().authentication_failed(request, **credentials)
         user = User.objects.filter(email__iexact=str(credentials.get("email") or "")).first()
         if user is not None:
-            _tell_organizations(user, actions.SIGN_IN_FAILED)
+            tell_organizations(user=user, action=actions.SIGN_IN_FAILED)
 
 
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no types
@@ -62,10 +59,3 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no t
     def decrypt(self, encrypted_text: str) -> str:
         """Open what `encrypt` sealed."""
         return crypto.unseal(encrypted_text.encode()).decode()
-
-
-def _tell_organizations(user: User, action: Action) -> None:
-    actor = Actor("user", str(user.pk), user.email)
-    for member in memberships(user):
-        with scope(member.organization_id):
-            record(action=action, actor=actor, target=Target("user", str(user.pk), user.email))

@@ -9,25 +9,34 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
+from capsule_cloud.web import forms
 from capsule_cloud.web.console import signed_in
 from tenancy.access import memberships
+from tenancy.errors import Invalid
+from tenancy.services import accounts
 
 
 @require_safe
 @login_required
 def overview(request: HttpRequest) -> HttpResponse:
-    """How well the account is protected, and where to change it."""
-    user = signed_in(request)
-    kinds = list(Authenticator.objects.filter(user=user).values_list("type", flat=True))
-    context = {
-        "email": EmailAddress.objects.get_primary(user),
-        "has_totp": Authenticator.Type.TOTP in kinds,
-        "passkeys": kinds.count(Authenticator.Type.WEBAUTHN),
-        "has_recovery_codes": Authenticator.Type.RECOVERY_CODES in kinds,
-        "sessions": len(UserSession.objects.purge_and_list(user)),
-        "mine": memberships(user),
-    }
-    return render(request, "web/account.html", context)
+    """The person's name, how well the account is protected, and where to change it."""
+    return _overview(request, forms.NameForm(initial={"name": signed_in(request).name}))
+
+
+@require_POST
+@login_required
+def rename(request: HttpRequest) -> HttpResponse:
+    """Change the person's own name."""
+    form = forms.NameForm(request.POST)
+    if form.is_valid():
+        try:
+            accounts.rename(user=signed_in(request), name=form.cleaned_data["name"])
+        except Invalid as failure:
+            form.add_error("name", str(failure))
+        else:
+            messages.success(request, "Your name is changed.")
+            return redirect("account")
+    return _overview(request, form)
 
 
 @require_POST
@@ -38,3 +47,18 @@ def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
     session.end()
     messages.success(request, "That browser is signed out.")
     return redirect("usersessions_list")
+
+
+def _overview(request: HttpRequest, form: forms.NameForm) -> HttpResponse:
+    user = signed_in(request)
+    kinds = list(Authenticator.objects.filter(user=user).values_list("type", flat=True))
+    context = {
+        "name_form": form,
+        "email": EmailAddress.objects.get_primary(user),
+        "has_totp": Authenticator.Type.TOTP in kinds,
+        "passkeys": kinds.count(Authenticator.Type.WEBAUTHN),
+        "has_recovery_codes": Authenticator.Type.RECOVERY_CODES in kinds,
+        "sessions": len(UserSession.objects.purge_and_list(user)),
+        "mine": memberships(user),
+    }
+    return render(request, "web/account.html", context, status=422 if form.errors else 200)

@@ -41,6 +41,17 @@ class Lines(forms.CharField):
         return "\n".join(value) if isinstance(value, list) else value
 
 
+class NameForm(forms.Form):
+    """A person's own name."""
+
+    name = forms.CharField(
+        max_length=120,
+        label="Your name",
+        help_text="What members of your organizations see.",
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+    )
+
+
 class OrganizationForm(forms.Form):
     """A new organization."""
 

@@ -66,6 +66,7 @@ urlpatterns = [
     path("organizations/new/", home.organization_new, name="organization_new"),
     path("invitations/<str:token>/", home.invitation, name="invitation"),
     path("account/", account.overview, name="account"),
+    path("account/name/", account.rename, name="account_name"),
     path("account/sessions/<int:session_id>/end/", account.end_session, name="account_session_end"),
     path("outbox/", outbox.index, name="outbox"),
     path("o/<slug:slug>/", include(in_organization)),

@@ -42,6 +42,7 @@ KEY_ROTATED = Action("organization.api_key.rotated", "rotated an API key")
 KEY_REVOKED = Action("organization.api_key.revoked", "revoked an API key")
 # --- Accounts ---
 SIGNED_IN = Action("account.signed_in", "signed in")
+ACCOUNT_RENAMED = Action("account.renamed", "changed their name")
 SIGN_IN_FAILED = Action("account.sign_in_failed", "failed to sign in")
 # --- Memory: sessions ---
 MEMORY_SESSION_OPENED = Action("memory.session.opened", "opened a session")

@@ -146,6 +146,7 @@ PERSONAL = {
     "/organizations/new/",
     "/invitations/{token}/",
     "/account/",
+    "/account/name/",
     "/account/sessions/{session_id}/end/",
 }
 # django-allauth's addresses that are there before one has signed in; all its others send anonymous away.

@@ -165,7 +165,7 @@ def test_a_page_of_the_console_opens_to_its_right_alone(
 
 @pytest.mark.parametrize("path", sorted(PERSONAL))
 def test_a_personal_page_asks_who_it_is(db: None, path: str) -> None:
-    method = "POST" if path.endswith("/end/") else "GET"
+    method = "POST" if path.endswith(("/end/", "/name/")) else "GET"
     answer = Client().generic(method, path.format(token="x", session_id=1))
     assert (answer.status_code, answer.headers["Location"].partition("?")[0]) == (302, LOGIN)
 

@@ -1,5 +1,6 @@
 """Account pages: ours, and allauth's in our frame."""
 
+import pytest
 from allauth.usersessions.models import UserSession
 from django.test import Client
 
@@ -25,6 +26,23 @@ def test_entrance_pages_have_our_look(client: Client, db: None) -> None:
 
 def test_the_overview_warns_who_has_a_password_alone(owner: Client) -> None:
     assert "Only a password protects this account" in owner.get("/account/").content.decode()
+
+
+def test_a_person_changes_their_own_name(tenant: Tenant, owner: Client, home: str) -> None:
+    answer = owner.post("/account/name/", {"name": "Ada Lovelace"}, follow=True)
+    assert "Your name is changed." in answer.content.decode()
+    assert 'value="Ada Lovelace"' in owner.get("/account/").content.decode()
+    assert "<b>Ada Lovelace</b>" in owner.get(home + "members/").content.decode()
+    assert "changed their name" in owner.get(home + "audit/").content.decode()
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 121, "Ada\x00", "Ada\u2028Eve"])
+def test_a_name_that_cannot_be_shown_is_an_error_beside_the_form(tenant: Tenant, owner: Client, name: str) -> None:
+    answer = owner.post("/account/name/", {"name": name})
+    assert answer.status_code == 422
+    assert 'aria-invalid="true"' in answer.content.decode()
+    tenant.owner.refresh_from_db()
+    assert tenant.owner.name == "Ada"
 
 
 def test_another_browser_can_be_signed_out(tenant: Tenant, owner: Client, sign_in: SignIn) -> None:
