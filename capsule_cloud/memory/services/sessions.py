@@ -55,12 +55,13 @@ class SessionFull(Exception):
         super().__init__(f"Session {session_id} holds at most {limits.MAX_TURNS} turns: seal it and open another")
 
 
-# What the SQL functions raise (migration 0002).
+# What the SQL functions raise (migrations 0002 and 0004).
 _REFUSALS: dict[str | None, type[Exception]] = {
     "CMS01": SessionBelongsToAnother,
     "CMS02": SessionSealed,
     "CMS03": SessionFull,
     "CMS04": SessionNotFound,  # the organization has no such project
+    "42501": SessionNotFound,  # row security: the session is of another organization's project
 }
 
 
