@@ -1,8 +1,8 @@
 """Gives every request an id, and the audit trail the place that it came from."""
 
-import uuid
 from collections.abc import Callable
 
+import uuid_utils.compat as uuid_utils
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
@@ -20,7 +20,7 @@ def client_ip(request: HttpRequest) -> str:
 
 def request_context(request: HttpRequest) -> Context:
     """A fresh request id with the caller's address and user agent."""
-    return Context(uuid.uuid4().hex, client_ip(request), request.META.get("HTTP_USER_AGENT", "")[:300])
+    return Context(uuid_utils.uuid7().hex, client_ip(request), request.META.get("HTTP_USER_AGENT", "")[:300])
 
 
 class RequestContextMiddleware:
