@@ -12,9 +12,9 @@ import orjson
 
 from capsule_cloud.memory import content
 
-WORDS_MATCHED = 300  # of longer texts no words are marked: matching takes their lengths' product
+PIECES_MATCHED = 400  # words and signs; in longer texts none are marked, for matching takes their lengths' product
 LINES_SHOWN = 200  # of facts, and of skills
-_WORD = re.compile(r"\S+\s*")
+_PIECE = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,10 @@ def _texts(name: str, before: str, after: str) -> Iterator[Line]:
 
 
 def _matched(before: str, after: str) -> tuple[list[Words], list[Words]]:
-    old, new = _WORD.findall(before), _WORD.findall(after)
-    if not (old and new) or max(len(old), len(new)) > WORDS_MATCHED:
+    old, new = _PIECE.findall(before), _PIECE.findall(after)
+    if not (old and new) or max(len(old), len(new)) > PIECES_MATCHED:
         return _whole(before), _whole(after)
-    blocks = SequenceMatcher(None, [word.strip() for word in old], [word.strip() for word in new], autojunk=False)
+    blocks = SequenceMatcher(str.isspace, old, new, autojunk=False)
     left, right = [], []
     for tag, a, b, c, d in blocks.get_opcodes():
         left.append(Words("".join(old[a:b]), tag != "equal"))

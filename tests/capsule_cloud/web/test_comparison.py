@@ -23,8 +23,17 @@ def test_words_that_changed_are_marked_on_their_side() -> None:
     [part] = compare(memory(summary="Ships on Tuesdays only"), memory(summary="Ships on Fridays only")).parts
     [line] = part.lines
     assert (part.title, line.kind) == ("Summary", "changed")
-    assert line.before == [Words("Ships on ", False), Words("Tuesdays ", True), Words("only", False)]
-    assert line.after == [Words("Ships on ", False), Words("Fridays ", True), Words("only", False)]
+    assert line.before == [Words("Ships on ", False), Words("Tuesdays", True), Words(" only", False)]
+    assert line.after == [Words("Ships on ", False), Words("Fridays", True), Words(" only", False)]
+
+
+def test_a_word_that_was_put_in_is_marked_alone() -> None:
+    [part] = compare(
+        memory(summary="Ships on Tuesdays, only"), memory(summary="Ships on Tuesdays and Fridays, only")
+    ).parts
+    assert part.lines[0].before == [Words("Ships on Tuesdays", False), Words(", only", False)]
+    assert part.lines[0].after is not None
+    assert [words.text for words in part.lines[0].after if words.is_changed] == [" and Fridays"]
 
 
 def test_the_kinds_of_difference_are_told_apart() -> None:
