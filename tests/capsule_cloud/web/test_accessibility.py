@@ -3,7 +3,11 @@
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tenancy.audit.models import AuditEvent
+from tenancy.scope import scope
 from tests.capsule_cloud.web.browser import visit
+from tests.capsule_cloud.web.test_memory import remember
+from tests.capsule_cloud.web.test_sessions import converse
 from tests.factories import PASSWORD, Tenant
 from tests.live import LiveServer
 
@@ -48,6 +52,52 @@ def test_signed_in_pages_have_no_serious_violation(
         for path in (*ACCOUNT, "/organizations/new/", *(home + page for page in CONSOLE)):
             visitor.go(path)
             assert visitor.serious_violations() == []
+        assert visitor.complaints == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_of_one_thing_have_no_serious_violation(
+    live: LiveServer, live_tenant: Tenant, chromium: Browser, theme: str
+) -> None:
+    old, new = remember(live_tenant, "Spring", "Ships on Tuesdays"), remember(live_tenant, "Autumn", "Ships on Fridays")
+    converse(live_tenant, "open", 60)
+    with scope(live_tenant.organization):
+        event = AuditEvent.objects.latest("id")
+    home, memory = f"/o/{live_tenant.organization.slug}/", "memory/default/"
+    with visit(chromium, live.url, live_tenant.owner, color_scheme=theme) as visitor:
+        for path in (
+            f"audit/{event.pk}/",
+            "sessions/default/?id=open",
+            f"{memory}?id={old}",
+            f"{memory}compare/?id={old}&id={new}",
+            f"{memory}merge/?id={old}&id={new}",
+            f"{memory}fork/?id={old}",
+            f"{memory}delete/?id={old}",
+        ):
+            visitor.go(home + path)
+            assert visitor.serious_violations() == []
+            if "id=open" in path:
+                expect(visitor.page.get_by_role("heading", name="Skills noticed")).to_be_visible()
+                expect(visitor.page.get_by_role("link", name="Load more")).to_be_visible()
+        page = visitor.go(home + "memory/")
+        page.get_by_role("checkbox", name="Choose Spring").check()
+        assert visitor.serious_violations() == []
+        assert visitor.complaints == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_that_ask_for_the_password_have_no_serious_violation(
+    live: LiveServer, live_tenant: Tenant, chromium: Browser, theme: str
+) -> None:
+    home = f"/o/{live_tenant.organization.slug}/"
+    with visit(chromium, live.url, live_tenant.owner, color_scheme=theme) as visitor:
+        page = visitor.go(f"{home}settings/close/")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Confirm").click()
+        expect(page.get_by_role("heading", name="Close the organization")).to_be_visible()
+        assert visitor.serious_violations() == []
+        visitor.go(f"{home}memory/default/forget/?user=dana")
+        assert visitor.serious_violations() == []
         assert visitor.complaints == []
 
 

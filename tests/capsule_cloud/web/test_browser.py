@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tenancy.key_format import is_well_formed
 from tests.capsule_cloud.web.browser import mailed_code, mailed_link, visit
 from tests.capsule_cloud.web.test_memory import remember
+from tests.capsule_cloud.web.test_sessions import converse
 from tests.factories import PASSWORD, Tenant
 from tests.live import LiveServer
 
@@ -178,6 +179,70 @@ def test_memories_are_found_while_typing(live: LiveServer, live_tenant: Tenant, 
         page.get_by_role("link", name="Delete").click()
         page.get_by_role("button", name="Delete capsule").click()
         expect(page.locator(".capsule-row")).to_have_count(1)
+        assert visitor.complaints == []
+
+
+def test_capsules_are_chosen_compared_and_merged(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
+    for title, fact in (
+        ("Spring", "Ships on Tuesdays"),
+        ("Summer", "Ships on Mondays"),
+        ("Autumn", "Ships on Fridays"),
+    ):
+        remember(live_tenant, title, fact)
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/memory/")
+        compare, merge = page.get_by_role("button", name="Compare"), page.get_by_role("button", name="Merge")
+        expect(compare).to_be_hidden()
+        page.get_by_role("checkbox", name="Choose Spring").check()
+        expect(page.get_by_text("1 chosen")).to_be_visible()
+        expect(compare).to_be_disabled()
+        page.get_by_role("checkbox", name="Choose Summer").check()
+        page.get_by_role("checkbox", name="Choose Autumn").check()
+        expect(merge).to_be_enabled()
+        expect(compare).to_be_disabled()
+        page.get_by_role("button", name="Clear").click()
+        expect(compare).to_be_hidden()
+        page.get_by_role("checkbox", name="Choose Spring").check()
+        page.get_by_role("checkbox", name="Choose Autumn").check()
+        expect(page.get_by_text("2 chosen")).to_be_visible()
+        compare.click()
+        expect(page.locator("del").first).to_have_text("Tuesdays")
+        expect(page.locator("ins").first).to_have_text("Fridays")
+        page.get_by_role("link", name="Merge them").click()
+        page.get_by_label("Title").fill("All year")
+        page.get_by_role("button", name="Merge capsules").click()
+        expect(page.get_by_role("heading", name="All year")).to_be_visible()
+        assert visitor.complaints == []
+
+
+def test_capsules_are_chosen_without_a_script(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
+    remember(live_tenant, "Spring", "Ships on Tuesdays")
+    remember(live_tenant, "Autumn", "Ships on Fridays")
+    with visit(chromium, live.url, live_tenant.owner, java_script_enabled=False) as visitor:
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/memory/")
+        page.get_by_role("checkbox", name="Choose Spring").check()
+        page.get_by_role("button", name="Compare").click()
+        expect(page.get_by_text("Choose exactly two capsules")).to_be_visible()
+        page.get_by_role("checkbox", name="Choose Spring").check()
+        page.get_by_role("checkbox", name="Choose Autumn").check()
+        page.get_by_role("button", name="Compare").click()
+        expect(page.locator("ins").first).to_have_text("Fridays")
+
+
+def test_a_long_conversation_is_loaded_in_place(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
+    converse(live_tenant, "long", 60)
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/sessions/default/?id=long")
+        turns = page.locator(".turn-body")
+        expect(turns).to_have_count(50)
+        page.get_by_role("link", name="Load more").click()
+        expect(turns).to_have_count(100)
+        expect(page.locator("#announce")).to_have_text("Turns 51 to 100 shown")
+        expect(page.get_by_role("link", name="Load more")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(turns).to_have_count(120)
+        expect(page.get_by_role("link", name="Load more")).to_be_hidden()
+        expect(page).to_have_url(re.compile("id=long$"))
         assert visitor.complaints == []
 
 

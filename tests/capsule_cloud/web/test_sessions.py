@@ -31,6 +31,20 @@ def session(tenant: Tenant, home: str) -> str:
     return f"{home}sessions/default/?id={quote(ODD, safe='')}"
 
 
+def converse(tenant: Tenant, session_id: str, pairs: int) -> None:
+    """An open session of questions and answers, in the last of which a skill was noticed."""
+    turns = [sessions.TurnPair(f"Question {number}.", f"Answer {number}.") for number in range(1, pairs)]
+    turns.append(sessions.TurnPair("Perfect, remember this", f"Answer {pairs}."))
+    sessions.ingest(
+        organization_id=tenant.organization.pk,
+        project_id=tenant.project.pk,
+        session_id=session_id,
+        user_id="dana",
+        turns=turns,
+        actor=tenant.actor,
+    )
+
+
 def test_the_conversation_is_shown_whatever_its_id(owner: Client, home: str, session: str) -> None:
     assert "a/b ?&amp;=%#&lt;i&gt;" in owner.get(home + "sessions/").content.decode()
     text = owner.get(session).content.decode()
@@ -84,14 +98,7 @@ def test_every_resolution_is_offered_and_can_be_chosen(
 
 
 def test_a_long_conversation_comes_a_page_at_a_time(tenant: Tenant, owner: Client, home: str) -> None:
-    sessions.ingest(
-        organization_id=tenant.organization.pk,
-        project_id=tenant.project.pk,
-        session_id="long",
-        user_id="dana",
-        turns=[sessions.TurnPair(f"Question {number}.", f"Answer {number}.") for number in range(1, 53)],
-        actor=tenant.actor,
-    )
+    converse(tenant, "long", 52)
     address = f"{home}sessions/default/?id=long"
     first = owner.get(address).content.decode()
     assert "Answer 25." in first
