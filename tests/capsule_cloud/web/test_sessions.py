@@ -115,7 +115,7 @@ def test_a_long_conversation_comes_a_page_at_a_time(tenant: Tenant, owner: Clien
     assert "Load more" not in last
     for odd in ("x", "-1", "%00", ""):
         assert "Question 1." in owner.get(f"{address}&after={odd}").content.decode()
-    assert "Question" not in owner.get(f"{address}&after={'9' * 5000}").content.decode()
+    assert "There are no more turns." in owner.get(f"{address}&after={'9' * 5000}").content.decode()
 
 
 def test_unknown_sessions_are_not_found(owner: Client, home: str) -> None:
