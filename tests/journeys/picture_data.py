@@ -121,6 +121,26 @@ CONVERSATIONS = (
         "Umbrella's nightly import runs into rate limits; it should be spread over ten minutes.",
     ),
     Conversation(
+        "support",
+        "dana@acme.example",
+        "Release habits after the summer",
+        ("release", "platform"),
+        (
+            (
+                "From now on we ship on Tuesdays and Thursdays, and staging moved to PostgreSQL 18.",
+                "Noted: Tuesdays and Thursdays, and PostgreSQL 18 on staging.",
+            ),
+        ),
+        (
+            ("release.day", "They ship on Tuesdays and Thursdays, never on Fridays", "project_info"),
+            ("staging.database", "PostgreSQL 18", "constraint"),
+            ("release.rollback", "At once when the error rate passes 2 %", "project_info"),
+            ("release.announcement", "On the status page, an hour before", "project_info"),
+        ),
+        "Dana's platform team ships on Tuesdays and Thursdays, tests against PostgreSQL 18 and rolls back above 2 % "
+        "errors.",
+    ),
+    Conversation(
         "coach",
         "user-4711",
         "Training for the autumn half marathon",

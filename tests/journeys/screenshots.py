@@ -57,9 +57,13 @@ def main() -> None:
     owner, organization = make(uuid.uuid4().hex[:4])
     home = f"/o/{organization.slug}/"
     with scope(organization):
-        capsule_id = Capsule.objects.get(title="Release habits of the platform team").capsule_id
+        habits = Capsule.objects.filter(title__startswith="Release habits").order_by("sealed_at")
+        capsule_id, later_id = (quote(capsule.capsule_id) for capsule in habits)
     console = [(name, home + path, themes, phone) for name, path, themes, phone in CONSOLE]
-    console.append(("capsule", f"{home}memory/default/?id={quote(capsule_id)}", ("light", "dark"), False))
+    console.append(("capsule", f"{home}memory/default/?id={capsule_id}", ("light", "dark"), False))
+    pair = f"id={capsule_id}&id={later_id}"
+    console.append(("compare", f"{home}memory/default/compare/?{pair}", ("light", "dark"), True))
+    console.append(("merge", f"{home}memory/default/merge/?{pair}", ("light",), False))
     FOLDER.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = launch(playwright)
