@@ -60,6 +60,7 @@ def test_markup_in_any_text_is_shown_as_text(soiled: Tenant) -> None:
     home = f"/o/{soiled.organization.slug}/"
     with scope(soiled.organization):
         events = list(AuditEvent.objects.values_list("id", flat=True))
+    chosen = "&".join(f"id={row['capsule_id']}" for row in rows)
     session, user = quote(f"s {MARKUP}"), quote(f"u {MARKUP}")
     pages = [
         *("/", "/account/", "/account/sessions/", "/organizations/new/", "/outbox/"),
@@ -73,7 +74,8 @@ def test_markup_in_any_text_is_shown_as_text(soiled: Tenant) -> None:
             f"{home}memory/?user={user}&tag={quote(MARKUP)}&type={quote(MARKUP)}",
             f"{home}memory/default/forget/?user={user}",
         ),
-        *(f"{home}memory/default/{page}?id={row['capsule_id']}" for row in rows for page in ("", "delete/")),
+        *(f"{home}memory/default/{page}?id={row['capsule_id']}" for row in rows for page in ("", "delete/", "fork/")),
+        *(f"{home}memory/default/{page}/?{chosen}" for page in ("compare", "merge")),
         *(f"{home}sessions/", f"{home}sessions/?q={session}", f"{home}sessions/default/?id={session}"),
         *(f"{home}audit/", f"{home}audit/?actor={quote(MARKUP)}", *(f"{home}audit/{event}/" for event in events)),
         f"{home}{quote(MARKUP, safe='')}/",

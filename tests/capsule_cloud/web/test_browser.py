@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -109,6 +110,24 @@ def test_a_phone_shows_every_page_without_sideways_scrolling(
         for page_name in PAGES:
             visitor.go(f"/o/{live_tenant.organization.slug}/{page_name}")
             assert visitor.overflow() <= 0, page_name
+
+
+def test_a_phone_shows_one_thing_without_sideways_scrolling(
+    live: LiveServer, live_tenant: Tenant, chromium: Browser
+) -> None:
+    endless = "so-long-a-word-that-no-phone-shows-it-" * 5
+    one = remember(live_tenant, f"Spring {endless}", endless, user_id=endless)
+    two = remember(live_tenant, "Autumn", f"{endless} once more", user_id=endless)
+    home, chosen = f"/o/{live_tenant.organization.slug}/", f"?id={one}&id={two}"
+    session = quote(f"about Spring {endless}/?&", safe="")
+    pages = [f"memory/default/{page}{chosen}" for page in ("compare/", "merge/", "fork/", "")]
+    with visit(chromium, live.url, live_tenant.owner, viewport=PHONE, has_touch=True) as visitor:
+        for page_name in (*pages, f"sessions/default/?id={session}"):
+            visitor.go(home + page_name)
+            assert visitor.overflow() <= 0, page_name
+        page = visitor.go(home + "memory/")
+        page.get_by_role("checkbox", name="Choose Autumn").check()
+        assert visitor.overflow() <= 0
 
 
 def test_the_navigation_opens_on_a_phone(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
