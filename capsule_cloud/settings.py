@@ -135,6 +135,7 @@ CELERY_BEAT_SCHEDULE = {
     "purge-closed-organizations": {"task": "tenancy.purge_closed_organizations", "schedule": 3600.0},
     "seal-idle-sessions": {"task": "metering.seal_idle_sessions", "schedule": 60.0},
     "purge-expired-memory": {"task": "memory.purge_expired", "schedule": 900.0},
+    "renew-search-entries": {"task": "memory.renew_search_entries", "schedule": 60.0},
     "purge-idempotency-keys": {"task": "api.purge_idempotency_keys", "schedule": 3600.0},
 }
 

@@ -11,6 +11,9 @@ import Stemmer
 
 MAX_LEXEME = 64  # characters; a longer "word" is found by its beginning
 MAX_QUERY_LEXEMES = 48  # of a long query: the words that occur most often in it
+EDITION = 2  # of what this file makes of a text; another number means that every search entry is made anew
+CENTRAL = "!"  # before each of a text's most frequent stems, once more: what a common word is looked up by
+CENTRAL_PART = 8  # one stem of so many is central
 PREFIX = "*"  # at the end of a query's lexeme; no stem contains it
 MAX_VECTOR_BYTES = 900_000  # PostgreSQL refuses a tsvector of 1 MiB
 LABELS = "DCBB"  # a weight label says how often a stem occurs: once, twice, three or four times; more is A
@@ -126,17 +129,23 @@ def spans(text: str, words: Collection[str]) -> list[tuple[int, int]]:
 
 
 def vector(stems: list[str]) -> str:
-    """The stems as a tsvector literal whose weight labels say how often each occurs.
+    """The stems as a tsvector literal whose weight labels say how often each occurs; central ones once more, as such.
 
-    Beyond 900 kB of different words (PostgreSQL's limit is 1 MiB) the rarest of the text are left out.
+    Of stems that occur equally often the first are central: a capsule's title comes first. Beyond 900 kB of different
+    words (PostgreSQL's limit is 1 MiB) the rarest of the text are left out.
     """
     entries: list[str] = []
     size = 0
-    for stem, times in Counter(stems).most_common():
+    counted = Counter(stems).most_common()
+    central = -(-len(counted) // CENTRAL_PART)
+    for place, (stem, times) in enumerate(counted):
         size += len(stem.encode()) + 8
         if size > MAX_VECTOR_BYTES:
             break
         entries.append(f"'{stem}':1{LABELS[times - 1] if times <= len(LABELS) else 'A'}")
+        if place < central:
+            size += len(stem.encode()) + 9
+            entries.append(f"'{CENTRAL}{stem}':1")
     return " ".join(entries)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-MODEL = "wordllama-l2-supercat-256"  # stored beside each embedding; a change means to embed again
+MODEL = "wordllama-l2-supercat-256"  # stored beside each embedding, which is compared with its own alone; no "/"
 DIMENSIONS = 256
 MAX_CHARACTERS = 20_000  # of a text; what follows hardly moves the mean
 

@@ -7,6 +7,9 @@ from uuid import UUID
 from capsule_cloud.memory import analysis, embedding
 from capsule_cloud.memory.content import Document, searchable_text
 
+# What makes an entry as it is. Entries of another recipe are made anew (services/search_entries.py).
+RECIPE = f"{embedding.MODEL}/{analysis.EDITION}"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -28,7 +31,7 @@ def make(project_id: UUID, user_id: str, document: Document) -> Entry:
         lexemes=analysis.vector(stems),
         length=len(stems),
         embedding=embedding.to_bytes(embedding.embed(text)),
-        embedding_model=embedding.MODEL,
+        embedding_model=RECIPE,
     )
 
 

@@ -58,7 +58,10 @@ def find(
     limit = max(FEWEST_CANDIDATES, 2 * top_k + 4)
     call = SqlCall(
         "memory_search",
-        (project_id, key, user_id, capsule_type, list(tags) or None, lexemes, max(ENOUGH, top_k), limit),
+        (
+            *(project_id, key, user_id, capsule_type, list(tags) or None, lexemes, max(ENOUGH, top_k), limit),
+            embedding.MODEL,
+        ),
     )
     rows = one_trip(organization_id, call)
     if not rows:
@@ -78,13 +81,28 @@ def find(
 
 
 def _scores(query: str, lexical: list[float], embeddings: list[bytes | None]) -> embedding.Vector:
-    """Words and meaning, added; the meaning asked for moves a little towards the first answers' (Rocchio)."""
+    """Words and meaning, added; the meaning asked for moves a little towards the first answers' (Rocchio).
+
+    A capsule whose meaning is unknown (another model's) is taken to fit as well as the others do on average: while
+    capsules are embedded again, those that are already have no advantage.
+    """
     words = np.array(lexical, np.float32)
+    unknown = [place for place, stored in enumerate(embeddings) if stored is None]
+    if len(unknown) == len(embeddings):
+        return words
     meanings = embedding.matrix(embeddings)
     asked = embedding.embed(query)
-    first = np.argsort(-(words + MEANING * (meanings @ asked)), kind="stable")[:FIRST_ANSWERS]
-    asked = embedding.unit(asked + FEEDBACK * meanings[first].mean(axis=0))
-    scores: embedding.Vector = words + MEANING * (meanings @ asked)
+    first = np.argsort(-_sum(words, meanings @ asked, unknown), kind="stable")[:FIRST_ANSWERS]
+    speaking = np.setdiff1d(first, unknown) if unknown else first
+    if speaking.size:
+        asked = embedding.unit(asked + FEEDBACK * meanings[speaking].mean(axis=0))
+    return _sum(words, meanings @ asked, unknown)
+
+
+def _sum(words: embedding.Vector, fit: embedding.Vector, unknown: list[int]) -> embedding.Vector:
+    if unknown:
+        fit[unknown] = np.delete(fit, unknown).mean()
+    scores: embedding.Vector = words + MEANING * fit
     return scores
 
 

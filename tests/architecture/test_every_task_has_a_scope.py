@@ -21,6 +21,7 @@ from tests.live import environment
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
     "memory.purge_expired": "asks who has something due, then opens each one's scope",
+    "memory.renew_search_entries": "asks who has something due, then opens each one's scope",
     "metering.seal_idle_sessions": "asks who has something due, then opens each one's scope",
     "metering.ship_usage": "usage of every organization is one stream",
     "tenancy.purge_closed_organizations": "asks who is due, then opens each one's scope",

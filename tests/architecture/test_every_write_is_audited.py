@@ -19,6 +19,7 @@ WRITES = {
 SILENT = {
     "capsule_cloud.memory.services.retention.delete_sessions_of": "a part of deleting an end user, which says how many",
     "capsule_cloud.memory.services.retention.forget_source_of": "a part of deleting a capsule, which says how many",
+    "capsule_cloud.memory.services.search_entries.renew": "makes anew what is derived: capsules stay as they are",
     "billing.metering.services.record": "a count of what its caller has recorded",
     "billing.metering.services.ship": "stores what was counted before",
     "tenancy.audit.services.record": "it is the record",

@@ -90,7 +90,7 @@ class SearchEntry(OwnedModel):
     lexemes = SearchVectorField()
     length = models.PositiveIntegerField()  # words, stop words not counted
     embedding = models.BinaryField(null=True)  # float16, little endian, length 1
-    embedding_model = models.CharField(max_length=64, blank=True)
+    embedding_model = models.CharField(max_length=64, blank=True)  # entries.RECIPE: the model/the analysis's edition
     lot = models.FloatField()  # 0 to 1 by chance: `lot < x` is a fair sample
 
     class Meta(OwnedModel.Meta):
@@ -104,6 +104,7 @@ class SearchEntry(OwnedModel):
             # NULLS LAST, which the primary key's order is not: the planner would walk it through everybody's capsules
             models.Index("project", "user_id", NEWEST_ENTRY_FIRST, name="search_newest_of_user"),
             models.Index("project", NEWEST_ENTRY_FIRST, name="search_newest"),
+            models.Index(fields=["embedding_model"], name="search_recipe"),
         ]
 
     def __str__(self) -> str:

@@ -77,7 +77,15 @@ def test_a_word_without_end_is_found_by_its_beginning() -> None:
 
 
 def test_the_label_says_how_often_a_stem_occurs() -> None:
-    assert analysis.vector(["a1"] + ["b2"] * 2 + ["c3"] * 4 + ["d4"] * 5) == "'d4':1A 'c3':1B 'b2':1C 'a1':1D"
+    stems = ["a1"] + ["b2"] * 2 + ["c3"] * 4 + ["d4"] * 5
+    assert analysis.vector(stems) == "'d4':1A '!d4':1 'c3':1B 'b2':1C 'a1':1D"
+
+
+def test_one_stem_of_eight_is_central_the_most_frequent_and_then_the_first() -> None:
+    stems = [f"w{n}" for n in range(16)] + ["often", "often"]
+    central = [lexeme for lexeme in analysis.vector(stems).split() if lexeme.startswith("'!")]
+    assert central == ["'!often':1", "'!w0':1", "'!w1':1"]
+    assert analysis.vector([]) == ""
 
 
 def test_matching_words_are_given_as_they_are_written() -> None:
@@ -103,7 +111,7 @@ def test_a_text_of_a_million_different_words_still_fits_a_vector() -> None:
 def test_any_text_gives_stems_that_a_vector_can_hold(text: str) -> None:
     for stem in analysis.lexemes(text):
         assert 0 < len(stem) <= analysis.MAX_LEXEME
-        assert not set(stem) & set("' \\:*\x00")
+        assert not set(stem) & set("' \\:*\x00!")
 
 
 @given(st.text(max_size=200))

@@ -11,7 +11,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from capsule_cloud.memory import entries, search
+from capsule_cloud.memory import embedding, entries, search
 from capsule_cloud.memory.models import Capsule, SearchEntry, SearchStatistics
 from tenancy.scope import scope
 from tests.capsule_cloud.memory.capsules_for_tests import context, memory, skill, store
@@ -117,7 +117,7 @@ def test_another_organization_or_project_is_never_searched(tenant: Tenant, stran
 def test_the_search_function_believes_the_scope_and_no_argument(tenant: Tenant, stranger: Tenant) -> None:
     store(tenant, memory("zebra"))
     key = entries.key(tenant.project.pk)
-    call = "SELECT * FROM memory_search(%s, %s, %s, NULL, NULL, NULL, %s, 10, 10)"
+    call = "SELECT * FROM memory_search(%s, %s, %s, NULL, NULL, NULL, %s, 10, 10, '')"
     with scope(stranger.organization), connection.cursor() as cursor:
         for organization in (tenant.organization.pk, stranger.organization.pk):
             cursor.execute(call, [organization, tenant.project.pk, key, ["zebra"]])
@@ -183,6 +183,7 @@ def crowd(tenant: Tenant, texts: Sequence[str], user_id: str = "ada") -> None:
                     lexemes=entry.lexemes,
                     length=entry.length,
                     embedding=entry.embedding,
+                    embedding_model=entry.embedding_model,
                     lot=number / len(texts),
                 )
             )
@@ -204,6 +205,50 @@ def test_in_a_large_project_rare_common_and_mixed_words_all_find(tenant: Tenant)
     assert len(found(tenant, "nothing common1")) == 5
     assert found(tenant, "nothing nowhere") == []
     assert found(tenant, "word7", as_typed=True)[0].startswith("common")
+
+
+def test_a_common_word_alone_finds_the_capsules_it_is_central_to_however_old(tenant: Tenant) -> None:
+    about = [f"kettle kettle kettle number{n}" for n in range(5)]
+    beside = [f"lorem{n} ipsum{n} dolor{n} amet{n} elit{n} sed{n} tempor{n} magna{n} kettle" for n in range(1700)]
+    crowd(tenant, about + beside)
+
+    assert set(found(tenant, "kettle")) == set(about)
+    assert set(found(tenant, "kett", as_typed=True)) == set(about)
+
+
+def test_a_common_word_that_is_central_nowhere_finds_the_newest(tenant: Tenant) -> None:
+    texts = [f"lorem{n} ipsum{n} dolor{n} amet{n} elit{n} sed{n} tempor{n} magna{n} kettle" for n in range(1500)]
+    crowd(tenant, texts)
+
+    assert set(found(tenant, "kettle", top_k=50)) <= set(texts[-400:])
+
+
+def test_an_embedding_of_another_model_counts_for_nothing(tenant: Tenant) -> None:
+    store(tenant, memory("the bank of the river, with water and fish", title="River"))
+    store(tenant, memory("the bank of the city, with money and loans", title="Money"))
+    assert found(tenant, "bank account") == ["Money", "River"]
+
+    with scope(tenant.organization):
+        foreign = SearchEntry.objects.filter(capsule__title="Money")
+        foreign.update(embedding_model="another/1", embedding=b"of another length")
+    by_words, _ = search.find(tenant.organization.pk, tenant.project.pk, "bank account").hits
+    with scope(tenant.organization):
+        SearchEntry.objects.update(embedding_model="another/1")
+    both = search.find(tenant.organization.pk, tenant.project.pk, "bank account").hits
+
+    assert by_words.score > 0
+    assert [hit.score for hit in both] == pytest.approx([hit.coverage for hit in both], rel=1)
+
+
+def test_a_capsule_that_waits_for_its_embedding_is_neither_ahead_nor_behind(tenant: Tenant) -> None:
+    scores = search._scores("tea", [0.5, 0.5, 0.5], [None, *map(vector_of, ("green tea", "annual tax report"))])
+    assert scores[1] > scores[0] > scores[2]
+    assert search._scores("tea", [0.5, 0.2], [None, None]).tolist() == pytest.approx([0.5, 0.2])
+
+
+def vector_of(text: str) -> bytes:
+    """As it is stored."""
+    return embedding.to_bytes(embedding.embed(text))
 
 
 def test_a_quiet_user_in_a_large_project_is_found_by_common_words(tenant: Tenant) -> None:
