@@ -16,6 +16,7 @@ from tests.raw import connect
 GLOBAL = {
     "account": "e-mail addresses are a person's, who may belong to several organizations",
     "auth": "Django's groups and permissions, for staff",
+    "billing.StripeEvent": "Stripe's events as they came, before it is known whose they are",
     "contenttypes": "Django's names of models",
     "django_celery_beat": "the schedule of our own jobs",
     "djstripe": "Stripe's objects as Stripe sends them, read by billing alone",

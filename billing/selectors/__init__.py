@@ -1,0 +1,1 @@
+"""Reads what billing knows, one file for each matter."""

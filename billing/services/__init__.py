@@ -1,0 +1,1 @@
+"""Writes what billing knows, one file for each matter."""
