@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     "capsule_cloud.web",
     "capsule_cloud.api",
     "capsule_cloud.memory",
+    "billing",
     "billing.metering",
     "tenancy",
     "tenancy.audit",
