@@ -14,3 +14,8 @@ class Meter(models.TextChoices):
     IMPORT = "import", "Imports"
     EXPORT = "export", "Exports"
     DELETE = "delete", "Deletions"
+    # Gauges: how much there is, not how often something happened
+    STORED_BYTES = "stored_bytes", "Stored bytes"
+    DOCUMENT = "connector_document", "Connector documents"
+    END_USER = "active_end_user", "Active end users"
+    SEAT = "seat", "Seats"
