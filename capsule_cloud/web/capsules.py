@@ -16,7 +16,7 @@ from capsule_cloud.memory import content
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.selectors import capsules as memory
 from capsule_cloud.memory.services import capsules, transfer
-from capsule_cloud.web import forms
+from capsule_cloud.web import capsule_forms as forms
 from capsule_cloud.web.comparison import text_of
 from capsule_cloud.web.console import address, attempt, page, perform, required_project, sensitive, show
 from capsule_cloud.web.usage import counted

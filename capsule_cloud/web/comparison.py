@@ -14,6 +14,7 @@ from capsule_cloud.memory import content
 
 PIECES_MATCHED = 400  # words and signs; in longer texts none are marked, for matching takes their lengths' product
 LINES_SHOWN = 200  # of facts, and of skills
+Difference = tuple[str, str | None, str | None]  # name, before, after; None where it is not there
 _PIECE = re.compile(r"\w+|\s+|[^\w\s]")
 
 
@@ -65,7 +66,7 @@ def compared(found: dict[str, Any], before: str, after: str) -> Comparison:
     """
     old, new = orjson.loads(before), orjson.loads(after)
     parts = [
-        _part("Summary", _texts("", _summary(old), _summary(new))),
+        _part("Summary", _summaries(old, new)),
         _part("Facts", _facts(found)),
         _part("Skills", _skills(found, old, new)),
     ]
@@ -79,41 +80,48 @@ def text_of(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _part(title: str, lines: Iterable[Line]) -> Part:
-    rest = iter(lines)
-    return Part(title, list(islice(rest, LINES_SHOWN)), sum(1 for _ in rest))
+def _part(title: str, differences: Iterable[Difference]) -> Part:
+    rest = iter(differences)
+    lines = [_line(*one) for one in islice(rest, LINES_SHOWN)]
+    return Part(title, lines, sum(1 for _ in rest))
 
 
-def _facts(found: dict[str, Any]) -> Iterator[Line]:
+def _line(name: str, before: str | None, after: str | None) -> Line:
+    if before is None or after is None:
+        return Line(name, *(None if text is None else _whole(text) for text in (before, after)))
+    return Line(name, *_matched(before, after))
+
+
+def _facts(found: dict[str, Any]) -> Iterator[Difference]:
     for fact in found["modified_facts"]:
-        yield from _texts(str(fact["key"]), text_of(fact["old_value"]), text_of(fact["new_value"]))
+        yield str(fact["key"]), text_of(fact["old_value"]), text_of(fact["new_value"])
     for fact in found["added_facts"]:
-        yield Line(str(fact.get("key", "")), None, _whole(text_of(fact.get("value"))))
+        yield str(fact.get("key", "")), None, text_of(fact.get("value"))
     for fact in found["removed_facts"]:
-        yield Line(str(fact.get("key", "")), _whole(text_of(fact.get("value"))), None)
+        yield str(fact.get("key", "")), text_of(fact.get("value")), None
 
 
-def _skills(found: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> Iterator[Line]:
+def _skills(found: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> Iterator[Difference]:
     earlier = {str(skill.get("skill_name", "")): _instructions(skill) for skill in content.skills_of(old)}
     later = {str(skill.get("skill_name", "")): _instructions(skill) for skill in content.skills_of(new)}
     for name, text in earlier.items():
-        yield from _texts(name, text, later.get(name, text))
+        if later.get(name, text) != text:
+            yield name, text, later[name]
     for skill in found["added_skills"]:
-        yield Line(str(skill.get("skill_name", "")), None, _whole(_instructions(skill)))
+        yield str(skill.get("skill_name", "")), None, _instructions(skill)
     for name in found["removed_skills"]:
-        yield Line(str(name), _whole(earlier.get(name, "")), None)
+        yield str(name), earlier.get(name, ""), None
 
 
-def _texts(name: str, before: str, after: str) -> Iterator[Line]:
-    """The line of two texts, unless they are equal; an empty text is not there."""
+def _summaries(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Difference]:
+    before, after = _summary(old), _summary(new)
     if before != after:
-        old, new = _matched(before, after)
-        yield Line(name, old if before else None, new if after else None)
+        yield "", before or None, after or None
 
 
 def _matched(before: str, after: str) -> tuple[list[Words], list[Words]]:
     old, new = _PIECE.findall(before), _PIECE.findall(after)
-    if not (old and new) or max(len(old), len(new)) > PIECES_MATCHED:
+    if max(len(old), len(new)) > PIECES_MATCHED:
         return _whole(before), _whole(after)
     blocks = SequenceMatcher(str.isspace, old, new, autojunk=False)
     left, right = [], []

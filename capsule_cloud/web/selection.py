@@ -11,7 +11,7 @@ from billing.metering.meters import Meter
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.selectors.capsules import diff
 from capsule_cloud.memory.services import capsules
-from capsule_cloud.web import forms
+from capsule_cloud.web import capsule_forms as forms
 from capsule_cloud.web.capsules import find
 from capsule_cloud.web.comparison import compared
 from capsule_cloud.web.console import address, attempt, page, required_project, show
