@@ -68,9 +68,27 @@ def secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Chec
     return errors
 
 
+def stripe(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Real money moves in production alone, never beside the simulator, and every event must be verifiable."""
+    key, errors = settings.STRIPE_API_KEY, list[CheckMessage]()
+    if key and not re.fullmatch(r"(sk|rk)_(live|test)_\w{16,}", key):
+        hint = "A secret key begins with sk_live_, sk_test_, rk_live_ or rk_test_; pk_ is the public one."
+        errors.append(Error("STRIPE_SECRET_KEY is no secret key of Stripe.", hint=hint, id="billing.E001"))
+    if settings.STRIPE_IS_LIVE and not settings.IS_PRODUCTION:
+        hint = "Use a key that begins with sk_test_, or none: the simulator needs no key."
+        errors.append(Error("STRIPE_SECRET_KEY moves real money outside production.", hint=hint, id="billing.E002"))
+    if key and settings.STRIPE_SANDBOX:
+        hint = "Take STRIPE_SANDBOX or STRIPE_SECRET_KEY away."
+        errors.append(Error("STRIPE_SANDBOX and STRIPE_SECRET_KEY exclude each other.", hint=hint, id="billing.E003"))
+    if key and not settings.STRIPE_WEBHOOK_SECRETS:
+        hint = "Copy the signing secret of the endpoint /webhooks/stripe: without it no event can be trusted."
+        errors.append(Error("STRIPE_WEBHOOK_SECRETS is not set.", hint=hint, id="billing.E004"))
+    return errors
+
+
 def refuse_wrong_boot() -> None:
     """Raise ImproperlyConfigured where a check fails that needs no database: a WSGI server runs no checks by itself."""
-    if errors := [*engine_pin(None), *secrets(None)]:
+    if errors := [*engine_pin(None), *secrets(None), *stripe(None)]:
         raise ImproperlyConfigured(" ".join(f"{error.msg} {error.hint or ''}" for error in errors))
 
 
