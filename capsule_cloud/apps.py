@@ -17,3 +17,4 @@ class CapsuleCloudConfig(AppConfig):
         register(checks.engine_pin)
         register(checks.application_role, Tags.database)
         register(checks.secrets, Tags.security)
+        register(checks.stripe)
