@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -89,6 +90,8 @@ def test_a_server_with_a_wrong_setting_does_not_boot(django_db_setup: None) -> N
         ("TRUSTED_PROXY_COUNT", "-1"),
         ("TRUSTED_PROXY_COUNT", "one"),
         ("CLOSED_ORGANIZATION_GRACE_DAYS", "0"),
+        ("STRIPE_SECRET_KEY", "pk_live_0123456789abcdef"),
+        ("STRIPE_SANDBOX", "yes"),
     ],
 )
 def test_a_wrong_setting_does_not_boot_and_says_which_it_is(
@@ -135,6 +138,31 @@ def test_the_engine_s_pin_lock_and_installation_are_one(
     (tmp_path / "oss-version.txt").write_text(pin)
     (tmp_path / "requirements.lock").write_text(lock)
     assert {error.id for error in checks.engine_pin(None)} == found
+
+
+TEST_KEY, LIVE_KEY = "sk_test_0123456789abcdef", "rk_live_0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("key", "is_sandbox", "secrets", "is_production", "found"),
+    [
+        ("", True, ["whsec_x"], False, set()),
+        ("", False, [], True, set()),
+        (TEST_KEY, False, ["whsec_x"], False, set()),
+        (LIVE_KEY, False, ["whsec_x"], True, set()),
+        (LIVE_KEY, False, ["whsec_x"], False, {"billing.E002"}),
+        (TEST_KEY, True, ["whsec_x"], False, {"billing.E003"}),
+        (TEST_KEY, False, [], True, {"billing.E004"}),
+        ("pk_test_0123456789abcdef", False, ["whsec_x"], True, {"billing.E001"}),
+    ],
+)
+def test_real_money_and_the_simulator_never_meet(
+    key: str, is_sandbox: bool, secrets: list[str], is_production: bool, found: set[str], settings: Any
+) -> None:
+    settings.STRIPE_API_KEY, settings.STRIPE_IS_LIVE = key, "_live_" in key
+    settings.STRIPE_SANDBOX, settings.STRIPE_WEBHOOK_SECRETS = is_sandbox, secrets
+    settings.IS_PRODUCTION = is_production
+    assert {error.id for error in checks.stripe(None)} == found
 
 
 @pytest.mark.parametrize("role", ["owner", "superuser"])
