@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     "capsule_cloud.web",
     "capsule_cloud.api",
     "capsule_cloud.memory",
+    "billing.credits",
     "billing",
     "billing.metering",
     "tenancy",
@@ -137,6 +138,7 @@ CELERY_BEAT_SCHEDULE = {
     "seal-idle-sessions": {"task": "metering.seal_idle_sessions", "schedule": 60.0},
     "purge-expired-memory": {"task": "memory.purge_expired", "schedule": 900.0},
     "renew-search-entries": {"task": "memory.renew_search_entries", "schedule": 60.0},
+    "expire-credits": {"task": "credits.expire_credits", "schedule": 300.0},
     "purge-idempotency-keys": {"task": "api.purge_idempotency_keys", "schedule": 3600.0},
 }
 

@@ -50,14 +50,17 @@ def sample_row(table: str, owner_column: str, organization_id: uuid.UUID) -> dic
     """Values for every column that must have one. Foreign keys point nowhere: only `plant` gets it in."""
     with connect("superuser") as server:
         columns = server.execute(
-            "SELECT column_name, udt_name FROM information_schema.columns WHERE table_schema = 'public' "
+            "SELECT column_name, udt_name, character_maximum_length FROM information_schema.columns "
+            "WHERE table_schema = 'public' "
             "AND table_name = %s AND is_nullable = 'NO' AND is_generated = 'NEVER' AND is_identity = 'NO'",
             [table],
         ).fetchall()
     row = {}
-    for column, kind in columns:
+    for column, kind, longest in columns:
         assert kind in SAMPLES, f"tests/raw.py has no sample of {kind}, the type of {table}.{column}."
         row[column] = SAMPLES[kind]()
+        if longest:
+            row[column] = row[column][:longest]
     return row | {owner_column: organization_id}
 
 

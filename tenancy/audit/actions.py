@@ -64,3 +64,8 @@ MEMORY_CAPSULE_EXPORTED = Action("memory.capsule.exported", "exported a capsule"
 MEMORY_CAPSULES_EXPIRED = Action("memory.capsules.expired", "removed capsules whose end had passed")
 MEMORY_SKILL_CREATED = Action("memory.skill.created", "wrote down a skill")
 MEMORY_USER_DELETED = Action("memory.user.deleted", "deleted all memories of an end user")
+# --- Credits ---
+CREDITS_GRANTED = Action("billing.credits.granted", "granted credits")
+CREDITS_BURNED = Action("billing.credits.burned", "burned credits")
+CREDITS_VOIDED = Action("billing.credits.voided", "took credits back")
+CREDITS_EXPIRED = Action("billing.credits.expired", "let credits expire")

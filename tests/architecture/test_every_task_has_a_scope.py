@@ -20,6 +20,7 @@ from tests.live import environment
 # Tasks that look across organizations, and why
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
+    "credits.expire_credits": "asks who has credits to expire, then opens each one's scope",
     "memory.purge_expired": "asks who has something due, then opens each one's scope",
     "memory.renew_search_entries": "asks who has something due, then opens each one's scope",
     "metering.seal_idle_sessions": "asks who has something due, then opens each one's scope",

@@ -1,0 +1,299 @@
+"""Writes the ledger: every movement is one balanced transaction under the lock of the organization's balance."""
+
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from billing.credits.models import Account, AccountKind, Category, Entry, Grant, Transaction
+from billing.credits.selectors import in_burn_order
+from tenancy.audit import actions
+from tenancy.audit.actions import Action
+from tenancy.audit.services import SYSTEM, Actor, Target, record
+from tenancy.errors import Conflict, Invalid, NotFound
+from tenancy.scope import scope, unscoped
+
+LARGEST_AMOUNT = 10**12  # minor units
+LOWEST_PRIORITY = 100
+LONGEST_TEXT = 200
+CURRENCY = re.compile(r"[a-z]{3}")
+PAGE = 500  # organizations that the expiry sweep asks for at once
+log = logging.getLogger("billing.credits")
+
+
+class CreditsExhausted(Conflict):
+    """There are fewer credits than were to be burned; nothing was. A retry helps after a top-up alone."""
+
+    code = "credits_exhausted"
+
+
+class RefReused(Conflict):
+    """The reference stands for another movement already."""
+
+    code = "ref_reused"
+
+
+class NothingToVoid(Conflict):
+    """Nothing remains of the grant."""
+
+    code = "nothing_to_void"
+
+
+class ExpiryFailed(Exception):
+    """Some organizations' grants could not be expired; the log says why, the next run tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How much of a movement one grant gives, in minor units."""
+
+    grant: Grant
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A transaction to be: from which account to which, and what is written beside it."""
+
+    kind: Transaction.Kind
+    source: AccountKind
+    sink: AccountKind
+    ref: str
+    reason: str
+    actor: Actor
+    now: datetime
+
+
+def grant(
+    *,
+    actor: Actor,
+    amount: int,
+    currency: str,
+    category: str,
+    reason: str,
+    ref: str,
+    priority: int = 50,
+    expires_at: datetime | None = None,
+    now: datetime | None = None,
+) -> Grant:
+    """Give credits to the organization in scope: `amount` minor units, burned before grants of a higher `priority`.
+
+    Once for a `ref`: a repetition returns the grant of the first time. Raises Invalid or RefReused.
+    """
+    now = now or timezone.now()
+    _check_amount(amount)
+    _check_currency(currency)
+    reason = _clean("reason", reason)
+    if category not in Category.values:
+        raise Invalid("category", f"Choose a category: {', '.join(Category.values)}.")
+    if not 0 <= priority <= LOWEST_PRIORITY:
+        raise Invalid("priority", f"A priority is a number from 0 (burned first) to {LOWEST_PRIORITY}.")
+    if expires_at is not None and expires_at <= now:
+        raise Invalid("expires_at", "Credits cannot expire in the past.")
+    move = Movement(
+        Transaction.Kind.GRANT, AccountKind(category), AccountKind.BALANCE, _clean("ref", ref), reason, actor, now
+    )
+    with transaction.atomic():
+        accounts = _locked(currency)
+        if done := _repeated(move, currency, amount):
+            return Grant.objects.get(entries__transaction=done, entries__amount__gt=0)
+        made = Grant.objects.create(
+            currency=currency,
+            amount=amount,
+            priority=priority,
+            expires_at=expires_at,
+            category=category,
+            reason=reason,
+            author=asdict(actor),
+            created_at=now,
+        )
+        _post(move, accounts, [Part(made, amount)], asked=amount)
+        made.refresh_from_db(fields=["remaining"])
+    return made
+
+
+def burn(
+    *, actor: Actor, amount: int, currency: str, ref: str, is_partial: bool = False, now: datetime | None = None
+) -> Transaction:
+    """Burn `amount` minor units in burn order; the transaction's `amount` says how much it was.
+
+    With `is_partial` as much as there is (possibly 0), without it all or CreditsExhausted. Once for a `ref`: a
+    repetition returns the transaction of the first time. Raises Invalid or RefReused.
+    """
+    now = now or timezone.now()
+    _check_amount(amount)
+    _check_currency(currency)
+    move = Movement(Transaction.Kind.BURN, AccountKind.BALANCE, AccountKind.BURNED, _clean("ref", ref), "", actor, now)
+    with transaction.atomic():
+        accounts = _locked(currency)
+        if done := _repeated(move, currency, amount):
+            return done
+        _expire(accounts, currency, now)
+        parts = _taken(in_burn_order(currency, now), amount)
+        there_is = sum(part.amount for part in parts)
+        if there_is < amount and not is_partial:
+            raise CreditsExhausted(f"There are {there_is} credits, not {amount}: top up first.")
+        return _post(move, accounts, parts, asked=amount)
+
+
+def void(*, actor: Actor, grant_id: UUID, reason: str, now: datetime | None = None) -> Transaction:
+    """Take back what remains of a grant, once: a repetition returns the transaction of the first time.
+
+    Raises NotFound, Invalid, or NothingToVoid when it is burned or expired.
+    """
+    now = now or timezone.now()
+    found = Grant.objects.filter(pk=grant_id).first()
+    if found is None:
+        raise NotFound("There is no such grant.")
+    move = Movement(
+        Transaction.Kind.VOID,
+        AccountKind.BALANCE,
+        AccountKind.VOIDED,
+        f"void:{grant_id}",
+        _clean("reason", reason),
+        actor,
+        now,
+    )
+    with transaction.atomic():
+        accounts = _locked(found.currency)
+        if done := Transaction.objects.filter(ref=move.ref).first():
+            return done
+        _expire(accounts, found.currency, now)
+        found.refresh_from_db(fields=["remaining"])
+        if not found.remaining:
+            raise NothingToVoid("Nothing remains of this grant.")
+        return _post(move, accounts, [Part(found, found.remaining)], asked=found.remaining)
+
+
+def expire_due(*, now: datetime) -> int:
+    """Expire what remains of grants whose end has passed, of every organization; returns how many grants.
+
+    Each organization and currency is a transaction of its own; one that another worker holds is left to it. One that
+    fails does not keep the others: it is logged, and ExpiryFailed is raised after them.
+    """
+    expired, failed, after = 0, [], UUID(int=0)
+    while True:
+        with unscoped(reason="find organizations whose credits have expired") as wide:
+            due = wide.rows("credits_due_to_expire", now, after, PAGE)
+        for row in due:
+            after = row["organization_id"]
+            try:
+                with scope(after):
+                    for currency in row["currencies"]:
+                        if accounts := _locked_if_free(currency):
+                            expired += _expire(accounts, currency, now)
+            except Exception:
+                log.exception("credits.expiry_failed organization=%s", after)
+                failed.append(str(after))
+        if len(due) < PAGE:
+            break
+    if failed:
+        raise ExpiryFailed(", ".join(failed))
+    return expired
+
+
+def _expire(accounts: dict[str, Account], currency: str, now: datetime) -> int:
+    due = list(Grant.objects.filter(currency=currency, remaining__gt=0, expires_at__lte=now).order_by("id"))
+    for ended in due:
+        move = Movement(
+            Transaction.Kind.EXPIRY, AccountKind.BALANCE, AccountKind.EXPIRED, f"expiry:{ended.pk}", "", SYSTEM, now
+        )
+        _post(move, accounts, [Part(ended, ended.remaining)], asked=ended.remaining)
+    return len(due)
+
+
+def _taken(grants: Iterable[Grant], amount: int) -> list[Part]:
+    parts = []
+    for each in grants:
+        part = min(each.remaining, amount)
+        if not part:
+            break
+        parts.append(Part(each, part))
+        amount -= part
+    return parts
+
+
+def _locked(currency: str) -> dict[str, Account]:
+    """The organization's accounts by kind, opened if need be; its movements in the currency wait for each other."""
+    lock = Account.objects.filter(currency=currency, kind=AccountKind.BALANCE).select_for_update(no_key=True)
+    if lock.first() is None:
+        Account.objects.bulk_create(
+            [Account(currency=currency, kind=kind) for kind in AccountKind], ignore_conflicts=True
+        )
+        lock.get()
+    return _accounts(currency)
+
+
+def _locked_if_free(currency: str) -> dict[str, Account]:
+    rows = Account.objects.filter(currency=currency, kind=AccountKind.BALANCE)
+    is_mine = rows.select_for_update(no_key=True, skip_locked=True).first() is not None
+    return _accounts(currency) if is_mine else {}
+
+
+def _accounts(currency: str) -> dict[str, Account]:
+    return {account.kind: account for account in Account.objects.filter(currency=currency)}
+
+
+def _repeated(move: Movement, currency: str, asked: int) -> Transaction | None:
+    done = Transaction.objects.filter(ref=move.ref).first()
+    if done is not None and (done.kind, done.currency, done.asked) != (move.kind, currency, asked):
+        raise RefReused("This reference stands for another movement of credits: use a new one.")
+    return done
+
+
+ACTIONS: dict[Transaction.Kind, Action] = {
+    Transaction.Kind.GRANT: actions.CREDITS_GRANTED,
+    Transaction.Kind.BURN: actions.CREDITS_BURNED,
+    Transaction.Kind.EXPIRY: actions.CREDITS_EXPIRED,
+    Transaction.Kind.VOID: actions.CREDITS_VOIDED,
+}
+
+
+def _post(move: Movement, accounts: dict[str, Account], parts: Sequence[Part], *, asked: int) -> Transaction:
+    """Write the transaction and its entries; PostgreSQL keeps the sums, and refuses it at commit unless it is zero."""
+    currency = accounts[move.sink].currency
+    amount = sum(part.amount for part in parts)
+    posted = Transaction.objects.create(
+        kind=move.kind,
+        currency=currency,
+        asked=asked,
+        amount=amount,
+        ref=move.ref,
+        reason=move.reason,
+        author=asdict(move.actor),
+        occurred_at=move.now,
+    )
+    Entry.objects.bulk_create(
+        Entry(transaction=posted, account=account, grant=part.grant, amount=sign * part.amount)
+        for part in parts
+        for account, sign in ((accounts[move.source], -1), (accounts[move.sink], 1))
+    )
+    record(
+        action=ACTIONS[move.kind],
+        actor=move.actor,
+        target=Target("credits", str(posted.pk), move.ref),
+        metadata={"amount": amount, "currency": currency, "reason": move.reason},
+    )
+    return posted
+
+
+def _check_amount(amount: int) -> None:
+    if not 0 < amount <= LARGEST_AMOUNT:
+        raise Invalid("amount", f"An amount is a whole number of minor units, from 1 to {LARGEST_AMOUNT}.")
+
+
+def _check_currency(currency: str) -> None:
+    if not CURRENCY.fullmatch(currency):
+        raise Invalid("currency", "A currency is three small letters, such as usd.")
+
+
+def _clean(field: str, text: str) -> str:
+    text = text.strip()
+    if not 1 <= len(text) <= LONGEST_TEXT or "\0" in text:
+        raise Invalid(field, f"Write a {field} of 1 to {LONGEST_TEXT} characters.")
+    return text
