@@ -32,12 +32,18 @@ GLOBAL = {
 }
 # References inside an organization that are not tied to it by a foreign key of two columns, and why
 LOOSE = {
-    ("memory_capsule", "project_id"): "every memory function takes organization and project together",
-    ("memory_searchentry", "capsule_id"): "written with its capsule by one function, never by hand",
-    ("memory_searchstatistics", "project_id"): "every memory function takes organization and project together",
-    ("memory_session", "project_id"): "every memory function takes organization and project together",
-    ("memory_skilltrigger", "session_id"): "a second check would be paid on every turn; the session is looked up first",
-    ("memory_turn", "session_id"): "a second check would be paid on every turn; the session is looked up first",
+    ("memory_searchentry", "capsule_id"): (
+        "memory_save alone writes it, with its capsule, for one organization; a key of two columns would need one more "
+        "index on every capsule"
+    ),
+    ("memory_skilltrigger", "session_id"): (
+        "memory_ingest alone writes it, behind the wall, for the session it has locked; a key of two columns needs "
+        "one more index on every session"
+    ),
+    ("memory_turn", "session_id"): (
+        "memory_ingest alone writes it, behind the wall, for the session it has locked; a second check would be paid "
+        "twice on every turn"
+    ),
 }
 OWNED = [model for model in apps.get_models() if issubclass(model, Owned)]
 WALLED = {"tenancy_organization": "id"} | {model._meta.db_table: "organization_id" for model in OWNED}
