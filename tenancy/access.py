@@ -31,7 +31,10 @@ class ForbiddenAddress(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KeyPrincipal:
-    """An API key at work: its project, scopes and limits, as they were less than a second ago."""
+    """An API key at work: its project, scopes, limits and plan, as they were less than a second ago.
+
+    A limit that is None is none; without a period, the calendar month in UTC is one.
+    """
 
     key_id: UUID
     organization_id: UUID
@@ -45,6 +48,14 @@ class KeyPrincipal:
     networks: tuple[Any, ...]
     cors_origins: tuple[str, ...]
     expires_at: datetime | None
+    operation_limit: int | None
+    stored_byte_limit: int | None
+    document_limit: int | None
+    end_user_limit: int | None
+    features: frozenset[str]
+    access: str  # one of Organization.Access
+    period_start: datetime | None
+    period_end: datetime | None
 
     @property
     def actor(self) -> Actor:
@@ -104,7 +115,7 @@ def _read_again(digest: bytes, found: _Read | None, now: float) -> _Read:
 
 def _find(digest: bytes) -> KeyPrincipal | None:
     with unscoped(reason="an API key says which organization is asking") as wide:
-        rows = wide.rows("tenancy_find_key", digest)
+        rows = wide.rows("tenancy_find_key_and_plan", digest)
     if not rows:
         return None
     row = rows[0]
@@ -121,6 +132,14 @@ def _find(digest: bytes) -> KeyPrincipal | None:
         networks=tuple(ipaddress.ip_network(cidr) for cidr in row["allowed_cidrs"]),
         cors_origins=tuple(row["cors_origins"]),
         expires_at=row["expires_at"],
+        operation_limit=row["operation_limit"],
+        stored_byte_limit=row["stored_byte_limit"],
+        document_limit=row["document_limit"],
+        end_user_limit=row["end_user_limit"],
+        features=frozenset(row["features"]),
+        access=row["access"],
+        period_start=row["period_start"],
+        period_end=row["period_end"],
     )
 
 

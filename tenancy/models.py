@@ -64,13 +64,23 @@ class OrganizationManager(models.Manager["Organization"]):
 
 
 class Organization(models.Model):
-    """A customer: the tenant. Its limits are columns that billing writes; their defaults are the free plan."""
+    """A customer: the tenant. Its limits are columns that billing writes; their defaults are the free plan.
+
+    A limit that is null is none. Without a period, the calendar month in UTC is one.
+    """
 
     class Region(models.TextChoices):
         """Where the data lives."""
 
         EU = "eu", "European Union"
         US = "us", "United States"
+
+    class Access(models.TextChoices):
+        """What an unpaid bill leaves of the data plane."""
+
+        FULL = "full", "Everything"
+        READ_ONLY = "read_only", "Reads alone"
+        SUSPENDED = "suspended", "Exports alone"
 
     id = models.UUIDField(primary_key=True, default=uuid_utils.uuid7, editable=False)
     slug = models.SlugField(max_length=60, unique=True)
@@ -82,6 +92,15 @@ class Organization(models.Model):
     member_limit = models.PositiveIntegerField(default=10)
     key_limit = models.PositiveIntegerField(default=50)
     requests_per_minute = models.PositiveIntegerField(default=3000)
+    # defaults of the database's own, so that rows of the version before a deploy get them too
+    operation_limit = models.BigIntegerField(null=True, db_default=25_000)
+    stored_byte_limit = models.BigIntegerField(null=True, db_default=10**9)
+    document_limit = models.BigIntegerField(null=True, db_default=500)
+    end_user_limit = models.BigIntegerField(null=True, db_default=1_000)
+    features = ArrayField(models.CharField(max_length=40), db_default=["mcp"])
+    access = models.CharField(max_length=16, choices=Access.choices, db_default=Access.FULL)
+    period_start = models.DateTimeField(null=True, blank=True)
+    period_end = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     closed_at = models.DateTimeField(null=True, blank=True)
     objects = OrganizationManager()

@@ -63,6 +63,7 @@ def named_as_the_engine_does(capsule_id: str) -> Iterator[None]:
         Whole(name="offset", default=0, low=0, high=2**31 - 1),
     ),
     answer=many(shape(**ROW)),
+    is_way_out=True,
 )
 def list_capsules(call: Call) -> HttpResponse:
     """List capsules, newest first."""

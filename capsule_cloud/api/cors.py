@@ -11,7 +11,7 @@ METHODS = "GET, POST, PUT, PATCH, DELETE"
 HEADERS = "Authorization, Content-Type, Idempotency-Key, MCP-Protocol-Version, X-Passphrase"
 EXPOSED = (
     "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Idempotent-Replayed, "
-    "Content-Disposition, X-Capsule-Signature, X-Capsule-Signature-Key"
+    "Content-Disposition, X-Capsule-Signature, X-Capsule-Signature-Key, X-Error-Code"
 )
 MAX_AGE = "600"
 

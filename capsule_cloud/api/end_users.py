@@ -39,6 +39,7 @@ def list_users(call: Call) -> HttpResponse:
     "users/{+user_id}",
     Right.MEMORY_DELETE,
     answer=shape(user_id=TEXT, capsules=WHOLE, sessions=WHOLE, turns=WHOLE, triggers=WHOLE),
+    is_way_out=True,
 )
 def delete_user(call: Call, user_id: str) -> HttpResponse:
     """Delete everything that is remembered of an end user, and say exactly how much that was."""

@@ -29,12 +29,17 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
         "`Idempotency-Key` must be 1 to 255 printable ASCII characters.",
     ),
     "unauthenticated": (HTTPStatus.UNAUTHORIZED, "The API key is missing, malformed, unknown, expired or revoked."),
+    "billing_restricted": (
+        HTTPStatus.PAYMENT_REQUIRED,
+        "An invoice is overdue: `detail` says what goes on. Pay it, and everything does.",
+    ),
     "forbidden": (HTTPStatus.FORBIDDEN, "The key may see this but not do that."),
     "missing_scope": (HTTPStatus.FORBIDDEN, "The key lacks the scope that `detail` names: make a key that has it."),
     "https_required": (HTTPStatus.FORBIDDEN, "Use https: the key was sent in the clear, so rotate it."),
     "address_not_allowed": (HTTPStatus.FORBIDDEN, "The key may not be used from this network address."),
     "origin_not_allowed": (HTTPStatus.FORBIDDEN, "The web page's origin is not among the project's `cors_origins`."),
     "limit_reached": (HTTPStatus.FORBIDDEN, "The organization's plan allows no more of these."),
+    "feature_not_in_plan": (HTTPStatus.FORBIDDEN, "The organization's plan does not have this: change the plan."),
     "not_found": (HTTPStatus.NOT_FOUND, "It does not exist, or it belongs to somebody else: nobody is told which."),
     "method_not_allowed": (HTTPStatus.METHOD_NOT_ALLOWED, "The route exists, but not for this method; see `Allow`."),
     "not_acceptable": (HTTPStatus.NOT_ACCEPTABLE, "Answers are JSON: accept `application/json`."),
@@ -141,7 +146,8 @@ def surface_of(path: str) -> Surface | None:
 def answer(error: ApiError, surface: Surface, request_id: str) -> HttpResponse:
     """The error in its surface's shape."""
     body, content_type = surface.shape(error, request_id)
-    return HttpResponse(orjson.dumps(body), status=error.status, content_type=content_type, headers=error.headers)
+    headers = {"X-Error-Code": error.code, **error.headers}  # the engine's shape has no room for it
+    return HttpResponse(orjson.dumps(body), status=error.status, content_type=content_type, headers=headers)
 
 
 def translate(error: Exception) -> ApiError | None:

@@ -34,6 +34,7 @@ PASSPHRASE_HEADER = {PASSPHRASE: "The passphrase, in UTF-8; unlike a query param
     headers=PASSPHRASE_HEADER,
     answer=ANYTHING,
     files={"application/octet-stream": FILE, "text/plain": TEXT},
+    is_way_out=True,
 )
 def export_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Download a capsule as a file, signed by the organization (Ed25519, over the file's bytes).

@@ -12,7 +12,8 @@ import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from capsule_cloud.api.auth import principal_of
+from billing.plans import Feature
+from capsule_cloud.api.auth import demand_feature, principal_of
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.json_bodies import parse_json
 from capsule_cloud.api.limits import count
@@ -56,6 +57,7 @@ def endpoint(request: HttpRequest) -> HttpResponse:
     """
     if request.method != "POST":
         raise ApiError("method_not_allowed", "Send JSON-RPC messages by POST.", headers={"Allow": "POST"})
+    demand_feature(principal_of(request), Feature.MCP)
     version = _checked_version(request)
     try:
         message = parse_json(request.body)

@@ -24,6 +24,7 @@ URLCONF = "capsule_cloud.api.urls"
 READ_ERRORS = (400, 401, 403, 404, 422, 429)
 WRITE_ERRORS = (*READ_ERRORS, 409, 413)
 CONTROL_PLANE_ERRORS = (406, 415)
+DATA_PLANE_ERRORS = (402,)
 ENGINE_ERROR = shapes.shape(
     detail={"oneOf": [shapes.TEXT, shapes.many(shapes.ANYTHING)], "description": "A sentence, or FastAPI's list."}
 )
@@ -125,13 +126,14 @@ def _plain(one: Operation, tag: str) -> Document:
     if one.method == "POST":
         parameters.append(IDEMPOTENCY)
     success = {"description": "Done.", "content": {kind: {"schema": schema} for kind, schema in one.answer.items()}}
+    errors = READ_ERRORS if one.method == "GET" else WRITE_ERRORS
     described: Document = {
         "operationId": one.handler.__name__,
         "tags": [tag],
         "summary": summary,
         "security": SECURITY,
         "parameters": parameters,
-        "responses": {"200": success} | _errors(READ_ERRORS if one.method == "GET" else WRITE_ERRORS, "EngineError"),
+        "responses": {"200": success} | _errors((*errors, *DATA_PLANE_ERRORS), "EngineError"),
     }
     if rest.strip():
         described["description"] = rest.strip()

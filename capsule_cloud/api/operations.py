@@ -64,6 +64,7 @@ class Operation:
     form: Record | None  # multipart/form-data, with a file named `file`
     headers: Mapping[str, str]  # that the handler reads itself: name -> what it is for
     answer: Mapping[str, Any]  # content type -> JSON Schema
+    is_way_out: bool  # open to an organization that has not paid: it takes its data away
 
     @property
     def path_names(self) -> list[str]:
@@ -78,7 +79,7 @@ class Operation:
     def run(self, request: HttpRequest, path: Mapping[str, str]) -> HttpResponse:
         """Check the key's right and the input, then answer."""
         principal = principal_of(request)
-        demand(principal, self.right)
+        demand(principal, self.right, is_way_out=self.is_way_out)
         call = Call(request, principal)
         if self.query:
             call.query = parse(self.query, request.GET, "query")
@@ -100,6 +101,7 @@ def operation(
     headers: Mapping[str, str] = MappingProxyType({}),
     answer: Mapping[str, Any],
     files: Mapping[str, Any] = MappingProxyType({}),
+    is_way_out: bool = False,
 ) -> Callable[[Handler], Operation]:
     """Make a handler `(call, **path parameters) -> HttpResponse` the route `method /path`.
 
@@ -117,6 +119,7 @@ def operation(
             form=None if form is None else Record(fields=tuple(form)),
             headers=headers,
             answer={"application/json": answer, **files},
+            is_way_out=is_way_out,
         )
 
     return make

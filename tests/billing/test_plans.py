@@ -22,6 +22,9 @@ from billing.plans import (
     plan,
     sold,
 )
+from tenancy.models import Organization
+from tenancy.scope import scope
+from tests.factories import Tenant
 
 each_plan = pytest.mark.parametrize("one", PLANS, ids=lambda one: f"{one.key}-v{one.version}")
 
@@ -106,6 +109,14 @@ def test_a_meter_counts_towards_one_allowance_at_most() -> None:
 def test_every_feature_has_a_name_for_people_and_a_plan() -> None:
     assert set(FEATURE_NAMES) == set(Feature)
     assert current("enterprise").features == set(Feature)
+
+
+def test_a_new_organization_has_exactly_the_free_plan(tenant: Tenant) -> None:
+    with scope(tenant.organization):
+        organization = Organization.objects.get()
+    columns = current(FREE).columns
+    assert {name: getattr(organization, name) for name in columns} == columns
+    assert (organization.access, organization.period_start, organization.period_end) == ("full", None, None)
 
 
 def test_where_more_can_be_bought_there_is_no_limit_in_the_column() -> None:

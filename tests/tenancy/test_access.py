@@ -4,10 +4,12 @@ import ipaddress
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,6 +43,30 @@ def test_a_key_says_who_it_is_and_what_it_may_do(tenant: Tenant) -> None:
     assert not principal.has(Right.MEMORY_WRITE)
     assert principal.actor.kind == "api_key"
     assert tenant.secret not in principal.actor.label
+
+
+def test_a_key_brings_its_organization_s_plan_in_the_same_query(tenant: Tenant) -> None:
+    free = ask(tenant.secret)
+    assert (free.operation_limit, free.access, sorted(free.features)) == (25_000, "full", ["mcp"])
+    begin, end = datetime(2026, 11, 3, tzinfo=UTC), datetime(2026, 12, 3, tzinfo=UTC)
+    with scope(tenant.organization):
+        Organization.objects.update(
+            operation_limit=None,
+            stored_byte_limit=5 * 10**12,
+            document_limit=0,
+            end_user_limit=7,
+            features=["mcp", "data_planes"],
+            access=Organization.Access.READ_ONLY,
+            period_start=begin,
+            period_end=end,
+        )
+    access.reset_key_cache()
+    with CaptureQueriesContext(connection) as queries:
+        paid = access.authenticate_key(f"Bearer {tenant.secret}", "127.0.0.1")
+    assert len(queries) == 1
+    assert (paid.operation_limit, paid.stored_byte_limit, paid.document_limit) == (None, 5 * 10**12, 0)
+    assert (paid.end_user_limit, sorted(paid.features), paid.access) == (7, ["data_planes", "mcp"], "read_only")
+    assert (paid.period_start, paid.period_end) == (begin, end)
 
 
 @pytest.mark.parametrize(
