@@ -56,6 +56,7 @@ class KeyPrincipal:
     access: str  # one of Organization.Access
     period_start: datetime | None
     period_end: datetime | None
+    caps_version: int
 
     @property
     def actor(self) -> Actor:
@@ -115,7 +116,7 @@ def _read_again(digest: bytes, found: _Read | None, now: float) -> _Read:
 
 def _find(digest: bytes) -> KeyPrincipal | None:
     with unscoped(reason="an API key says which organization is asking") as wide:
-        rows = wide.rows("tenancy_find_key_and_plan", digest)
+        rows = wide.rows("tenancy_find_key_plan_and_caps", digest)
     if not rows:
         return None
     row = rows[0]
@@ -140,6 +141,7 @@ def _find(digest: bytes) -> KeyPrincipal | None:
         access=row["access"],
         period_start=row["period_start"],
         period_end=row["period_end"],
+        caps_version=row["caps_version"],
     )
 
 

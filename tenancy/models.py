@@ -99,6 +99,7 @@ class Organization(models.Model):
     end_user_limit = models.BigIntegerField(null=True, db_default=1_000)
     features = ArrayField(models.CharField(max_length=40), db_default=["mcp"])
     access = models.CharField(max_length=16, choices=Access.choices, db_default=Access.FULL)
+    caps_version = models.BigIntegerField(db_default=0)  # changes with the caps that the customer chose
     period_start = models.DateTimeField(null=True, blank=True)
     period_end = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
