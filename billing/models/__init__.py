@@ -1,6 +1,7 @@
 """Holds what billing knows of an organization; one file for each matter."""
 
 from billing.models.accounts import BillingAccount, SeatPolicy
+from billing.models.entitlements import EntitlementOverride, EntitlementVersion
 from billing.models.inbox import StripeEvent
 from billing.models.meter_pushes import MeterPush
 from billing.models.subscriptions import ENDED, Document, Interval, Source, Status, Subscription
@@ -9,6 +10,8 @@ __all__ = [
     "ENDED",
     "BillingAccount",
     "Document",
+    "EntitlementOverride",
+    "EntitlementVersion",
     "Interval",
     "MeterPush",
     "SeatPolicy",
