@@ -15,6 +15,7 @@ from tests.capsule_cloud.memory.capsules_for_tests import memory, store
 from tests.capsule_cloud.web.test_memory import remember
 from tests.factories import PASSWORD, Tenant
 
+Counts = Callable[[], list[tuple[str, int, str]]]
 Page = Callable[[str, dict[str, object]], int]
 NOTICED = {"user_message": "Tea, remember this", "assistant_response": "Perfect, noted", "user_id": "ada"}
 LATER = "2099-01-01T00:00"
@@ -26,12 +27,19 @@ def page(owner: Client, home: str) -> Page:
     return lambda path, form: owner.post(home + path, form).status_code
 
 
-def counts(tenant: Tenant) -> list[tuple[str, int, str]]:
+@pytest.fixture
+def counts(tenant: Tenant) -> Counts:
     """What was counted since the last look: meter, quantity and end user."""
-    with scope(tenant.organization):
-        events = list(UsageEvent.objects.order_by("id").values_list("meter", "quantity", "end_user"))
-        UsageEvent.objects.all().delete()
-    return events
+    seen = 0
+
+    def look() -> list[tuple[str, int, str]]:
+        nonlocal seen
+        with scope(tenant.organization):
+            events = list(UsageEvent.objects.order_by("id").values_list("meter", "quantity", "end_user"))
+        fresh, seen = events[seen:], len(events)
+        return fresh
+
+    return look
 
 
 def spooled() -> int:
@@ -39,7 +47,7 @@ def spooled() -> int:
     return sum(path.stat().st_size for path in Path(settings.USAGE_SPOOL_DIR).glob("*") if path.is_file())
 
 
-def test_a_changed_capsule_counts_as_over_the_api(tenant: Tenant, page: Page) -> None:
+def test_a_changed_capsule_counts_as_over_the_api(tenant: Tenant, page: Page, counts: Counts) -> None:
     api = Api(tenant)
     one, two = store(tenant, memory("tea"), memory("milk"))
     changes: tuple[tuple[str, str, object, str, dict[str, object]], ...] = (
@@ -51,71 +59,73 @@ def test_a_changed_capsule_counts_as_over_the_api(tenant: Tenant, page: Page) ->
     )
     for method, route, body, path, form in changes:
         assert api(method, f"/api/v1/capsules/{one}/{route}", body).status_code == 200
-        by_api = counts(tenant)
+        by_api = counts()
         assert page(f"memory/default/{path}", {"id": two, **form}) == 302
-        assert counts(tenant) == by_api != [], path
+        assert counts() == by_api != [], path
     api.post("/api/v1/capsules/merge", {"capsule_ids": [one, two]})
-    by_api = counts(tenant)
+    by_api = counts()
     assert page("memory/default/merge/", {"id": [one, two], "title": "Both"}) == 302
-    assert counts(tenant) == by_api == [("write", 1, "ada")]
+    assert counts() == by_api == [("write", 1, "ada")]
 
 
-def test_exports_imports_and_deletions_count_as_over_the_api(tenant: Tenant, owner: Client, page: Page) -> None:
+def test_exports_imports_and_deletions_count_as_over_the_api(
+    tenant: Tenant, owner: Client, page: Page, counts: Counts
+) -> None:
     api = Api(tenant)
     one, two = store(tenant, memory("tea"), memory("milk"))
     api.get(f"/api/v1/capsules/{one}/export?format=json")
-    by_api = counts(tenant)
+    by_api = counts()
     assert page("memory/default/export/", {"id": two, "file_format": "json"}) == 200
-    assert counts(tenant) == by_api == [("export", 1, "")]
+    assert counts() == by_api == [("export", 1, "")]
     content = api.get(f"/api/v1/capsules/{one}/export?format=json").content
-    counts(tenant)
+    counts()
     api.client.post(
         "/api/v1/capsules/import",
         {"file": SimpleUploadedFile("a.json", content), "user_id": "eve"},
         headers=tenant.headers,
     )
-    by_api = counts(tenant)
+    by_api = counts()
     assert page("memory/default/import/", {"file": SimpleUploadedFile("a.json", content), "user_id": "eve"}) == 302
-    assert counts(tenant) == by_api == [("import", 1, "eve")]
+    assert counts() == by_api == [("import", 1, "eve")]
     api.delete(f"/api/v1/capsules/{one}")
-    by_api = counts(tenant)
+    by_api = counts()
     assert page("memory/default/delete/", {"id": two}) == 302
-    assert counts(tenant) == by_api == [("delete", 1, "")]
+    assert counts() == by_api == [("delete", 1, "")]
     api.delete("/api/v1/users/ada")
-    by_api = counts(tenant)
+    by_api = counts()
     owner.post("/account/reauthenticate/", {"password": PASSWORD})
     assert page("memory/default/forget/", {"user": "ada", "confirmation": "ada"}) == 302
-    assert counts(tenant) == by_api == [("delete", 1, "")]
+    assert counts() == by_api == [("delete", 1, "")]
 
 
-def test_a_decision_and_a_seal_count_as_over_the_api(tenant: Tenant, page: Page) -> None:
+def test_a_decision_and_a_seal_count_as_over_the_api(tenant: Tenant, page: Page, counts: Counts) -> None:
     api = Api(tenant)
     events = {}
     for session in ("one", "two"):
         api.post(f"/api/v1/sessions/{session}/ingest", NOTICED)
         [trigger] = api.get(f"/api/v1/sessions/{session}/triggers").json()["triggers"]
         events[session] = trigger["event_id"]
-    counts(tenant)
+    counts()
     api.post(f"/api/v1/sessions/one/triggers/{events['one']}/confirm", {"resolution": "ignore"})
-    by_api = counts(tenant)
+    by_api = counts()
     page("sessions/default/triggers/", {"id": "two", "event": events["two"], "resolution": "ignore"})
-    assert counts(tenant) == by_api != []
+    assert counts() == by_api != []
     api.post("/api/v1/sessions/one/seal")
-    by_api = counts(tenant)
+    by_api = counts()
     page("sessions/default/seal/", {"id": "two"})
-    assert counts(tenant) == by_api != []
+    assert counts() == by_api != []
 
 
-def test_what_is_refused_counts_for_nothing(tenant: Tenant, page: Page) -> None:
+def test_what_is_refused_counts_for_nothing(tenant: Tenant, page: Page, counts: Counts) -> None:
     [one] = store(tenant, memory("tea"))
     assert page("memory/default/expiry/", {"id": one, "expires_at": "2001-01-01T00:00"}) == 302
     assert page("memory/default/export/", {"id": one, "file_format": "json", "passphrase": "short"}) == 302
     assert page("memory/default/pin/", {"id": "nothing", "is_pinned": "1"}) == 404
     assert page("memory/default/merge/", {"id": one, "title": "Alone"}) == 302
-    assert counts(tenant) == []
+    assert counts() == []
 
 
-def test_looking_around_is_free(tenant: Tenant, owner: Client, home: str) -> None:
+def test_looking_around_is_free(tenant: Tenant, owner: Client, home: str, counts: Counts) -> None:
     one, two = remember(tenant, "Tea", "They drink tea"), remember(tenant, "Milk", "They drink milk")
     before = spooled()
     for path in (
@@ -126,5 +136,5 @@ def test_looking_around_is_free(tenant: Tenant, owner: Client, home: str) -> Non
         "sessions/default/?id=about%20Tea/?%26",
     ):
         assert owner.get(home + path).status_code == 200
-    assert counts(tenant) == []
+    assert counts() == []
     assert spooled() == before
