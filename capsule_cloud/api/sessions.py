@@ -149,7 +149,7 @@ def seal_session(call: Call, session_id: str) -> HttpResponse:
         result = sessions.seal(
             project_id=call.project, session_id=session_id, actor=call.principal.actor, **_without_gaps(call.body)
         )
-        record(call.use(Meter.SEAL))
+        record(call.use(Meter.SEAL, end_user=result.user_id))
     answer = {
         "capsule_id": result.capsule_id,
         "title": result.title,

@@ -105,6 +105,7 @@ def seal(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpRes
             one,
             Meter.SEAL,
             lambda: sessions.seal(project_id=one.pk, session_id=session_id, actor=member.actor),
+            lambda sealed: sealed.user_id,
         ),
         "The session is sealed into a capsule.",
     )

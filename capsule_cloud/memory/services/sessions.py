@@ -90,13 +90,14 @@ class IngestResult:
 
 @dataclass(frozen=True, slots=True)
 class SealResult:
-    """The capsule that a session became."""
+    """The capsule that a session became, and whose it is."""
 
     capsule_id: str
     title: str
     turn_count: int
     type: str
     extraction: str
+    user_id: str
 
 
 def open_session(
@@ -229,6 +230,7 @@ def seal_locked(
         turn_count=capsule.metadata.turn_count,
         type=capsule.capsule_type.value,
         extraction=session.extraction,
+        user_id=session.user_id,
     )
 
 
@@ -252,6 +254,7 @@ def _sealed_before(session: Session) -> SealResult:
         turn_count=capsule.turn_count,
         type=capsule.capsule_type,
         extraction=session.extraction,
+        user_id=session.user_id,
     )
 
 

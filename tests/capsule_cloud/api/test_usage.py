@@ -73,17 +73,18 @@ def test_every_call_is_counted_once_under_its_meter(committed: Api) -> None:
     }
 
 
-def test_turns_are_counted_for_the_sessions_owner_whoever_sends_them(api: Api) -> None:
+def test_turns_and_seals_are_counted_for_the_sessions_owner_whoever_sends_them(api: Api) -> None:
     unnamed = {name: value for name, value in TURN.items() if name != "user_id"}
     api.post("/api/v1/sessions?session_id=adas&user_id=ada")
     api.post("/api/v1/sessions/adas/ingest", unnamed)
     api.post("/api/v1/sessions/adas/ingest", {"turns": [unnamed, unnamed]})
     api.post("/api/v1/sessions/new/ingest", unnamed)
     api.post("/api/v1/sessions/bobs/ingest", TURN | {"user_id": "bob"}, Idempotency_Key="bobs")
+    api.post("/api/v1/sessions/bobs/seal")
     with scope(api.tenant.organization):
-        events = UsageEvent.objects.filter(meter="ingest").order_by("id")
+        events = UsageEvent.objects.filter(meter__in=["ingest", "seal"]).order_by("id")
         counted = [(event.end_user, event.quantity) for event in events]
-    assert counted == [("ada", 1), ("ada", 2), ("default", 1), ("bob", 1)]
+    assert counted == [("ada", 1), ("ada", 2), ("default", 1), ("bob", 1), ("bob", 1)]
 
 
 def test_a_refused_call_is_not_counted(committed: Api) -> None:

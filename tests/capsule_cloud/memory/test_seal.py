@@ -120,7 +120,7 @@ def test_a_second_seal_returns_the_same_capsule_and_records_nothing(tenant: Tena
     first = seal(tenant, "s", title="First")
     second = seal(tenant, "s", title="Second", summary="another")
 
-    assert second == first == SealResult(first.capsule_id, "First", 2, "hybrid", "rule_based")
+    assert second == first == SealResult(first.capsule_id, "First", 2, "hybrid", "rule_based", first.user_id)
     with scope(tenant.organization):
         assert Capsule.objects.count() == 1
         [event] = AuditEvent.objects.filter(action=actions.MEMORY_SESSION_SEALED.name)
