@@ -33,6 +33,7 @@ INSTALLED_APPS = [
     "billing.credits",
     "billing",
     "billing.metering",
+    "billing.quotas",
     "tenancy",
     "tenancy.audit",
     "django.contrib.auth",
@@ -139,6 +140,7 @@ CELERY_BEAT_SCHEDULE = {
     "purge-expired-memory": {"task": "memory.purge_expired", "schedule": 900.0},
     "renew-search-entries": {"task": "memory.renew_search_entries", "schedule": 60.0},
     "expire-credits": {"task": "credits.expire_credits", "schedule": 300.0},
+    "recompute-entitlements": {"task": "billing.recompute_due", "schedule": 60.0},
     "purge-idempotency-keys": {"task": "api.purge_idempotency_keys", "schedule": 3600.0},
 }
 

@@ -22,6 +22,7 @@ SILENT = {
     "capsule_cloud.memory.services.search_entries.renew": "makes anew what is derived: capsules stay as they are",
     "billing.metering.services.record": "a count of what its caller has recorded",
     "billing.metering.services.ship": "stores what was counted before",
+    "billing.quotas.services.admit": "a count of what its caller does and records",
     "tenancy.audit.services.record": "it is the record",
     "tenancy.services.keys.end_keys": "a part of removal, demotion and revocation, which say how many keys ended",
     "tenancy.services.organizations.purge_due": "the trail is purged too: OrganizationPurge is the proof",

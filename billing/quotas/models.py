@@ -1,0 +1,181 @@
+"""Holds caps, what was used against them, writes that wait for a cap to lift, and notices."""
+
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.utils import timezone
+
+from billing.metering.meters import Meter
+from billing.plans import Allowance
+from tenancy.scope import OwnedModel
+
+ALLOWANCES = [(one.value, one.value) for one in Allowance]
+
+
+class Level(models.TextChoices):
+    """Whose use a cap holds."""
+
+    ORGANIZATION = "organization", "Organization"
+    PROJECT = "project", "Project"
+    KEY = "key", "API key"
+
+
+class Span(models.TextChoices):
+    """How long a cap counts before it begins again."""
+
+    PERIOD = "period", "Billing period"
+    DAY = "day", "Day (UTC)"
+
+
+class Reaction(models.TextChoices):
+    """What happens at a cap. Recalls and other reads go on whatever it is."""
+
+    WARN = "warn", "Warn and go on"
+    THROTTLE = "throttle", "Slow writes down"
+    STOP = "stop", "Refuse writes"
+    PARK = "park", "Keep writes until the cap lifts"
+
+
+class Cap(OwnedModel):
+    """A limit that the customer chose, at most the plan's."""
+
+    allowance = models.CharField(max_length=16, choices=ALLOWANCES)
+    level = models.CharField(max_length=16, choices=Level.choices)
+    subject_id = models.UUIDField()  # of the organization, the project or the key
+    span = models.CharField(max_length=8, choices=Span.choices, default=Span.PERIOD)
+    amount = models.BigIntegerField()
+    reaction = models.CharField(max_length=8, choices=Reaction.choices, default=Reaction.STOP)
+    created_at = models.DateTimeField(default=timezone.now)
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(OwnedModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["organization", "allowance", "subject_id", "span"], name="cap_once"),
+            models.CheckConstraint(condition=models.Q(amount__gte=0), name="cap_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.allowance} {self.amount} a {self.span}"
+
+
+class Counter(OwnedModel):
+    """What a subject has used of an allowance since `starts_at`, or may still use without asking again.
+
+    A cache, made anew from usage events; but never lower than what was used, so that a hard cap holds exactly.
+    """
+
+    allowance = models.CharField(max_length=16, choices=ALLOWANCES)
+    subject_id = models.UUIDField()
+    span = models.CharField(max_length=8, choices=Span.choices)
+    starts_at = models.DateTimeField()
+    used = models.BigIntegerField()
+    granted = models.BigIntegerField(default=0)  # ever, whatever came back
+    marked = models.BigIntegerField(default=0)  # `granted` at `marked_at`
+    marked_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(OwnedModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["organization", "allowance", "subject_id", "span", "starts_at"], name="counter_once"
+            )
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["starts_at"], name="counter_by_start")]
+
+    def __str__(self) -> str:
+        return f"{self.allowance} {self.used} since {self.starts_at:%Y-%m-%d %H:%M}"
+
+
+class ParkedWrite(OwnedModel):
+    """A write that was accepted at a cap: applied once, in order within its project, when the cap lifts."""
+
+    class Kind(models.TextChoices):
+        """Which write it is."""
+
+        INGEST = "ingest", "Turns"
+        SEAL = "seal", "Seal"
+
+    class State(models.TextChoices):
+        """Where it stands."""
+
+        PARKED = "parked", "Waiting"
+        APPLIED = "applied", "Applied"
+        FAILED = "failed", "Could not be applied"
+
+    project_id = models.UUIDField()
+    key_id = models.UUIDField(null=True)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    meter = models.CharField(max_length=32, choices=Meter.choices)
+    quantity = models.BigIntegerField()
+    end_user = models.CharField(max_length=255, blank=True)
+    actor = models.JSONField()
+    sealed_body = models.BinaryField()  # JSON, encrypted; emptied once it is applied
+    state = models.CharField(max_length=8, choices=State.choices, default=State.PARKED)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(default=timezone.now)
+    error = models.CharField(max_length=500, blank=True)
+    outcome = models.JSONField(default=dict)
+    parked_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta(OwnedModel.Meta):
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["organization", "project_id", "id"],
+                name="parked_in_order",
+                condition=models.Q(state="parked"),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.state}"
+
+
+class Watch(OwnedModel):
+    """At which percentages of a cap the customer wants to be told; without a row: 50, 80 and 100."""
+
+    allowance = models.CharField(max_length=16, choices=ALLOWANCES)
+    percents = ArrayField(models.BigIntegerField())
+
+    class Meta(OwnedModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["organization", "allowance"], name="watch_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.allowance} {self.percents}"
+
+
+class Notice(OwnedModel):
+    """Something said to the customer, once: a threshold crossed, or use far above what is usual."""
+
+    class Kind(models.TextChoices):
+        """What it says."""
+
+        THRESHOLD = "threshold", "A part of a cap is used"
+        ANOMALY = "anomaly", "Far more than usual"
+
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    what = models.CharField(max_length=32)  # the allowance, or the meter
+    subject_id = models.UUIDField()
+    span = models.CharField(max_length=8, choices=Span.choices)
+    starts_at = models.DateTimeField()  # of the period, or of the unusual hours
+    limit = models.BigIntegerField()  # of the cap, or what is usual in an hour
+    percent = models.PositiveIntegerField()
+    used = models.BigIntegerField()
+    sentence = models.CharField(max_length=500)
+    said_at = models.DateTimeField(default=timezone.now)
+    mailed_at = models.DateTimeField(null=True)
+    dismissed_at = models.DateTimeField(null=True)
+
+    class Meta(OwnedModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            # another limit is another threshold: a changed cap is watched again
+            models.UniqueConstraint(
+                fields=["organization", "kind", "what", "subject_id", "span", "starts_at", "percent", "limit"],
+                name="notice_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.sentence

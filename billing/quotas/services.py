@@ -1,0 +1,227 @@
+"""Admits what draws on an allowance, and writes the caps that customers choose."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from billing.metering.meters import Meter
+from billing.metering.services import Use
+from billing.plans import ALLOWANCE_METERS, Allowance, Feature
+from billing.quotas import selectors
+from billing.quotas.leases import MissingCounter, Subject, Taken, leases
+from billing.quotas.models import Cap, Counter, Level, Reaction, Span, Watch
+from tenancy.audit import actions
+from tenancy.audit.services import Actor, Target, record
+from tenancy.errors import Forbidden, Invalid, NotFound
+from tenancy.models import ApiKey, Organization, Project
+from tenancy.scope import current_organization_id, scope
+from tenancy.services import organizations
+
+PLAN_PAGE = "/billing/plan"
+MOST_COUNTERS = 8  # the plan's, and a cap a period and a day on the organization, the project and the key
+COUNTED = {meter: one for one in selectors.FLOWS for meter in ALLOWANCE_METERS[one]}
+SOFT = frozenset({Meter.RECALL})  # goes on at a cap
+DEFAULT_PERCENTS = (50, 80, 100)
+MOST_PERCENTS = 10
+LARGEST_AMOUNT = 2**53  # exact in every client that reads JSON
+
+
+class QuotaReached(Exception):
+    """A write found a cap reached: nothing has happened. `str()` says what it means and what helps.
+
+    `may_park`: the customer chose that such writes wait, or earlier ones wait already and this one must not overtake.
+    """
+
+    code = "quota_reached"
+
+    def __init__(self, use: Use, taken: Taken) -> None:
+        super().__init__(_sentence(taken))
+        self.use = use
+        self.may_park = taken.answer.state == "queued" or taken.answer.reaction == Reaction.PARK
+        self.resets_at = datetime.fromtimestamp(taken.answer.ends_at, UTC)
+
+
+class FeatureMissing(Forbidden):
+    """The organization's plan does not have it."""
+
+    code = "feature_not_in_plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a use was counted as, and what is left of its allowance for everybody; None where nothing limits it."""
+
+    event_id: UUID
+    meter: Meter
+    quantity: int
+    remaining: int | None
+    is_throttled: bool = False  # past a cap where the customer chose that writes slow down
+    subject: Subject | None = field(default=None, repr=False)
+    taken: Taken | None = field(default=None, repr=False)
+
+
+def admit(use: Use, *, stamp: Hashable = None, is_queued: bool = False) -> Receipt:
+    """Take what a use counts as from its allowance, before it happens. Raises QuotaReached for a write, never a read.
+
+    Needs no scope, and no query while this process holds a lease. `stamp` changes when the caps do. Call `undo` with
+    the receipt when the operation does not happen. `is_queued` marks a parked write that is being applied.
+    """
+    allowance = COUNTED.get(use.meter)
+    if allowance is None:
+        return Receipt(use.event_id, use.meter, use.quantity, None)
+    subject = Subject(use.organization_id, use.project_id, use.key_id, allowance)
+    is_write = use.meter not in SOFT
+    taken = _take(subject, use.quantity, stamp, is_write=is_write, is_queued=is_queued)
+    if is_write and not taken.is_allowed:
+        raise QuotaReached(use, taken)
+    return Receipt(use.event_id, use.meter, use.quantity, taken.remaining, taken.answer.is_throttled, subject, taken)
+
+
+def undo(receipt: Receipt) -> None:
+    """Put back what an operation took that did not happen."""
+    if receipt.subject is not None and receipt.taken is not None:
+        leases.put_back(receipt.subject, receipt.taken)
+
+
+def _take(subject: Subject, units: int, stamp: Hashable, *, is_write: bool, is_queued: bool) -> Taken:
+    for _ in range(MOST_COUNTERS):
+        try:
+            return leases.take(subject, units, stamp=stamp, is_write=is_write, is_queued=is_queued)
+        except MissingCounter as missing:
+            _begin(subject, missing)
+    raise AssertionError("Every counter was made, and one is missing.")
+
+
+def _begin(subject: Subject, missing: MissingCounter) -> None:
+    """Make a counter from the usage events; whoever is first makes it, the others take that one."""
+    with scope(subject.organization_id):
+        counter = Counter(
+            allowance=subject.allowance,
+            subject_id=missing.subject_id,
+            span=missing.span,
+            starts_at=missing.starts_at,
+            used=selectors.used(
+                subject.allowance, level=missing.level, subject_id=missing.subject_id, since=missing.starts_at
+            ),
+        )
+        Counter.objects.bulk_create([counter], ignore_conflicts=True)
+
+
+def _sentence(taken: Taken) -> str:
+    answer = taken.answer
+    link = f"{settings.PUBLIC_URL}{PLAN_PAGE}"
+    if answer.state == "queued":
+        return f"Earlier writes wait for a cap to lift, and this one may not overtake them. Raise the cap: {link}"
+    whose = {Level.ORGANIZATION: "organization", Level.PROJECT: "project", Level.KEY: "API key"}[Level(answer.level)]
+    span = "day" if answer.span == Span.DAY else "billing period"
+    until = f"{datetime.fromtimestamp(answer.ends_at, UTC):%Y-%m-%d %H:%M} UTC"
+    return (
+        f"The {whose} has used its {answer.amount:,} operations of this {span}: nothing was written. Recalls, reads "
+        f"and deletions go on. Writes begin again on {until}, or when the cap is raised or the plan changed: {link}"
+    )
+
+
+def set_cap(
+    *, actor: Actor, allowance: str, level: str, subject_id: UUID, amount: int, reaction: str, span: str = Span.PERIOD
+) -> Cap:
+    """Choose how much the organization, a project or a key may use, or choose anew. It holds within a second.
+
+    Raises Invalid for an unknown word or more than the plan allows, NotFound for a subject that is not there,
+    FeatureMissing where the plan does not park writes.
+    """
+    organization = organizations.locked()
+    _check_words(allowance, level, span, reaction)
+    if isinstance(amount, bool) or not 0 <= amount <= LARGEST_AMOUNT:
+        raise Invalid("amount", "Write a whole number, 0 or more.")
+    most = selectors.plan_limit(Allowance(allowance))
+    if most is not None and amount > most:
+        raise Invalid("amount", f"Your plan allows at most {most:,} a billing period: change the plan first.")
+    if reaction == Reaction.PARK and Feature.PARKED_WRITES not in organization.features:
+        raise FeatureMissing("Your plan refuses writes at a cap and does not park them: change the plan first.")
+    label = _label(organization, level, subject_id)
+    cap, is_new = Cap.objects.get_or_create(
+        allowance=allowance,
+        subject_id=subject_id,
+        span=span,
+        defaults={"level": level, "amount": amount, "reaction": reaction},
+    )
+    if not is_new and (cap.amount, cap.reaction) == (amount, reaction):
+        return cap
+    before = {} if is_new else {"before": {"amount": cap.amount, "reaction": cap.reaction}}
+    cap.amount, cap.reaction, cap.changed_at = amount, reaction, timezone.now()
+    cap.save(update_fields=["amount", "reaction", "changed_at"])
+    metadata = {"allowance": allowance, "span": span, "amount": amount, "reaction": reaction, **before}
+    record(action=actions.CAP_SET, actor=actor, target=Target(level, str(subject_id), label), metadata=metadata)
+    _changed()
+    return cap
+
+
+def clear_cap(*, actor: Actor, cap_id: UUID) -> None:
+    """Take a cap away: the plan's own limit stays. Raises NotFound."""
+    organization = organizations.locked()
+    cap = Cap.objects.filter(pk=cap_id).first()
+    if cap is None:
+        raise NotFound("There is no such cap.")
+    try:
+        label = _label(organization, cap.level, cap.subject_id)
+    except NotFound:
+        label = str(cap.subject_id)  # the project or the key is gone
+    metadata = {"allowance": cap.allowance, "span": cap.span, "amount": cap.amount, "reaction": cap.reaction}
+    cap.delete()
+    target = Target(cap.level, str(cap.subject_id), label)
+    record(action=actions.CAP_CLEARED, actor=actor, target=target, metadata=metadata)
+    _changed()
+
+
+def set_watch(*, actor: Actor, allowance: str, percents: list[int]) -> Watch:
+    """Choose at which percentages of a cap to be told; an empty list: never. Raises Invalid."""
+    if allowance not in set(Allowance):
+        raise Invalid("allowance", f"Choose an allowance: {', '.join(Allowance)}.")
+    chosen = sorted(set(percents))
+    if len(chosen) > MOST_PERCENTS or not all(1 <= percent <= 1000 for percent in chosen):
+        raise Invalid("percents", f"Write at most {MOST_PERCENTS} percentages from 1 to 1000.")
+    organization = organizations.locked()
+    watch, _ = Watch.objects.update_or_create(allowance=allowance, defaults={"percents": chosen})
+    record(
+        action=actions.WATCH_SET,
+        actor=actor,
+        target=organizations.target(organization),
+        metadata={"allowance": allowance, "percents": chosen},
+    )
+    return watch
+
+
+def _check_words(allowance: str, level: str, span: str, reaction: str) -> None:
+    if allowance not in selectors.FLOWS:
+        raise Invalid("allowance", f"Choose an allowance: {', '.join(sorted(selectors.FLOWS))}.")
+    for name, word, words in (
+        ("level", level, Level.values),
+        ("span", span, Span.values),
+        ("reaction", reaction, Reaction.values),
+    ):
+        if word not in words:
+            raise Invalid(name, f"Choose one of: {', '.join(words)}.")
+
+
+def _label(organization: Organization, level: str, subject_id: UUID) -> str:
+    """What the subject is called. Raises NotFound unless it is the organization's own."""
+    if level == Level.ORGANIZATION and subject_id == organization.pk:
+        return organization.name
+    if level == Level.PROJECT and (project := Project.objects.filter(pk=subject_id, archived_at=None).first()):
+        return project.name
+    if level == Level.KEY and (key := ApiKey.objects.filter(pk=subject_id, revoked_at=None).first()):
+        return f"{key.name} ({key.hint}…)"
+    raise NotFound(f"There is no such {level}.")
+
+
+def _changed() -> None:
+    """Let every process ask anew: keys bring the new stamp within a second, this process forgets at once."""
+    organization_id = current_organization_id()
+    Organization.objects.update(caps_version=F("caps_version") + 1)
+    transaction.on_commit(lambda: leases.forget(organization_id))
