@@ -50,6 +50,11 @@ class Subscription(OwnedModel):
     interval = models.CharField(max_length=8, choices=Interval.choices, default=Interval.MONTHLY)
     status = models.CharField(max_length=20, choices=Status.choices)
     seats = models.PositiveIntegerField(default=1)
+    paid_seats = models.PositiveIntegerField(
+        default=0
+    )  # the most so far in this period: fewer cost no less until it ends
+    seat_line_id = models.CharField(max_length=255, blank=True)  # Stripe's invoice item for seats added in this period
+    seat_line_amount = models.BigIntegerField(default=0)  # minor units
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
     trial_end = models.DateTimeField(null=True, blank=True)
@@ -64,6 +69,7 @@ class Subscription(OwnedModel):
     scheduled_interval = models.CharField(max_length=8, choices=Interval.choices, blank=True)
     scheduled_at = models.DateTimeField(null=True, blank=True)
     revision = models.PositiveIntegerField(default=0)
+    change_token = models.CharField(max_length=64, blank=True)  # which preview made the last change: a digest
     synced_at = models.DateTimeField(null=True, blank=True)  # when it was last asked for at Stripe
     created_at = models.DateTimeField(default=timezone.now)
 
