@@ -94,6 +94,14 @@ class Included:
     overage: Decimal | None = None
 
 
+def hard_limits(allowances: Mapping[Allowance, Included]) -> dict[str, int | None]:
+    """The columns of Organization that allowances fill: what is included where no more can be bought, else null."""
+    return {
+        column: allowances[one].quantity if allowances[one].overage is None else None
+        for one, column in LIMIT_COLUMNS.items()
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """A price as Stripe holds it: an amount for each interval, or a rate above what is included for an allowance."""
@@ -133,11 +141,7 @@ class Plan:
     @property
     def columns(self) -> dict[str, Any]:
         """What an organization on this plan has in its columns, overrides and contracts aside."""
-        hard = {
-            column: None if self.allowances[allowance].overage is not None else self.allowances[allowance].quantity
-            for allowance, column in LIMIT_COLUMNS.items()
-        }
-        return {**self.limits, **hard, "features": sorted(self.features)}
+        return {**self.limits, **hard_limits(self.allowances), "features": sorted(self.features)}
 
     @property
     def prices(self) -> list[Price]:

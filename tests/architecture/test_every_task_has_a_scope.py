@@ -21,6 +21,7 @@ from tests.live import environment
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
     "credits.expire_credits": "asks who has credits to expire, then opens each one's scope",
+    "billing.recompute_due": "asks who has something due, then opens each one's scope",
     "memory.purge_expired": "asks who has something due, then opens each one's scope",
     "memory.renew_search_entries": "asks who has something due, then opens each one's scope",
     "metering.seal_idle_sessions": "asks who has something due, then opens each one's scope",

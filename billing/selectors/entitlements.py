@@ -1,0 +1,59 @@
+"""Reads what the organization in scope is entitled to: its plan's version, what was agreed, what was granted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from billing.models.entitlements import EntitlementOverride
+from billing.overrides import applied_to_allowances, applied_to_columns
+from billing.plans import Allowance, Included, Plan, hard_limits
+from billing.selectors.agreements import Period, agreement
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlements:
+    """What holds now: `base` is the agreement's, `columns` what overrides made of it, as columns of Organization."""
+
+    plan: Plan
+    source: str
+    allowances: Mapping[Allowance, Included]
+    base: Mapping[str, Any]
+    columns: Mapping[str, Any]
+    period: Period | None
+    overrides: tuple[EntitlementOverride, ...]
+
+
+def effective(*, now: datetime | None = None) -> Entitlements:
+    """The entitlements of the organization in scope at `now`, computed anew."""
+    now = now or timezone.now()
+    agreed = agreement(now)
+    granted = tuple(live_overrides(now))
+    values = {one.key: one.value for one in granted}
+    allowances = applied_to_allowances(agreed.allowances, values)
+    start, end = agreed.period or (None, None)
+    fixed = {**agreed.plan.limits, "period_start": start, "period_end": end, "features": sorted(agreed.features)}
+    base = {**fixed, **hard_limits(agreed.allowances), "member_limit": agreed.seats}
+    seats = max(agreed.seats, allowances[Allowance.SEATS].quantity)
+    beneath = {**fixed, **hard_limits(allowances), "member_limit": seats}
+    return Entitlements(
+        plan=agreed.plan,
+        source=agreed.source,
+        allowances=allowances,
+        base=base,
+        columns=applied_to_columns(beneath, values),
+        period=agreed.period,
+        overrides=granted,
+    )
+
+
+def live_overrides(now: datetime) -> list[EntitlementOverride]:
+    """What was granted and holds at `now`, by key."""
+    return list(EntitlementOverride.objects.filter(ended_at=None, expires_at__gt=now).order_by("key"))
+
+
+def override_history() -> list[EntitlementOverride]:
+    """Everything that was ever granted, newest first."""
+    return list(EntitlementOverride.objects.order_by("-created_at"))
