@@ -1,6 +1,7 @@
 """Holds what billing knows of an organization; one file for each matter."""
 
 from billing.models.accounts import BillingAccount, SeatPolicy
+from billing.models.dunning import Debt, Dunning
 from billing.models.entitlements import EntitlementOverride, EntitlementVersion
 from billing.models.inbox import StripeEvent
 from billing.models.meter_pushes import MeterPush
@@ -9,7 +10,9 @@ from billing.models.subscriptions import ENDED, Document, Interval, Source, Stat
 __all__ = [
     "ENDED",
     "BillingAccount",
+    "Debt",
     "Document",
+    "Dunning",
     "EntitlementOverride",
     "EntitlementVersion",
     "Interval",
