@@ -1,21 +1,28 @@
-"""Stacked bars by day, drawn on the server: plain SVG with a title, a description and a table that says the same."""
+"""Stacked bars over time, drawn on the server: plain SVG with a title, a description and a table that says the same."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from math import floor, log10
 
 WIDTH, HEIGHT = 900, 200
-_GAP = 6
-_STEPS = (1, 2, 2.5, 5, 10)
 GRID_LINES = 4
+COLOURS = 9  # tokens.css has as many; one series more would repeat the first
+_GAP, _GAP_SHARE = 6, 0.3  # between two columns, and of a narrow column's place at most
+_STEPS = (1, 2, 2.5, 5, 10)
+# How a moment reads: in the table, below the axis, in a sentence
+_FORMATS = {
+    "hour": ("%a %d %b, %H:00", "%d %b %H:00", "%d %B %Y, %H:00"),
+    "day": ("%a %d %b", "%d %b", "%d %B %Y"),
+    "month": ("%B %Y", "%b %Y", "%B %Y"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One meter over the whole range; `css` gives it the same colour on every page."""
+    """One colour over the whole range; `css` gives a meter the same one on every page."""
 
-    meter: str
+    key: str
     label: str
     css: str
     total: int
@@ -23,7 +30,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One rectangle of a day's stack, in units of the view box."""
+    """One rectangle of a column's stack, in units of the view box."""
 
     css: str
     x: float
@@ -33,10 +40,10 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
-    """One column: where its hover area lies, what it says, its bars and its row in the table."""
+class Column:
+    """One hour, day or month: where its hover area lies, what it says, its bars and its row in the table."""
 
-    day: date
+    name: str
     x: float
     width: float
     readout: str
@@ -49,13 +56,20 @@ class Day:
 class Chart:
     """Everything that `web/parts/chart.html` draws."""
 
-    days: tuple[Day, ...]
+    columns: tuple[Column, ...]
     series: tuple[Series, ...]
     ticks: tuple[str, ...]
-    date_ticks: tuple[str, ...]
+    time_ticks: tuple[str, ...]
     total: int
+    span: str  # "From … to …"
+    grain: str
     width: int = WIDTH
     height: int = HEIGHT
+
+    @property
+    def title(self) -> str:
+        """What the columns are."""
+        return f"Calls by {self.grain}"
 
     @property
     def lines(self) -> list[float]:
@@ -66,51 +80,71 @@ class Chart:
     def description(self) -> str:
         """One sentence for people who do not see the bars."""
         parts = ", ".join(f"{series.total:,} {series.label.lower()}" for series in self.series) or "nothing"
-        return f"From {self.days[0].day:%d %B} to {self.days[-1].day:%d %B %Y}: {parts}."
+        return f"{self.span}: {parts}."
+
+
+def last_days(
+    usage: Iterable[tuple[date, str, int]], *, meters: Mapping[str, str], last_day: date, days: int = 30
+) -> Chart:
+    """The chart of `days` days that end with `last_day`, by meter."""
+    return stacked(usage, names=meters, moments=[last_day - timedelta(days=days - 1 - n) for n in range(days)])
 
 
 def stacked(
-    usage: Iterable[tuple[date, str, int]], *, meters: Mapping[str, str], last_day: date, days: int = 30
+    usage: Iterable[tuple[date, str, int]],
+    *,
+    names: Mapping[str, str],
+    moments: Sequence[date | datetime],
+    grain: str = "day",
 ) -> Chart:
-    """The chart of `days` days that end with `last_day`.
+    """The chart with a column for each of `moments`, which are all hours, days or months as `grain` says.
 
-    `usage` are (day, meter, quantity); days outside the range are ignored. `meters` maps each meter to its label, in
-    the order of stacking (and of colours); meters without usage are left out.
+    `usage` are (moment, key, quantity); other moments are ignored. `names` maps each key to its label, in the order of
+    stacking (and of colours); what has no usage is left out.
     """
-    span = [last_day - timedelta(days=days - 1 - index) for index in range(days)]
     table: dict[tuple[date, str], int] = {}
-    for day, meter, quantity in usage:
-        if span[0] <= day <= last_day:
-            table[day, meter] = table.get((day, meter), 0) + quantity
+    known = set(moments)
+    for moment, key, quantity in usage:
+        if moment in known:
+            table[moment, key] = table.get((moment, key), 0) + quantity
     series = tuple(
-        Series(meter, label, f"meter-{number}", total)
-        for number, (meter, label) in enumerate(meters.items(), start=1)
-        if (total := sum(table.get((day, meter), 0) for day in span))
+        Series(key, label, f"meter-{number % COLOURS + 1}", total)
+        for number, (key, label) in enumerate(names.items())
+        if (total := sum(table.get((moment, key), 0) for moment in moments))
     )
-    top = nice_ceiling(max(sum(table.get((day, one.meter), 0) for one in series) for day in span))
-    columns = tuple(_column(day, index, days, series, table, top) for index, day in enumerate(span))
+    # a correction can make a sum negative: it has no bar, but its number
+    highest = max(sum(max(0, table.get((moment, one.key), 0)) for one in series) for moment in moments)
+    top = nice_ceiling(highest)
+    said, short, long = _FORMATS[grain]
+    columns = tuple(
+        _column(
+            f"{moment:{said}}", index, len(moments), series, [table.get((moment, one.key), 0) for one in series], top
+        )
+        for index, moment in enumerate(moments)
+    )
     ticks = tuple(short_number(top * (GRID_LINES - step) / GRID_LINES) for step in range(GRID_LINES + 1))
-    date_ticks = tuple(f"{span[round((days - 1) * part / 4)]:%d %b}" for part in range(5))
-    return Chart(columns, series, ticks, date_ticks, sum(one.total for one in series))
+    marks = sorted({round((len(moments) - 1) * part / 4) for part in range(5)})
+    span = f"From {moments[0]:{long}} to {moments[-1]:{long}}"
+    if grain == "day" and moments[0].year == moments[-1].year:
+        span = f"From {moments[0]:%d %B} to {moments[-1]:%d %B %Y}"
+    time_ticks = tuple(f"{moments[mark]:{short}}" for mark in marks)
+    return Chart(columns, series, ticks, time_ticks, sum(one.total for one in series), span, grain)
 
 
-def _column(
-    day: date, index: int, days: int, series: tuple[Series, ...], table: Mapping[tuple[date, str], int], top: float
-) -> Day:
-    slot = WIDTH / days
-    values = tuple(table.get((day, one.meter), 0) for one in series)
+def _column(name: str, index: int, count: int, series: tuple[Series, ...], values: Sequence[int], top: float) -> Column:
+    slot = WIDTH / count
+    gap = min(_GAP, slot * _GAP_SHARE)
     bars, floor_y = [], float(HEIGHT)
     for one, value in zip(series, values, strict=True):
-        if not value:
+        if value <= 0:
             continue
         height = value / top * HEIGHT
         floor_y -= height
-        bars.append(
-            Bar(one.css, round(index * slot + _GAP / 2, 2), round(floor_y, 2), round(slot - _GAP, 2), round(height, 2))
-        )
+        x, width = round(index * slot + gap / 2, 2), round(slot - gap, 2)
+        bars.append(Bar(one.css, x, round(floor_y, 2), width, round(height, 2)))
     said = ", ".join(f"{value:,} {one.label.lower()}" for one, value in zip(series, values, strict=True) if value)
-    readout = f"{day:%a %d %b}: {said or 'no calls'}"
-    return Day(day, round(index * slot, 2), round(slot, 2), readout, tuple(bars), values, sum(values))
+    readout = f"{name}: {said or 'no calls'}"
+    return Column(name, round(index * slot, 2), round(slot, 2), readout, tuple(bars), tuple(values), sum(values))
 
 
 def nice_ceiling(highest: float) -> float:
@@ -122,8 +156,8 @@ def nice_ceiling(highest: float) -> float:
 
 
 def short_number(value: float) -> str:
-    """A number for an axis: 950, 1.5k, 12k, 3M."""
-    for size, unit in ((1_000_000, "M"), (1_000, "k")):
+    """A number for an axis: 950, 1.5k, 12k, 3M, 2.5G."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (1_000, "k")):
         if value >= size:
             return f"{value / size:.1f}".removesuffix(".0") + unit
     return f"{value:g}"

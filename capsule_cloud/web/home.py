@@ -8,10 +8,10 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from billing.metering.meters import Meter
-from billing.metering.selectors import last_days
+from billing.metering import selectors as metering
+from billing.metering.meters import COUNTERS, Meter
 from capsule_cloud.web import forms
-from capsule_cloud.web.chart import stacked
+from capsule_cloud.web.chart import last_days
 from capsule_cloud.web.console import LAST_ORGANIZATION, page, show, signed_in
 from capsule_cloud.web.snippets import first_steps as snippets
 from tenancy import selectors
@@ -23,6 +23,7 @@ from tenancy.roles import Right
 from tenancy.services import invitations, organizations
 
 CHART_DAYS = 30
+CALLS = {meter.value: meter.label for meter in Meter if meter in COUNTERS}
 
 
 @require_safe
@@ -82,9 +83,9 @@ def home(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """Usage of 30 days, first steps, and the latest activity."""
     rows = selectors.projects() if member.has(Right.PROJECTS_READ) else []
     project = _filter(rows, request.GET.get("project", ""))
-    points = last_days(CHART_DAYS, project_id=project.pk if project else None).points
+    points = metering.last_days(CHART_DAYS, project_id=project.pk if project else None).points
     usage = [(point.at.date(), point.group["meter"], point.quantity) for point in points]
-    chart = stacked(usage, meters=dict(Meter.choices), last_day=timezone.now().date(), days=CHART_DAYS)
+    chart = last_days(usage, meters=CALLS, last_day=timezone.now().date(), days=CHART_DAYS)
     steps = selectors.first_steps()
     return show(
         request,
@@ -95,7 +96,7 @@ def home(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         project=project,
         chart=chart,
         steps=steps,
-        calls_today=chart.days[-1].total,
+        calls_today=chart.columns[-1].total,
         key_count=len(selectors.keys()) if member.has(Right.KEYS_READ) else None,
         steps_done=1 + steps.has_key + steps.has_used_key + steps.has_colleague,
         snippets=snippets(settings.PUBLIC_URL),
