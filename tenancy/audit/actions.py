@@ -84,6 +84,12 @@ MEMORY_CAPSULE_EXPORTED = Action("memory.capsule.exported", "exported a capsule"
 MEMORY_CAPSULES_EXPIRED = Action("memory.capsules.expired", "removed capsules whose end had passed")
 MEMORY_SKILL_CREATED = Action("memory.skill.created", "wrote down a skill")
 MEMORY_USER_DELETED = Action("memory.user.deleted", "deleted all memories of an end user")
+# --- Dunning ---
+PAYMENT_FAILED = Action("billing.payment.failed", "could not pay an invoice")
+PAYMENT_RECOVERED = Action("billing.payment.recovered", "settled an invoice that was unpaid")
+DUNNING_WORSENED = Action("billing.dunning.worsened", "left an invoice unpaid for longer than was agreed")
+DUNNING_EASED = Action("billing.dunning.eased", "got access back")
+DUNNING_TERMS_SET = Action("billing.dunning.terms_set", "changed how long an invoice may stay unpaid")
 # --- Credits ---
 CREDITS_GRANTED = Action("billing.credits.granted", "granted credits")
 CREDITS_BURNED = Action("billing.credits.burned", "burned credits")

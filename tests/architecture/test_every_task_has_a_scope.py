@@ -20,6 +20,7 @@ from tests.live import environment
 # Tasks that look across organizations, and why
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
+    "billing.advance_dunning": "asks whose unpaid invoices reach a step, then opens each one's scope",
     "credits.expire_credits": "asks who has credits to expire, then opens each one's scope",
     "billing.recompute_due": "asks who has something due, then opens each one's scope",
     "memory.purge_expired": "asks who has something due, then opens each one's scope",

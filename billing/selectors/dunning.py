@@ -1,0 +1,73 @@
+"""Reads of what is owed by the organization in scope, and what a page says about it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from billing.dunning_terms import STANDARD, DunningState, Terms
+from billing.models import Debt, Dunning
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """What every page says while something is owed; `level` is warning or danger, `pay_url` may be blank.
+
+    `changes_at` is when the next state begins, None when there is none.
+    """
+
+    state: DunningState
+    level: str
+    title: str
+    sentence: str
+    pay_url: str
+    changes_at: datetime | None
+
+
+_TITLES = {
+    DunningState.PAST_DUE: "A payment did not go through",
+    DunningState.RESTRICTED: "Writes have stopped",
+    DunningState.SUSPENDED: "The service is suspended",
+    DunningState.CANCELLED: "The subscription has ended",
+}
+_SENTENCES = {
+    DunningState.PAST_DUE: "Everything still works. Pay until {date}, then writes stop.",
+    DunningState.RESTRICTED: "Reads and exports work. Pay until {date}, then they stop too, except for exports.",
+    DunningState.SUSPENDED: "Exports still work, and nothing is deleted. The subscription ends on {date}.",
+    DunningState.CANCELLED: "Your data is still here. Pay what is open, and everything works again.",
+}
+
+
+def owed() -> list[Debt]:
+    """Unpaid invoices, the oldest first."""
+    return list(Debt.objects.filter(settled_at=None, failed_at__isnull=False).order_by("failed_at"))
+
+
+def terms_of(dunning: Dunning | None) -> Terms:
+    """The terms that were agreed on, or the standard ones."""
+    return Terms(**dunning.terms) if dunning and dunning.terms else STANDARD
+
+
+def banner() -> Banner | None:
+    """What the pages say, or None when nothing is owed. Two queries; one where nothing ever was."""
+    dunning = Dunning.objects.first()
+    if dunning is None or dunning.state == DunningState.OK:
+        return None
+    debts = owed()
+    if not debts or debts[0].failed_at is None:
+        return None
+    state = DunningState(dunning.state)
+    begins = terms_of(dunning).begins(debts[0].failed_at)
+    # counted from the state that holds, not from the clock: a late sweep makes nothing that works look stopped
+    later = [at for following, at in begins.items() if _place(following) > _place(state)]
+    changes_at = later[0] if later else None
+    return Banner(
+        state=state,
+        level="warning" if state is DunningState.PAST_DUE else "danger",
+        title=_TITLES[state],
+        sentence=_SENTENCES[state].format(date=f"{changes_at:%-d %B %Y}" if changes_at else ""),
+        pay_url=next((debt.pay_url for debt in debts if debt.pay_url), ""),
+        changes_at=changes_at,
+    )
+
+
+def _place(state: DunningState) -> int:
+    return list(DunningState).index(state)

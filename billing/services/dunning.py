@@ -1,0 +1,206 @@
+"""Writes how far an unpaid invoice takes an organization: access by the clock, letters up the ladder, and the way back.
+
+What happens depends on the first failure and the clock alone: retries, repetitions and disorder change nothing. Dunning
+takes access away and gives it back; it never deletes anything.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from billing import letters
+from billing.dunning_terms import DunningState, Step, Terms
+from billing.models import Debt, Dunning
+from billing.money import Money
+from billing.selectors.dunning import owed, terms_of
+from tenancy.audit import actions
+from tenancy.audit.services import SYSTEM, Actor, Target, record
+from tenancy.models import Organization
+from tenancy.scope import scope, unscoped
+from tenancy.services import organizations
+
+PAGE = 500  # organizations that the sweep asks for at once
+log = logging.getLogger("billing.dunning")
+ACCESS: Mapping[str, Organization.Access] = {
+    DunningState.OK: Organization.Access.FULL,
+    DunningState.PAST_DUE: Organization.Access.FULL,
+    DunningState.RESTRICTED: Organization.Access.READ_ONLY,
+    DunningState.SUSPENDED: Organization.Access.SUSPENDED,
+    DunningState.CANCELLED: Organization.Access.SUSPENDED,
+}
+SUBJECTS: Mapping[str, str] = {
+    DunningState.OK: "Thank you: everything is paid",
+    DunningState.PAST_DUE: "Your payment did not go through",
+    DunningState.RESTRICTED: "Writes have stopped: an invoice is unpaid",
+    DunningState.SUSPENDED: "Your service is suspended: an invoice is unpaid",
+    DunningState.CANCELLED: "Your subscription has ended; your data is still here",
+}
+_WORSE = list(DunningState)
+
+
+class AdvanceFailed(Exception):
+    """Some organizations could not be looked at; the log says why, the next run tries again."""
+
+
+def payment_failed(
+    *,
+    actor: Actor,
+    invoice_ref: str,
+    amount: int,
+    currency: str,
+    failed_at: datetime,
+    pay_url: str = "",
+    now: datetime | None = None,
+) -> Dunning:
+    """An invoice of the organization in scope was not paid: `amount` minor units are owed since `failed_at`.
+
+    The earliest failure counts, so a retry extends nothing; of an invoice that is settled nothing is heard any more.
+    """
+    now = now or timezone.now()
+    with transaction.atomic():
+        organization = organizations.locked()
+        debt, is_new = Debt.objects.get_or_create(invoice_ref=invoice_ref, defaults={"currency": currency})
+        if debt.settled_at is None:
+            is_new = is_new or debt.failed_at is None
+            debt.failed_at = min(debt.failed_at or failed_at, failed_at)
+            debt.amount, debt.currency, debt.pay_url = amount, currency, pay_url or debt.pay_url
+            debt.save(update_fields=["failed_at", "amount", "currency", "pay_url"])
+            if is_new:
+                record(
+                    action=actions.PAYMENT_FAILED,
+                    actor=actor,
+                    target=_target(debt),
+                    metadata={"amount": amount, "currency": currency},
+                )
+        return _advance(organization, now)
+
+
+def payment_succeeded(
+    *, actor: Actor, invoice_ref: str, currency: str, at: datetime, now: datetime | None = None
+) -> Dunning | None:
+    """Nothing is owed for an invoice any more: it is paid, void or forgiven. Once and for good, in any order.
+
+    Returns where the organization stands then, or None when it never owed anything.
+    """
+    now = now or timezone.now()
+    with transaction.atomic():
+        organization = organizations.locked()
+        # kept also where no failure is known: that may be told later than it happened
+        debt, _ = Debt.objects.get_or_create(invoice_ref=invoice_ref, defaults={"currency": currency})
+        if debt.settled_at is None:
+            debt.settled_at = at
+            debt.save(update_fields=["settled_at"])
+            if debt.failed_at is not None:
+                record(
+                    action=actions.PAYMENT_RECOVERED,
+                    actor=actor,
+                    target=_target(debt),
+                    metadata={"amount": debt.amount, "currency": debt.currency},
+                )
+        return _advance(organization, now) if Dunning.objects.exists() else None
+
+
+def set_terms(*, actor: Actor, terms: Terms, reason: str, now: datetime | None = None) -> Dunning:
+    """Agree on other terms with the organization in scope, an open episode included."""
+    now = now or timezone.now()
+    with transaction.atomic():
+        organization = organizations.locked()
+        dunning, _ = Dunning.objects.get_or_create(defaults={"since": now})
+        dunning.terms = asdict(terms)
+        dunning.save(update_fields=["terms"])
+        record(
+            action=actions.DUNNING_TERMS_SET,
+            actor=actor,
+            target=organizations.target(organization),
+            metadata=asdict(terms) | {"reason": reason},
+        )
+        return _advance(organization, now)
+
+
+def advance_due(*, now: datetime) -> int:
+    """Bring every organization to where the clock says it stands; returns how many were looked at.
+
+    Each is a transaction of its own. One that fails does not keep the others: it is logged, and AdvanceFailed is raised
+    after them.
+    """
+    looked_at, failed, after = 0, [], UUID(int=0)
+    while True:
+        with unscoped(reason="find organizations whose unpaid invoices reach the next step") as wide:
+            due = wide.rows("billing_dunning_due", now, after, PAGE)
+        for row in due:
+            after = row["organization_id"]
+            try:
+                with scope(after):
+                    _advance(organizations.locked(), now)
+                looked_at += 1
+            except Exception:
+                log.exception("dunning.advance_failed organization=%s", after)
+                failed.append(str(after))
+        if len(due) < PAGE:
+            break
+    if failed:
+        raise AdvanceFailed(", ".join(failed))
+    return looked_at
+
+
+def _advance(organization: Organization, now: datetime) -> Dunning:
+    """State, access and letters as the oldest debt and the clock say; under the organization's lock."""
+    dunning, _ = Dunning.objects.get_or_create(defaults={"since": now})
+    oldest = Debt.objects.filter(settled_at=None, failed_at__isnull=False).order_by("failed_at").first()
+    if oldest is None or oldest.failed_at is None:
+        state, ladder = DunningState.OK, []
+    else:
+        terms = terms_of(dunning)
+        state, ladder = terms.state(oldest.failed_at, now), terms.ladder(oldest.failed_at)
+    before = DunningState(dunning.state)
+    if state != before:
+        _move(dunning, organization, before, state, now)
+    passed = [step for step in ladder if step.at <= now]
+    if passed and (dunning.told_at is None or passed[-1].at > dunning.told_at):
+        dunning.told_at = passed[-1].at
+        _tell(state, ladder, now)  # the newest alone: a sweep that was late does not make up for it with many letters
+    if not ladder:
+        dunning.told_at = None
+    dunning.next_at = next((step.at for step in ladder if step.at > now), None)
+    dunning.save()
+    return dunning
+
+
+def _move(
+    dunning: Dunning, organization: Organization, before: DunningState, state: DunningState, now: datetime
+) -> None:
+    dunning.state, dunning.since = state, now
+    if organization.access != ACCESS[state]:
+        organization.access = ACCESS[state]
+        organization.save(update_fields=["access"])
+    record(
+        action=actions.DUNNING_WORSENED if _WORSE.index(state) > _WORSE.index(before) else actions.DUNNING_EASED,
+        actor=SYSTEM,
+        target=organizations.target(organization),
+        metadata={"from": before.value, "to": state.value, "access": organization.access},
+    )
+    log.info("dunning.moved organization=%s from=%s to=%s", organization.pk, before, state)
+    if state is DunningState.OK:
+        _tell(state, [], now)
+
+
+def _tell(state: DunningState, ladder: list[Step], now: datetime) -> None:
+    debts = owed()
+    changes = [step for step in ladder if step.at > now and step.state != state]
+    letters.send(
+        template=f"dunning_{state.value}",
+        subject=SUBJECTS[state],
+        context={
+            "debts": [{"amount": str(Money(debt.amount, debt.currency)), "pay_url": debt.pay_url} for debt in debts],
+            "changes_at": changes[0].at if changes else None,
+        },
+    )
+
+
+def _target(debt: Debt) -> Target:
+    return Target("invoice", debt.invoice_ref, debt.invoice_ref)
