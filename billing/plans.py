@@ -72,6 +72,8 @@ FEATURE_NAMES: Mapping[Feature, str] = MappingProxyType(
         Feature.MANUAL_INVOICES: "Invoices paid by bank transfer, with your order number",
     }
 )
+# What goes on where a copy of the entitlements has run out and we cannot be asked; everything else stops
+FAIL_OPEN = frozenset({Feature.MCP, Feature.ALERT_WEBHOOKS})
 # The column of Organization that holds an allowance where nothing more can be bought; null where it can
 LIMIT_COLUMNS: Mapping[Allowance, str] = MappingProxyType(
     {

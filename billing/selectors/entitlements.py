@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.utils import timezone
@@ -11,6 +11,7 @@ from billing.models.entitlements import EntitlementOverride
 from billing.overrides import applied_to_allowances, applied_to_columns
 from billing.plans import Allowance, Included, Plan, hard_limits
 from billing.selectors.agreements import Period, agreement
+from tenancy.models import Organization
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +58,24 @@ def live_overrides(now: datetime) -> list[EntitlementOverride]:
 def override_history() -> list[EntitlementOverride]:
     """Everything that was ever granted, newest first."""
     return list(EntitlementOverride.objects.order_by("-created_at"))
+
+
+def content(organization: Organization, entitled: Entitlements) -> dict[str, Any]:
+    """What an organization is entitled to, as JSON: the part of a snapshot that does not depend on when it is made."""
+    columns = entitled.columns
+    return {
+        "plan": {"key": entitled.plan.key, "version": entitled.plan.version, "basis": entitled.source},
+        "access": str(organization.access),
+        "features": list(columns["features"]),
+        "limits": {name: value for name, value in sorted(columns.items()) if name.endswith(("_limit", "_minute"))},
+        "included": {
+            one.value: {"quantity": of.quantity, "overage": None if of.overage is None else f"{of.overage:f}"}
+            for one, of in entitled.allowances.items()
+        },
+        "period": {"start": plain(columns["period_start"]), "end": plain(columns["period_end"])},
+    }
+
+
+def plain(value: Any) -> Any:
+    """A column's value as JSON has it."""
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value

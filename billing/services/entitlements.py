@@ -12,7 +12,7 @@ from django.utils import timezone
 from billing.models.entitlements import EntitlementOverride, EntitlementVersion
 from billing.overrides import clean, needs_approval
 from billing.plans import UnknownPlan
-from billing.selectors.entitlements import Entitlements, effective
+from billing.selectors.entitlements import Entitlements, content, effective, plain
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
 from tenancy.errors import Conflict, Invalid, NotFound
@@ -54,27 +54,11 @@ def recompute(*, actor: Actor) -> Entitlements:
             target=organizations.target(organization),
             metadata={
                 "plan": f"{entitled.plan.key} v{entitled.plan.version}",
-                "changes": {name: [_plain(old[name]), _plain(value)] for name, value in changed.items()},
+                "changes": {name: [plain(old[name]), plain(value)] for name, value in changed.items()},
             },
         )
     _keep_version(content(organization, entitled))
     return entitled
-
-
-def content(organization: Organization, entitled: Entitlements) -> dict[str, Any]:
-    """What an organization is entitled to, as JSON: the part of a snapshot that does not depend on when it is made."""
-    columns = entitled.columns
-    return {
-        "plan": {"key": entitled.plan.key, "version": entitled.plan.version, "source": entitled.source},
-        "access": str(organization.access),
-        "features": list(columns["features"]),
-        "limits": {name: value for name, value in sorted(columns.items()) if name.endswith(("_limit", "_minute"))},
-        "included": {
-            one.value: {"quantity": of.quantity, "overage": None if of.overage is None else f"{of.overage:f}"}
-            for one, of in entitled.allowances.items()
-        },
-        "period": {"start": _plain(columns["period_start"]), "end": _plain(columns["period_end"])},
-    }
 
 
 def _keep_version(new: Mapping[str, Any]) -> None:
@@ -84,10 +68,6 @@ def _keep_version(new: Mapping[str, Any]) -> None:
         version.content = dict(new)
         version.changed_at = timezone.now()
         version.save()
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def grant_override(

@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from capsule_cloud.api import (
     audit,
+    entitlements,
     health,
     invitations,
     keys,
@@ -31,6 +32,7 @@ control_plane = [
     path("keys/<uuid:key_id>", keys.KeyResource.as_view()),
     path("keys/<uuid:key_id>/rotate", keys.KeyRotationResource.as_view()),
     path("usage", usage.UsageResource.as_view()),
+    path("entitlements", entitlements.EntitlementsResource.as_view()),
     path("audit/events", audit.AuditEventsResource.as_view()),
 ]
 plain = routes([one for group in PLAIN.values() for one in group])
