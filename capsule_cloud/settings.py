@@ -33,7 +33,6 @@ INSTALLED_APPS = [
     "billing.credits",
     "billing",
     "billing.metering",
-    "billing.sandbox",
     "billing.quotas",
     "tenancy",
     "tenancy.audit",
