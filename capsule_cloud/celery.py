@@ -9,5 +9,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "capsule_cloud.settings")
 app = Celery("capsule_cloud", task_cls="capsule_cloud.lib.jobs:Task")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(
-    ["tenancy", "capsule_cloud.memory", "billing", "billing.credits", "billing.metering", "capsule_cloud.api"],
+    [
+        "tenancy",
+        "capsule_cloud.memory",
+        "billing",
+        "billing.credits",
+        "billing.metering",
+        "billing.sandbox",
+        "capsule_cloud.api",
+    ],
 )

@@ -34,6 +34,7 @@ INSTALLED_APPS = [
     "billing",
     "billing.metering",
     "billing.quotas",
+    "billing.sandbox",
     "tenancy",
     "tenancy.audit",
     "django.contrib.auth",
@@ -143,6 +144,8 @@ CELERY_BEAT_SCHEDULE = {
     "expire-credits": {"task": "credits.expire_credits", "schedule": 300.0},
     "recompute-entitlements": {"task": "billing.recompute_due", "schedule": 60.0},
     "purge-idempotency-keys": {"task": "api.purge_idempotency_keys", "schedule": 3600.0},
+    "deliver-sandbox-webhooks": {"task": "sandbox.deliver_webhooks", "schedule": 5.0},
+    "pass-sandbox-time": {"task": "sandbox.pass_time", "schedule": 60.0},
 }
 
 # --- Sign-in ---------------------------------------------------------------------------------------------------------

@@ -20,9 +20,11 @@ GLOBAL = {
     "contenttypes": "Django's names of models",
     "django_celery_beat": "the schedule of our own jobs",
     "djstripe": "Stripe's objects as Stripe sends them, read by billing alone",
+    "metering.RollUpPosition": "how far the sums reach: one number",
     "metering.SpoolPosition": "how far a machine's spool is stored: file names and numbers",
     "metering.SpoolReject": "spool lines that name nobody, or nobody readable",
     "mfa": "second factors are a person's",
+    "sandbox": "a twin of Stripe, which is outside: it knows customers of its own, no organizations",
     "sessions": "a browser's session is a person's",
     "tenancy.OrganizationPurge": "the proof of a purge outlives its organization",
     "tenancy.User": "a person, who may belong to several organizations",
@@ -105,7 +107,7 @@ def test_no_table_in_the_database_escapes_the_models(server: psycopg.Connection[
     tables = {
         name
         for (name,) in server.execute(
-            "SELECT c.relname FROM pg_class c WHERE c.relkind IN ('r', 'p', 'f') "
+            "SELECT c.relname FROM pg_class c WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition "
             "AND c.relnamespace = 'public'::regnamespace"
         )
     }
@@ -119,10 +121,22 @@ def test_every_table_with_an_organization_is_behind_the_wall(server: psycopg.Con
         name
         for (name,) in server.execute(
             "SELECT table_name FROM information_schema.columns "
-            "WHERE column_name = 'organization_id' AND table_schema = 'public'"
+            "JOIN pg_class c ON c.oid = format('%I.%I', table_schema, table_name)::regclass "
+            "WHERE column_name = 'organization_id' AND table_schema = 'public' AND NOT c.relispartition"
         )
     }
     assert found - {"tenancy_organizationpurge"} == set(WALLED) - {"tenancy_organization"}
+
+
+def test_nobody_reaches_a_partition_past_its_table_s_wall(server: psycopg.Connection[Any]) -> None:
+    rights = server.execute(
+        "SELECT c.relname, r.role, p.privilege FROM pg_class c, "
+        "unnest(array['capsule_app', 'public']) AS r(role), "
+        "unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS p(privilege) "
+        "WHERE c.relispartition AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace "
+        "AND has_table_privilege(r.role, c.oid, p.privilege)"
+    ).fetchall()
+    assert rights == [], "Row security stands on the table alone: REVOKE every right on its partitions."
 
 
 @pytest.mark.parametrize("model", OWNED, ids=lambda model: model._meta.label)

@@ -27,6 +27,8 @@ GLOBAL = {
     "memory.renew_search_entries": "asks who has something due, then opens each one's scope",
     "metering.seal_idle_sessions": "asks who has something due, then opens each one's scope",
     "metering.ship_usage": "usage of every organization is one stream",
+    "sandbox.deliver_webhooks": "a twin of Stripe knows no organizations",
+    "sandbox.pass_time": "a twin of Stripe knows no organizations",
     "tenancy.purge_closed_organizations": "asks who is due, then opens each one's scope",
 }
 for path in python_files(with_tests=False):

@@ -1,0 +1,1 @@
+"""A twin of Stripe inside this process, for installations without a Stripe key: no money moves."""

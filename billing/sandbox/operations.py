@@ -1,0 +1,43 @@
+"""Imports every module whose functions enter themselves into the routing table."""
+
+from billing.sandbox import (
+    accounts,
+    catalogue,
+    changes,
+    checkout,
+    clock,
+    coupons,
+    customers,
+    events,
+    intents,
+    invoice_api,
+    invoice_items,
+    meters,
+    methods,
+    portal,
+    previews,
+    refunds,
+    schedules,
+    subscriptions,
+)
+
+MODULES = (
+    accounts,
+    catalogue,
+    changes,
+    checkout,
+    clock,
+    coupons,
+    customers,
+    events,
+    intents,
+    invoice_api,
+    invoice_items,
+    meters,
+    methods,
+    portal,
+    previews,
+    refunds,
+    schedules,
+    subscriptions,
+)
