@@ -1,6 +1,8 @@
 """The catalogue is complete, sensible, and what was once sold stays as it was."""
 
+import hashlib
 import itertools
+import json
 from decimal import Decimal
 
 import pytest
@@ -25,6 +27,23 @@ from billing.plans import (
 from tenancy.models import Organization
 from tenancy.scope import scope
 from tests.factories import Tenant
+
+# What was published, version by version; a line here is never changed
+PUBLISHED = {
+    "free-v1": "69a6c59f79436303",
+    "pro-v1": "960b5ff245e1b2eb",
+    "scale-v1": "46d64c668d1a89d1",
+    "enterprise-v1": "e805fcbcb5888399",
+}
+
+
+def fingerprint(one: Plan) -> str:
+    """Sixteen digits that change with whatever a customer could notice of a plan."""
+    words = [one.key, one.version, one.name, one.currency, one.monthly, one.yearly, one.seat, one.trial_days]
+    words += [sorted(one.features), sorted(one.limits.items())]
+    words += [[name, of.quantity, str(of.overage)] for name, of in sorted(one.allowances.items())]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
+
 
 each_plan = pytest.mark.parametrize("one", PLANS, ids=lambda one: f"{one.key}-v{one.version}")
 
@@ -59,9 +78,9 @@ def test_a_larger_plan_is_larger_in_everything_and_cheaper_for_each_more() -> No
         assert small.monthly < large.monthly
         assert small.features <= large.features
         assert all(small.limits[name] <= large.limits[name] for name in small.limits)
-        for allowance in set(Allowance) - {Allowance.SEATS}:
+        for allowance in Allowance:
             less, more = small.allowances[allowance], large.allowances[allowance]
-            assert less.quantity < more.quantity
+            assert less.quantity < more.quantity or (allowance is Allowance.SEATS and less.quantity == more.quantity)
             assert less.overage is None or Decimal(0) < (more.overage or 0) <= less.overage
 
 
@@ -78,6 +97,11 @@ def test_versions_of_a_plan_count_from_one() -> None:
         assert versions == list(range(1, len(versions) + 1))
         assert current(key) == plan(key, versions[-1])
     assert [one.key for one in sold()] == ["free", "pro", "scale", "enterprise"]
+
+
+def test_a_version_that_is_sold_never_changes() -> None:
+    found = {f"{one.key}-v{one.version}": fingerprint(one) for one in PLANS}
+    assert found == PUBLISHED, "Add a new version of the plan, and its fingerprint here: customers keep theirs."
 
 
 def test_an_unknown_plan_or_version_is_refused() -> None:
