@@ -103,8 +103,17 @@ AUTO_TOP_UP_MAXIMUM_REACHED = Action("billing.auto_top_up.maximum_reached", "rea
 # --- Quotas ---
 CAP_SET = Action("billing.cap.set", "set a cap")
 CAP_CLEARED = Action("billing.cap.cleared", "took a cap away")
+WRITE_PARKED = Action("billing.write.parked", "kept a write until a cap lifts")
+PARKED_WRITE_FAILED = Action("billing.write.failed", "could not apply a write that had waited")
 WATCH_SET = Action("billing.watch.set", "chose when to be told about use")
 # --- Entitlements ---
 BILLING_ENTITLEMENTS_CHANGED = Action("billing.entitlements.changed", "changed what the organization may use")
 BILLING_OVERRIDE_GRANTED = Action("billing.override.granted", "granted an override")
 BILLING_OVERRIDE_ENDED = Action("billing.override.ended", "ended an override")
+# --- Invoices and contracts ---
+CONTRACT_SIGNED = Action("billing.contract.signed", "signed a contract")
+CONTRACT_ENDED = Action("billing.contract.ended", "ended a contract early")
+INVOICE_OPENED = Action("billing.invoice.opened", "opened an invoice")
+INVOICE_PAID = Action("billing.invoice.paid", "marked an invoice as paid")
+INVOICE_VOIDED = Action("billing.invoice.voided", "made an invoice void")
+INVOICE_WRITTEN_OFF = Action("billing.invoice.written_off", "wrote an invoice off")
