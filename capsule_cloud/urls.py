@@ -2,9 +2,12 @@
 
 from django.urls import include, path
 
+from billing import webhooks
+
 urlpatterns = [
     path("", include("capsule_cloud.api.urls")),
     path("account/", include("allauth.urls")),
+    path("webhooks/stripe", webhooks.stripe),
     path("", include("capsule_cloud.web.urls")),
 ]
 handler400 = "capsule_cloud.web.errors.bad_request"
