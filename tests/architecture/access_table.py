@@ -99,6 +99,8 @@ PUBLIC = {
     "/": "The front page; signed in, it leads to one's organization.",
     "/outbox/": "It is there in development alone.",
 }
+# Addresses for machines that sign what they send: without the signature 400, and nothing is kept.
+SIGNED = {"/webhooks/stripe": "Stripe's events"}
 CONSOLE = (
     ConsoleRow("GET", "", Right.ORGANIZATION_READ),
     ConsoleRow("GET", "projects/", Right.PROJECTS_READ),
