@@ -16,7 +16,16 @@ from tenancy.models import Membership, User
 from tenancy.roles import RIGHTS, KeyScope, Role
 from tenancy.scope import scope
 from tenancy.services import keys
-from tests.architecture.access_table import API, BEFORE_SIGN_IN, CONSOLE, PERSONAL, PUBLIC, ApiRow, ConsoleRow
+from tests.architecture.access_table import (
+    API,
+    BEFORE_SIGN_IN,
+    CONSOLE,
+    PERSONAL,
+    PUBLIC,
+    SIGNED,
+    ApiRow,
+    ConsoleRow,
+)
 from tests.capsule_cloud.api.client import Api
 from tests.capsule_cloud.api.things import make_things
 from tests.factories import Tenant
@@ -64,7 +73,7 @@ def bare(path: str) -> str:
 
 def test_every_url_has_a_row() -> None:
     listed = {f"{row.method} {bare(row.path)}" for row in API}
-    listed |= {f"/o/{{slug}}/{bare(row.path)}" for row in CONSOLE} | PUBLIC.keys() | PERSONAL
+    listed |= {f"/o/{{slug}}/{bare(row.path)}" for row in CONSOLE} | PUBLIC.keys() | SIGNED.keys() | PERSONAL
     served: set[str] = set()
     for path, pattern in every_url():
         if is_api(path):
@@ -117,6 +126,12 @@ def test_an_api_route_opens_to_its_scope_alone(api: Api, stranger: Tenant, thing
 def test_a_public_page_needs_nobody(db: None, path: str, settings: Any, tmp_path: Path) -> None:
     settings.EMAIL_BACKEND, settings.OUTBOX_DIR = "capsule_cloud.lib.mail.OutboxBackend", str(tmp_path)
     assert Client().get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", sorted(SIGNED))
+def test_what_machines_send_is_signed(db: None, path: str) -> None:
+    assert Client(enforce_csrf_checks=True).post(path, "{}", content_type="application/json").status_code == 400
+    assert Client().get(path).status_code == 405
 
 
 def member_of(tenant: Tenant, role: Role) -> User:
