@@ -2,15 +2,23 @@
 
 from typing import ClassVar
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.utils import timezone
 
 from tenancy.scope import Owned
 
+THIS_TRANSACTION = models.Func(output_field=models.BigIntegerField(), template="pg_current_xact_id()::text::bigint")
+
 
 class UsageEvent(Owned):
-    """One counted operation; the id is minted once for the operation, so the same event is never counted twice."""
+    """One counted operation; the id is minted once for the operation, so the same event is never counted twice.
 
+    The table has a partition for each month of its ids (services.partitions). The application only appends:
+    a correction is an event too.
+    """
+
+    purge_function = "metering_purge_events"
     organization_id = models.UUIDField()
     project_id = models.UUIDField()
     key_id = models.UUIDField(null=True)
@@ -18,12 +26,13 @@ class UsageEvent(Owned):
     quantity = models.BigIntegerField()
     end_user = models.CharField(max_length=255, blank=True)
     occurred_at = models.DateTimeField(default=timezone.now)
-    is_rolled_up = models.BooleanField(default=False)
+    # The transaction that wrote it; the roll-up adds it once that has ended. Not above 0: added by then.
+    written_by = models.BigIntegerField(db_default=THIS_TRANSACTION)
 
     class Meta(Owned.Meta):
         indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["id"], name="usage_to_roll_up", condition=models.Q(is_rolled_up=False)),
             models.Index(fields=["organization_id", "-id"], name="usage_newest"),
+            BrinIndex(fields=["written_by"], name="usage_by_transaction", autosummarize=True, pages_per_range=32),
         ]
 
     def __str__(self) -> str:
@@ -52,6 +61,16 @@ class UsageHour(Owned):
 
     def __str__(self) -> str:
         return f"{self.meter} {self.hour:%Y-%m-%d %H} {self.quantity}"
+
+
+class RollUpPosition(models.Model):
+    """Before which transaction everything written is in the sums: one row, which PostgreSQL's functions move."""
+
+    id = models.SmallAutoField(primary_key=True)
+    position = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return str(self.position)
 
 
 class SpoolPosition(models.Model):

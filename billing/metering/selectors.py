@@ -1,4 +1,4 @@
-"""Reads the usage of the organization in scope: rolled-up hours, plus events that are not in them yet."""
+"""Reads the usage of the organization in scope: hourly sums, plus events that are not in them yet."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,11 +9,27 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
+from billing.metering import ids
 from tenancy.scope import current_organization_id
 
 GRAINS = {"hour": "hour", "day": "day", "month": "month"}
+GROUPS = {"meter": "meter", "project": "project_id", "key": "key_id", "end_user": "end_user"}
+MOST_POINTS = 50_000
 ALMOST_AN_HOUR = timedelta(hours=1) - timedelta(microseconds=1)
-GROUPS = {"meter": "meter", "project": "project_id", "key": "key_id"}
+# An id may be a little older than its event by another machine's clock; it may be any time younger.
+SLACK = timedelta(days=1)
+SUMS = """
+    SELECT hour, project_id, key_id, meter, quantity FROM metering_usagehour WHERE organization_id = %(organization)s
+    UNION ALL SELECT hour, project_id, key_id, meter, quantity FROM metering_pending()
+"""
+EVENTS = """
+    SELECT date_trunc('hour', occurred_at, 'UTC') AS hour, project_id, key_id, meter, end_user, quantity
+    FROM metering_usageevent WHERE organization_id = %(organization)s AND id >= %(first)s
+"""
+
+
+class TooManyPoints(Exception):
+    """The answer has more than MOST_POINTS points: ask for a shorter time, a coarser grain or fewer groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +58,39 @@ def usage(
     project_id: UUID | None = None,
     key_id: UUID | None = None,
     meter: str = "",
+    end_user: str = "",
 ) -> Usage:
     """Sums over every UTC hour that begins in or reaches into the time from `since` to `until` (exclusive).
 
-    `grain` is of GRAINS, `group_by` of GROUPS. Raises KeyError for any other grain or group.
+    `grain` is of GRAINS, `group_by` of GROUPS. Raises KeyError for any other grain or group, and TooManyPoints. The
+    sums know no end users: grouped or filtered by them, every event of the time is read.
     """
     # whole hours on both sides, or an hour would count differently before and after its roll-up
     since = _hour(since)
     until = _hour(until + ALMOST_AN_HOUR)
     names = list(dict.fromkeys(group_by))
     columns = [GROUPS[name] for name in names]
-    where, params = ["organization_id = %(organization)s"], {"organization": current_organization_id()}
-    for column, value in (("project_id", project_id), ("key_id", key_id), ("meter", meter)):
+    params: dict[str, Any] = {"organization": current_organization_id(), "since": since, "until": until}
+    where = ["hour >= %(since)s", "hour < %(until)s"]
+    for column, value in (("project_id", project_id), ("key_id", key_id), ("meter", meter), ("end_user", end_user)):
         if value:
             where.append(f"{column} = %({column})s")
-            params[column] = value  # type: ignore[assignment]
-    condition = " AND ".join(where)
+            params[column] = value
+    source = SUMS
+    if end_user or "end_user" in names:
+        source, params["first"] = EVENTS, ids.first(since - SLACK)
     selected = ", ".join([f"date_trunc('{GRAINS[grain]}', hour, 'UTC')", *columns])
     groups = ", ".join(str(n + 1) for n in range(len(columns) + 1))
     query = f"""
-        SELECT {selected}, sum(quantity)::bigint FROM (
-            SELECT hour, project_id, key_id, meter, quantity FROM metering_usagehour
-            WHERE {condition} AND hour >= %(since)s AND hour < %(until)s
-            UNION ALL
-            SELECT date_trunc('hour', occurred_at, 'UTC'), project_id, key_id, meter, quantity FROM metering_usageevent
-            WHERE {condition} AND NOT is_rolled_up AND occurred_at >= %(since)s AND occurred_at < %(until)s
-        ) AS every GROUP BY {groups} ORDER BY {groups}
+        SELECT {selected}, sum(quantity)::bigint FROM ({source}) AS every WHERE {" AND ".join(where)}
+        GROUP BY {groups} ORDER BY {groups} LIMIT {MOST_POINTS + 1}
     """  # noqa: S608  # every interpolated word comes from the tables above
     as_of = timezone.now()
     with connection.cursor() as cursor:
-        cursor.execute(query, params | {"since": since, "until": until})
+        cursor.execute(query, params)
         points = [UsagePoint(row[0], dict(zip(names, row[1:-1], strict=True)), row[-1]) for row in cursor.fetchall()]
+    if len(points) > MOST_POINTS:
+        raise TooManyPoints(f"The answer has more than {MOST_POINTS} points.")
     return Usage(points, as_of)
 
 

@@ -30,6 +30,8 @@ BEGIN
     EXECUTE format('ALTER DATABASE %I OWNER TO capsule_owner', current_database());
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO capsule_app', current_database());
+    -- usage is shipped through a temporary table, which a function makes: the application itself may make none
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO capsule_definer', current_database());
 END $$;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;

@@ -22,8 +22,8 @@ READ = (
     " AND (expires_at IS NULL OR expires_at > now())"
 )
 COUNT = (
-    "INSERT INTO metering_usageevent (organization_id, id, project_id, key_id, meter, quantity, end_user, occurred_at,"
-    " is_rolled_up) VALUES ($1, uuidv7(), $2, $3, 'read', 1, '', now(), false)"
+    "INSERT INTO metering_usageevent (organization_id, id, project_id, key_id, meter, quantity, end_user, occurred_at)"
+    " VALUES ($1, uuidv7(), $2, $3, 'read', 1, '', now())"
 )
 
 

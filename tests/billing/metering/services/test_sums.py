@@ -1,4 +1,4 @@
-"""Writes are counted in their own transaction, and the hourly sums are exactly the events."""
+"""The hourly sums are exactly the events, whenever they are made and whoever writes meanwhile."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -7,16 +7,19 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import transaction
+from django.db import DatabaseError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from uuid_utils.compat import uuid7
 
 from billing.metering import services, tasks
 from billing.metering.meters import Meter
-from billing.metering.models import SpoolPosition, SpoolReject, UsageEvent, UsageHour
+from billing.metering.models import RollUpPosition, SpoolPosition, SpoolReject, UsageEvent, UsageHour
 from billing.metering.services import Use
-from tenancy.scope import NoScope, ScopeError, one_trip, scope
-from tests.factories import Tenant
+from tenancy.scope import scope
+from tests.factories import Tenant, make_tenant
+from tests.raw import connect, insert, inside
+from tests.sums import catch_up
 from tests.threads import at_once
 
 Counting = Callable[..., Use]
@@ -33,39 +36,6 @@ def sums(tenant: Tenant) -> dict[tuple[Any, ...], tuple[int, int]]:
     """The hourly sums: quantity and number of events by hour, meter and key."""
     with scope(tenant.organization):
         return {(h.hour, h.meter, h.key_id): (h.quantity, h.events) for h in UsageHour.objects.all()}
-
-
-def test_a_write_is_counted_with_it_or_not_at_all(tenant: Tenant, use: Counting) -> None:
-    with scope(tenant.organization):
-        kept = services.record(use(Meter.SEAL, quantity=3, end_user="dana"))
-        with pytest.raises(ZeroDivisionError), transaction.atomic():
-            raise_after(lambda: services.record(use(Meter.SEAL)))
-        [event] = UsageEvent.objects.all()
-    assert (event.pk, event.meter, event.quantity, event.end_user) == (kept, "seal", 3, "dana")
-
-
-def raise_after(work: Callable[[], Any]) -> None:
-    """What a failing write does."""
-    work()
-    raise ZeroDivisionError
-
-
-def test_a_write_is_counted_in_the_same_round_trip(tenant: Tenant, use: Counting) -> None:
-    call = services.usage_call(use(Meter.INGEST, quantity=2, end_user="dana"))
-    [(event_id,)] = one_trip(tenant.organization.pk, call)
-    assert one_trip(tenant.organization.pk, call) == [(event_id,)], "the same event, once"
-    with scope(tenant.organization):
-        event = UsageEvent.objects.get()
-    assert (event.pk, event.meter, event.quantity, event.end_user) == (event_id, "ingest", 2, "dana")
-    assert event.key_id == tenant.key.pk
-
-
-def test_nothing_is_counted_for_somebody_else(tenant: Tenant, stranger: Tenant, use: Counting) -> None:
-    with pytest.raises(NoScope):
-        services.record(use())
-    with scope(stranger.organization), pytest.raises(ScopeError):
-        services.record(use())
-    assert events(tenant) == events(stranger) == 0
 
 
 def plant(tenant: Tenant, rows: list[tuple[datetime, Meter, int, bool]]) -> Counter[tuple[Any, ...]]:
@@ -99,20 +69,18 @@ ROWS = st.lists(
 )
 
 
-@given(first=ROWS, second=ROWS, batch=st.integers(1, 7))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(first=ROWS, second=ROWS)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_the_sums_are_the_events_however_they_are_cut(
-    first: list[Any], second: list[Any], batch: int, tenant: Tenant
+    first: list[Any], second: list[Any], transactional_db: None
 ) -> None:
-    with scope(tenant.organization):
-        UsageHour.objects.all().delete()
-        UsageEvent.objects.all().delete()
+    tenant = make_tenant()
     expected = plant(tenant, first)
-    services.roll_up(batch=batch)
-    services.roll_up(batch=batch)
+    services.roll_up()
+    catch_up()
     expected += plant(tenant, second)
     expected = Counter(dict.fromkeys(expected, 0)) + expected
-    services.roll_up(batch=batch)
+    catch_up()
     found = sums(tenant)
     assert {key: quantity for key, (quantity, _) in found.items() if quantity} == dict(expected)
     assert sum(count for _, count in found.values()) == len(first) + len(second)
@@ -125,16 +93,58 @@ def test_several_roll_ups_and_writers_at_once_sum_exactly(committed: Tenant) -> 
 
     def roll() -> None:
         for _ in range(15):
-            services.roll_up(batch=13)
+            services.roll_up(transactions=3)
 
     results = at_once(write, roll, write, roll, roll)
     assert results == [None] * 5
-    services.roll_up()
+    catch_up()
     assert events(committed) == 200
     assert sum(quantity for quantity, _ in sums(committed).values()) == 2 * 5 * sum(range(20))
     assert sum(count for _, count in sums(committed).values()) == 200
-    with scope(committed.organization):
-        assert not UsageEvent.objects.filter(is_rolled_up=False).exists()
+
+
+def test_a_write_that_commits_after_later_ones_is_added_too(committed: Tenant) -> None:
+    with connect("app") as slow, inside(slow, committed.organization.pk):
+        insert(slow, "metering_usageevent", row(committed, quantity=5))  # its transaction is the oldest
+        plant(committed, [(HOUR, Meter.RECALL, 2, True)])
+        services.roll_up()
+        assert sums(committed) == {}, "what came after an open transaction waits for it"
+    catch_up()
+    assert [quantity for quantity, _ in sums(committed).values()] == [7]
+
+
+def row(tenant: Tenant, quantity: int) -> dict[str, Any]:
+    """An event's columns, for raw SQL."""
+    return {
+        "id": uuid7(),
+        "organization_id": tenant.organization.pk,
+        "project_id": tenant.project.pk,
+        "key_id": tenant.key.pk,
+        "meter": "recall",
+        "quantity": quantity,
+        "end_user": "",
+        "occurred_at": HOUR,
+    }
+
+
+def test_sums_of_another_server_are_noticed(committed: Tenant) -> None:
+    with connect("superuser") as server:
+        [(position,)] = server.execute("SELECT position FROM metering_rollupposition")
+        server.execute("UPDATE metering_rollupposition SET position = 2 ^ 60")
+        try:
+            with pytest.raises(DatabaseError, match="restored from a dump"):
+                services.roll_up()
+        finally:
+            server.execute("UPDATE metering_rollupposition SET position = %s", [position])
+
+
+def test_an_idle_server_stays_where_it_is(committed: Tenant) -> None:
+    catch_up()
+    with connect("superuser") as server:
+        question = "SELECT position, xmin::text FROM metering_rollupposition"
+        before = server.execute(question).fetchall()
+        services.roll_up()
+        assert server.execute(question).fetchall() == before
 
 
 def test_the_task_ships_and_rolls_up(tenant: Tenant, use: Counting, folder: Any) -> None:
@@ -146,13 +156,15 @@ def test_the_task_ships_and_rolls_up(tenant: Tenant, use: Counting, folder: Any)
 def test_what_things_are_called(tenant: Tenant) -> None:
     assert str(UsageEvent(meter="seal", quantity=3)) == "seal 3"
     assert str(UsageHour(meter="seal", hour=HOUR, quantity=3)) == "seal 2026-03-29 12 3"
+    assert str(RollUpPosition(position=5)) == "5"
     assert str(SpoolPosition(segment="a.usage", offset=7)) == "a.usage 7"
     assert str(SpoolReject(segment="a.usage", offset=7)) == "a.usage 7"
 
 
-def test_a_roll_up_keeps_tenants_apart(tenant: Tenant, stranger: Tenant) -> None:
-    plant(tenant, [(HOUR, Meter.RECALL, 2, True)])
-    plant(stranger, [(HOUR, Meter.RECALL, 5, True)])
-    services.roll_up()
-    assert sums(tenant) == {(HOUR, "recall", tenant.key.pk): (2, 1)}
-    assert sums(stranger) == {(HOUR, "recall", stranger.key.pk): (5, 1)}
+def test_a_roll_up_keeps_tenants_apart(transactional_db: None) -> None:
+    one, other = make_tenant(), make_tenant()
+    plant(one, [(HOUR, Meter.RECALL, 2, True)])
+    plant(other, [(HOUR, Meter.RECALL, 5, True)])
+    catch_up()
+    assert sums(one) == {(HOUR, "recall", one.key.pk): (2, 1)}
+    assert sums(other) == {(HOUR, "recall", other.key.pk): (5, 1)}

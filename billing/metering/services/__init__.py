@@ -1,0 +1,17 @@
+"""What metering writes, a module a noun; the hot calls are named here for short."""
+
+from billing.metering.services.recording import BadUse, Use, record, seal_idle_sessions, spool, usage_call
+from billing.metering.services.shipping import ShipFailed, ship
+from billing.metering.services.sums import roll_up
+
+__all__ = [
+    "BadUse",
+    "ShipFailed",
+    "Use",
+    "record",
+    "roll_up",
+    "seal_idle_sessions",
+    "ship",
+    "spool",
+    "usage_call",
+]
