@@ -1,13 +1,15 @@
-"""`manage.py plan_catalogue`: shows the plans, writes their page."""
+"""`manage.py plan_catalogue`: shows the plans, writes their page, compares them with Stripe and sells them there."""
 
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.plan_words import page
 from billing.plans import PLANS
+from billing.services import catalogue
+from billing.stripe_client import client
 
 PAGE = Path(settings.BASE_DIR) / "docs/plans.md"
 
@@ -15,20 +17,32 @@ PAGE = Path(settings.BASE_DIR) / "docs/plans.md"
 class Command(BaseCommand):
     """The catalogue is code (billing/plans.py); this is how it is looked at and published."""
 
-    help = "Show the catalogue of plans, or write its page."
+    help = "Show the catalogue of plans, write its page, compare it with Stripe, or sell it there."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One of them at a time."""
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--write", action="store_true", help="write docs/plans.md")
+        what.add_argument("--diff", action="store_true", help="compare with Stripe, or with the simulator")
+        what.add_argument("--push", action="store_true", help="make the products, prices and meters missing at Stripe")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do the one."""
         if options["write"]:
             PAGE.write_text(page())
             self.stdout.write(f"{PAGE.relative_to(settings.BASE_DIR)} is written.")
+        elif options["diff"]:
+            self._compare()
+        elif options["push"]:
+            for what in catalogue.push(client()) or ["nothing: Stripe has everything"]:
+                self.stdout.write(f"made {what}")
         else:
             self._show()
+
+    def _compare(self) -> None:
+        if found := catalogue.differences(client()):
+            raise CommandError("\n".join(found))
+        self.stdout.write("Stripe has what the catalogue says.")
 
     def _show(self) -> None:
         for plan in PLANS:

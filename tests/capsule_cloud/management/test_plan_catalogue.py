@@ -2,7 +2,8 @@
 
 from io import StringIO
 
-from django.core.management import call_command
+import pytest
+from django.core.management import CommandError, call_command
 
 
 def test_the_catalogue_prints_every_price() -> None:
@@ -10,3 +11,16 @@ def test_the_catalogue_prints_every_price() -> None:
     call_command("plan_catalogue", stdout=output)
     assert "pro version 1: Pro" in output.getvalue()
     assert "pro-v1-operations            0.012 usd minor units above 250,000" in output.getvalue()
+
+
+@pytest.mark.django_db
+def test_what_stripe_lacks_is_an_error_until_it_is_pushed() -> None:
+    with pytest.raises(CommandError, match="pro-v1-monthly is missing at Stripe"):
+        call_command("plan_catalogue", "--diff")
+    output = StringIO()
+    call_command("plan_catalogue", "--push", stdout=output)
+    call_command("plan_catalogue", "--diff", stdout=output)
+    call_command("plan_catalogue", "--push", stdout=output)
+    lines = output.getvalue().splitlines()
+    assert "made price pro-v1-monthly" in lines
+    assert lines[-2:] == ["Stripe has what the catalogue says.", "made nothing: Stripe has everything"]
