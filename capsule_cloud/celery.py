@@ -14,6 +14,7 @@ app.autodiscover_tasks(
         "capsule_cloud.memory",
         "billing",
         "billing.credits",
+        "billing.invoicing",
         "billing.metering",
         "billing.sandbox",
         "capsule_cloud.api",

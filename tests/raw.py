@@ -21,6 +21,7 @@ SAMPLES: dict[str, Any] = {
     "int4": lambda: 1,
     "int8": lambda: 1,
     "float8": lambda: 0.5,
+    "numeric": lambda: 1,
     "bool": lambda: False,
     "timestamptz": lambda: "2026-01-01T00:00:00Z",
     "jsonb": lambda: Jsonb({}),

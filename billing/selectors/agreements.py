@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from billing.invoicing.selectors.contracts import agreed_plan, contract_at, months_of
 from billing.models.accounts import BillingAccount, SeatPolicy
-from billing.models.subscriptions import Interval, Status, Subscription
+from billing.models.subscriptions import Interval, Source, Status, Subscription
 from billing.money import month_after
 from billing.plans import FREE, Allowance, Feature, Included, Plan, current, plan
 
@@ -13,6 +14,7 @@ MOST_SEATS = 10_000  # where seats are counted afterwards, nobody is kept from a
 # Overdue is a matter of access, not of the plan; what was never paid, or is paused, gives none
 GIVING = (Status.TRIALING, Status.ACTIVE, Status.PAST_DUE, Status.UNPAID)
 Period = tuple[datetime, datetime]
+MOMENT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,12 @@ class Agreement:
 def agreement(now: datetime) -> Agreement:
     """What holds for the organization in scope at `now`."""
     subscription = Subscription.objects.filter(status__in=GIVING).order_by("-created_at").first()
-    if subscription is None:
+    contract = contract_at(now) if subscription and subscription.source == Source.CONTRACT else None
+    if subscription is None or (subscription.source == Source.CONTRACT and contract is None):
         return _on(current(FREE), source=FREE, seats=0, period=None)
+    if contract is not None:
+        period = months_of(contract, now + MOMENT)[-1]
+        return _on(agreed_plan(contract), source=subscription.source, seats=subscription.seats, period=period)
     return _on(
         plan(subscription.plan_key, subscription.plan_version),
         source=subscription.source,

@@ -1,0 +1,1 @@
+"""Our own invoices: contracts, closed periods, lines that explain themselves, statements that prove themselves."""

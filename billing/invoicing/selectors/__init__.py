@@ -1,0 +1,1 @@
+"""What invoicing answers, a module a noun."""

@@ -1,0 +1,17 @@
+"""What invoicing writes, a module a noun."""
+
+from billing.invoicing.services.closing import CloseFailed, close_due, close_period
+from billing.invoicing.services.contracts import Offer, end_contract, sign_contract
+from billing.invoicing.services.settling import mark_paid, void, write_off
+
+__all__ = [
+    "CloseFailed",
+    "Offer",
+    "close_due",
+    "close_period",
+    "end_contract",
+    "mark_paid",
+    "sign_contract",
+    "void",
+    "write_off",
+]

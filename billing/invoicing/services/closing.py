@@ -1,0 +1,165 @@
+"""Closes periods: a draft with the period's terms as soon as it is over, its lines and number when late use is in."""
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import DatabaseError
+from django.utils import timezone
+
+from billing.invoicing.models import Contract, Invoice
+from billing.invoicing.selectors.periods import Period, periods_over, terms_of
+from billing.invoicing.services.lines import write_lines
+from billing.models import ENDED, BillingAccount, Source, Status, Subscription
+from billing.plans import UnknownPlan
+from billing.services.entitlements import recompute
+from tenancy.audit import actions
+from tenancy.audit.services import SYSTEM, Actor, Target, record
+from tenancy.errors import NotFound
+from tenancy.models import Organization
+from tenancy.scope import scope, unscoped
+from tenancy.services import organizations
+
+GRACE = timedelta(hours=24)  # use that is stored later than this after a period becomes an adjustment of the next
+NET_DAYS = 30
+PAGE = 500  # organizations that a sweep asks for at once
+log = logging.getLogger("billing.invoicing")
+
+
+class CloseFailed(Exception):
+    """Some organizations' periods could not be closed; the log says why, the next run tries again."""
+
+
+class NoSuchPeriod(NotFound):
+    """The period is not over, or nothing was agreed for it that an invoice could say."""
+
+
+def close_due(*, now: datetime) -> int:
+    """Draft every period that is over and open every draft whose grace has passed; how many were opened.
+
+    Each organization is a transaction of its own, and one that another worker has is left to it. Raises CloseFailed
+    once the others are done.
+    """
+    failed: list[UUID] = []
+    opened = 0
+    for organization_id in _named("invoicing_periods_over", now):
+        try:
+            with scope(organization_id):
+                if _is_mine():
+                    _draft_all(now)
+        except (DatabaseError, UnknownPlan):
+            log.exception("invoice.draft_failed organization=%s", organization_id)
+            failed.append(organization_id)
+    for organization_id in _named("invoicing_drafts", now - GRACE):
+        try:
+            with scope(organization_id):
+                opened += _open_all(now) if _is_mine() else 0
+        except (DatabaseError, UnknownPlan):
+            log.exception("invoice.open_failed organization=%s", organization_id)
+            failed.append(organization_id)
+    if failed:
+        raise CloseFailed(", ".join(map(str, failed)))
+    return opened
+
+
+def close_period(*, actor: Actor, period: Period, now: datetime | None = None) -> Invoice:
+    """The invoice of a period of the organization in scope, opened now if it is not yet; once, however often asked.
+
+    Earlier periods that are over are drafted with it. Raises NoSuchPeriod.
+    """
+    now = now or timezone.now()
+    organizations.locked()
+    if not Invoice.objects.filter(period_start=period[0]).exists():
+        _draft_all(now)
+    invoice = Invoice.objects.filter(period_start=period[0], period_end=period[1]).first()
+    if invoice is None:
+        raise NoSuchPeriod("There is no period to be invoiced that begins and ends then.")
+    return _open(invoice, actor=actor, now=now)
+
+
+def _named(function: str, moment: datetime) -> Iterator[UUID]:
+    after = UUID(int=0)
+    while True:
+        with unscoped(reason="find organizations whose period is over and not invoiced") as wide:
+            rows = wide.rows(function, moment, after, PAGE)
+        for row in rows:
+            after = row["organization_id"]
+            yield after
+        if len(rows) < PAGE:
+            return
+
+
+def _is_mine() -> bool:
+    """Lock the organization, unless another worker has it or it was purged."""
+    return Organization.objects.select_for_update(no_key=True, skip_locked=True).first() is not None
+
+
+def _draft_all(now: datetime) -> None:
+    account = BillingAccount.objects.first()
+    for subscription, period in periods_over(now):
+        terms = terms_of(subscription, period)
+        contract = Contract.objects.filter(subscription=subscription).first()
+        Invoice.objects.create(
+            period_start=period[0],
+            period_end=period[1],
+            source=Invoice.Source.STRIPE if subscription.source == Source.STRIPE else Invoice.Source.MANUAL,
+            currency=terms.currency,
+            contract=contract,
+            terms=terms.as_json(),
+            po_number=contract.po_number if contract else account.po_number if account else "",
+            created_at=now,
+        )
+        if contract is not None and period[1] >= contract.ends_at:
+            _end(subscription, contract.ends_at)
+
+
+def _end(subscription: Subscription, ended_at: datetime) -> None:
+    """A contract that is over leaves the free plan."""
+    if subscription.status not in ENDED:
+        subscription.status, subscription.ended_at = Status.CANCELED, ended_at
+        subscription.save(update_fields=["status", "ended_at"])
+        recompute(actor=SYSTEM)
+
+
+def _open_all(now: datetime) -> int:
+    drafts = Invoice.objects.filter(state=Invoice.State.DRAFT, period_end__lte=now - GRACE).order_by("period_start")
+    return len([_open(draft, actor=SYSTEM, now=now) for draft in drafts])
+
+
+def _open(invoice: Invoice, *, actor: Actor, now: datetime) -> Invoice:
+    if invoice.state != Invoice.State.DRAFT:
+        return invoice
+    write_lines(invoice, now=now)
+    is_ours = invoice.source == Invoice.Source.MANUAL
+    is_settled = is_ours and not invoice.total
+    if is_ours:
+        invoice.number = _next_number(invoice.organization_id)
+    invoice.state = Invoice.State.PAID if is_settled else Invoice.State.OPEN
+    invoice.issued_at = now
+    invoice.due_at = now + timedelta(days=invoice.contract.net_days if invoice.contract else NET_DAYS)
+    if is_settled:
+        invoice.settled_at, invoice.settlement = now, "Nothing to pay"
+    invoice.save()
+    record(
+        action=actions.INVOICE_OPENED,
+        actor=actor,
+        target=target(invoice),
+        metadata={
+            "period": [invoice.period_start.isoformat(), invoice.period_end.isoformat()],
+            "total": invoice.total,
+            "currency": invoice.currency,
+        },
+    )
+    return invoice
+
+
+def _next_number(organization_id: UUID) -> str:
+    """`9F3A0C51D2-0001`, `…-0002`: the lock on the organization makes them follow each other without a gap."""
+    opened = Invoice.objects.exclude(number=None).count()
+    return f"{organization_id.hex[-10:].upper()}-{opened + 1:04}"
+
+
+def target(invoice: Invoice) -> Target:
+    """The invoice as an audit target."""
+    return Target("invoice", str(invoice.pk), str(invoice))

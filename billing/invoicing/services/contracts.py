@@ -1,0 +1,193 @@
+"""Signs and ends contracts: what was agreed with one customer, instead of a plan bought on a page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from billing.invoicing.models import CommitPaid, Contract
+from billing.invoicing.selectors.contracts import months_of
+from billing.invoicing.terms import allowances_as_json
+from billing.models import ENDED, Interval, Source, Status, Subscription
+from billing.money import month_after
+from billing.overrides import clean
+from billing.plans import Allowance, Included, Plan, UnknownPlan, current, plan
+from billing.services.entitlements import recompute
+from tenancy.audit import actions
+from tenancy.audit.services import Actor, Target, record
+from tenancy.errors import Conflict, Invalid, NotFound
+from tenancy.services import organizations
+
+LONGEST_MONTHS = 120
+LARGEST_AMOUNT = 10**11  # minor units: a thousand million dollars
+LONGEST_NET_DAYS = 180
+MOST_SEATS = 100_000
+CURRENCIES = ("usd", "eur", "gbp")
+CONTRACT_LIMITS = ("project_limit", "key_limit", "requests_per_minute")  # members: see `seats`
+
+
+class SubscriptionRuns(Conflict):
+    """The organization pays for a plan already, by subscription or by another contract: that ends first."""
+
+    code = "subscription_runs"
+
+
+class ContractIsOver(Conflict):
+    """The contract has ended already."""
+
+    code = "contract_is_over"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a contract says. Amounts are minor units: `fee` a month, each commit for a whole step.
+
+    `steps` are (months, commit), the ramp. `allowances` and `limits` stand in the plan's place where they are given.
+    """
+
+    reference: str
+    plan_key: str
+    starts_at: datetime
+    steps: Sequence[tuple[int, int]]
+    fee: int
+    plan_version: int | None = None
+    commit_paid: str = CommitPaid.TRUE_UP
+    seats: int = 1
+    currency: str = "usd"
+    allowances: Mapping[Allowance, Included] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    net_days: int = 30
+    po_number: str = ""
+
+
+def sign_contract(*, actor: Actor, offer: Offer) -> Contract:
+    """Enter a contract of the organization in scope when it has begun; it is billed month by month from its start.
+
+    Raises Invalid, or SubscriptionRuns.
+    """
+    agreed = _checked(offer)
+    organizations.locked()
+    if Subscription.objects.exclude(status__in=ENDED).exists():
+        raise SubscriptionRuns("End the subscription or contract that runs first.")
+    if Contract.objects.filter(reference=offer.reference.strip()).exists():
+        raise Invalid("reference", "Another contract has this reference.")
+    if Contract.objects.filter(ends_at__gt=offer.starts_at).exists():
+        raise Invalid("starts_at", "An earlier contract covers this time.")
+    ends_at = month_after(offer.starts_at, sum(months for months, _ in offer.steps))
+    if ends_at <= timezone.now():
+        raise Invalid("steps", "The contract would be over already.")
+    subscription = Subscription.objects.create(
+        plan_key=agreed.key,
+        plan_version=agreed.version,
+        interval=Interval.MONTHLY,
+        status=Status.ACTIVE,
+        source=Source.CONTRACT,
+        seats=offer.seats,
+        period_start=offer.starts_at,
+        period_end=ends_at,
+    )
+    contract = Contract.objects.create(
+        subscription=subscription,
+        reference=offer.reference.strip(),
+        plan_key=agreed.key,
+        plan_version=agreed.version,
+        currency=offer.currency,
+        starts_at=offer.starts_at,
+        ends_at=ends_at,
+        steps=[{"months": months, "commit": commit} for months, commit in offer.steps],
+        commit_paid=offer.commit_paid,
+        fee=offer.fee,
+        allowances=allowances_as_json(offer.allowances),
+        limits=dict(offer.limits),
+        net_days=offer.net_days,
+        po_number=offer.po_number.strip(),
+        author=actor.label,
+    )
+    record(
+        action=actions.CONTRACT_SIGNED,
+        actor=actor,
+        target=_target(contract),
+        metadata={
+            "plan": f"{agreed.key} v{agreed.version}",
+            "starts_at": contract.starts_at.isoformat(),
+            "ends_at": contract.ends_at.isoformat(),
+            "steps": contract.steps,
+            "fee": contract.fee,
+            "currency": contract.currency,
+        },
+    )
+    recompute(actor=actor)
+    return contract
+
+
+def end_contract(*, actor: Actor, contract_id: Any, reason: str) -> Contract:
+    """End a contract with the month that runs: the commit of the step that runs stays owed, later ones fall away.
+
+    Raises NotFound, Invalid, or ContractIsOver.
+    """
+    organizations.locked()
+    contract = Contract.objects.filter(pk=contract_id).first()
+    if contract is None:
+        raise NotFound("There is no such contract.")
+    reason = reason.strip()
+    if not reason:
+        raise Invalid("reason", "Say why.")
+    now = timezone.now()
+    if contract.ended_early_at is not None or contract.ends_at <= now:
+        raise ContractIsOver("This contract has ended already.")
+    contract.ends_at = months_of(contract, now)[-1][1]
+    contract.ended_early_at, contract.end_reason = now, reason[:500]
+    contract.save(update_fields=["ends_at", "ended_early_at", "end_reason"])
+    contract.subscription.cancel_at = contract.ends_at
+    contract.subscription.save(update_fields=["cancel_at"])
+    record(
+        action=actions.CONTRACT_ENDED,
+        actor=actor,
+        target=_target(contract),
+        metadata={"ends_at": contract.ends_at.isoformat(), "reason": contract.end_reason},
+    )
+    recompute(actor=actor)
+    return contract
+
+
+def _checked(offer: Offer) -> Plan:
+    if not offer.reference.strip() or len(offer.reference) > 64:
+        raise Invalid("reference", "Give the contract a reference of at most 64 characters.")
+    if len(offer.po_number) > 64:
+        raise Invalid("po_number", "An order number has at most 64 characters.")
+    if offer.starts_at.tzinfo is None or offer.starts_at > timezone.now():
+        raise Invalid("starts_at", "A contract is entered when it has begun.")
+    if offer.currency not in CURRENCIES:
+        raise Invalid("currency", f"Choose a currency: {', '.join(CURRENCIES)}.")
+    if offer.commit_paid not in CommitPaid.values:
+        raise Invalid("commit_paid", f"Choose when the commit is paid: {', '.join(CommitPaid.values)}.")
+    _check_numbers(offer)
+    for key, value in offer.limits.items():
+        if key not in CONTRACT_LIMITS:
+            raise Invalid("limits", f"Choose from {', '.join(CONTRACT_LIMITS)}.")
+        clean(key, value)
+    try:
+        return plan(offer.plan_key, offer.plan_version) if offer.plan_version else current(offer.plan_key)
+    except UnknownPlan as unknown:
+        raise Invalid("plan_key", str(unknown)) from None
+
+
+def _check_numbers(offer: Offer) -> None:
+    months = sum(months for months, _ in offer.steps)
+    if not 0 < months <= LONGEST_MONTHS or any(count < 1 for count, _ in offer.steps):
+        raise Invalid("steps", f"A ramp has steps of whole months, {LONGEST_MONTHS} together at most.")
+    if not all(0 <= amount <= LARGEST_AMOUNT for amount in (offer.fee, *(commit for _, commit in offer.steps))):
+        raise Invalid("steps", "A fee or commit is zero or more minor units.")
+    if not 0 <= offer.net_days <= LONGEST_NET_DAYS:
+        raise Invalid("net_days", f"Between 0 and {LONGEST_NET_DAYS} days.")
+    if not 1 <= offer.seats <= MOST_SEATS:
+        raise Invalid("seats", f"Between 1 and {MOST_SEATS} seats.")
+    for one, included in offer.allowances.items():
+        clean(f"included:{one}", included.quantity)
+        clean(f"overage:{one}", included.overage)
+
+
+def _target(contract: Contract) -> Target:
+    return Target("contract", str(contract.pk), contract.reference)

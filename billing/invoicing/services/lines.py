@@ -1,0 +1,160 @@
+"""Writes the lines of a draft: what the period cost, what came late for earlier ones, the commit, and credits."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from django.db.models import F, Sum
+
+from billing.credits.selectors import balance
+from billing.credits.services import burn, grant
+from billing.invoicing import pricing
+from billing.invoicing.models import Invoice, InvoiceLine
+from billing.invoicing.pricing import SPENDING, Charge, against_paid_commit, with_commit
+from billing.invoicing.terms import Step, Terms, from_json
+from billing.invoicing.usage import Measured, measured, whole_hours
+from billing.plans import ALLOWANCE_METERS, Allowance
+from tenancy.audit.services import SYSTEM
+
+LOOKED_BACK = 3  # invoices: use is refused when its id is older than 35 days
+CREDIT_PRIORITY = 10  # what we gave back is used up before what was bought
+
+
+def write_lines(invoice: Invoice, *, now: datetime) -> None:
+    """Give a draft its lines, sums and watermark, in the transaction and under the lock of its caller."""
+    terms = from_json(invoice.terms)
+    period = (invoice.period_start, invoice.period_end)
+    seen = measured(period)
+    lines = [
+        explained(line, terms, seen, period)
+        for line in pricing.charges(terms, used_of(terms, seen), invoice.period_start)
+    ]
+    late = list(late_lines(invoice))
+    if terms.step is None:
+        lines = [*_of_past_steps(late, None), *lines]
+    else:
+        mine = [line for line, step in late if step is not None and step.start == terms.step.start]
+        others = _of_past_steps(late, terms.step)
+        lines = [*others, *with_commit([*mine, *lines], terms.step, period=period, spent=spent_in(terms.step))]
+    rows = [_row(invoice, place, line) for place, line in enumerate(lines, start=1)]
+    InvoiceLine.objects.bulk_create(rows)
+    invoice.watermark = seen.watermark
+    invoice.subtotal = sum(row.amount for row in rows)
+    invoice.credited = _credit(invoice, len(rows) + 1, now) if invoice.source == Invoice.Source.MANUAL else 0
+    invoice.total = invoice.subtotal - invoice.credited
+
+
+def used_of(terms: Terms, seen: Measured) -> dict[Allowance, int]:
+    """What is priced: what was used, and the seats that were bought at least."""
+    used = dict(seen.allowances)
+    if terms.seats and Allowance.SEATS in terms.allowances:
+        used[Allowance.SEATS] = max(terms.seats, used.get(Allowance.SEATS, 0))
+    return used
+
+
+def explained(line: Charge, terms: Terms, seen: Measured, period: tuple[datetime, datetime]) -> Charge:
+    """The line with how it was computed: plan, meters, hours and watermark."""
+    how = line.how | {"plan": f"{terms.plan_key} v{terms.plan_version}"}
+    if line.allowance is not None:
+        since, until = whole_hours(period)
+        meters = {one: seen.meters[one] for one in sorted(ALLOWANCE_METERS[line.allowance]) if one in seen.meters}
+        hours = [since.isoformat(), until.isoformat()]
+        how |= {"meters": meters, "hours": hours, "watermark": seen.watermark}
+    return replace(line, how=how)
+
+
+def late_lines(invoice: Invoice) -> Iterator[tuple[Charge, Step | None]]:
+    """What was stored for earlier periods after they were billed, each with the step of its contract."""
+    earlier = Invoice.objects.filter(period_end__lte=invoice.period_start).exclude(state=Invoice.State.DRAFT)
+    for past in reversed(earlier.order_by("-period_end")[:LOOKED_BACK]):
+        terms = from_json(past.terms)
+        period = (past.period_start, past.period_end)
+        seen = measured(period)
+        billed = billed_for(past)
+        for allowance, used in used_of(terms, seen).items():
+            before, watermark = billed.get(allowance, (0, past.watermark))
+            if used != before and allowance in terms.allowances:
+                line = pricing.adjustment(terms, allowance, billed=before, used=used, period_start=past.period_start)
+                line = replace(line, how=line.how | {"after": watermark})
+                yield explained(line, terms, seen, period), terms.step
+
+
+def billed_for(invoice: Invoice) -> dict[Allowance, tuple[int, str]]:
+    """What was billed for an invoice's period, here and in adjustments since: how much, and up to which watermark."""
+    rows = InvoiceLine.objects.filter(period_start=invoice.period_start).exclude(allowance="")
+    return {
+        Allowance(row.allowance): (row.how["used"], row.how["watermark"])
+        for row in rows.order_by("invoice__period_start", "place")
+    }
+
+
+def _of_past_steps(late: Sequence[tuple[Charge, Step | None]], current: Step | None) -> list[Charge]:
+    """Late use of steps that are over, whose commit is paid, and of periods without any."""
+    result: list[Charge] = []
+    for line, step in late:
+        if step is None:
+            result.append(line)
+        elif current is None or step.start != current.start:
+            spent = spent_in(step) + sum(one.whole for one in result if step.start <= one.period_start < step.end)
+            result += against_paid_commit([line], step.commit, spent)
+    return result
+
+
+def spent_in(step: Step) -> int:
+    """What the periods of a step have cost so far, however it was paid: minor units."""
+    lines = InvoiceLine.objects.filter(kind__in=SPENDING, period_start__gte=step.start, period_start__lt=step.end)
+    return int(lines.aggregate(spent=Sum(F("amount") + F("covered")))["spent"] or 0)
+
+
+def _row(invoice: Invoice, place: int, line: Charge) -> InvoiceLine:
+    return InvoiceLine(
+        invoice=invoice,
+        organization_id=invoice.organization_id,
+        place=place,
+        kind=line.kind,
+        allowance=line.allowance or "",
+        period_start=line.period_start,
+        description=line.description,
+        quantity=line.quantity,
+        unit_price=line.unit_price,
+        covered=line.covered,
+        amount=line.amount,
+        remainder=line.remainder,
+        how=line.how,
+    )
+
+
+def _credit(invoice: Invoice, place: int, now: datetime) -> int:
+    """Pay with credits what there is, or give as credits what is below zero; the line's id makes it happen once."""
+    row = InvoiceLine(
+        invoice=invoice,
+        place=place,
+        kind=InvoiceLine.Kind.CREDIT,
+        period_start=invoice.period_start,
+        quantity=1,
+        remainder=0,
+        how={},
+    )
+    ref, currency = f"invoice-line:{row.pk}", invoice.currency
+    if invoice.subtotal < 0:
+        row.description = "Given as credits"
+        granted = grant(
+            actor=SYSTEM,
+            amount=-invoice.subtotal,
+            currency=currency,
+            category="adjustment",
+            reason=f"Correction of earlier use, {invoice.period_start:%B %Y}",
+            ref=ref,
+            priority=CREDIT_PRIORITY,
+            now=now,
+        )
+        credited, row.how = invoice.subtotal, {"grant": str(granted.pk)}
+    elif invoice.subtotal and balance(currency, now=now):
+        row.description = "Paid with credits"
+        burned = burn(actor=SYSTEM, amount=invoice.subtotal, currency=currency, ref=ref, is_partial=True, now=now)
+        credited, row.how = burned.amount, {"transaction": str(burned.pk)}
+    else:
+        return 0
+    row.amount, row.unit_price = -credited, -credited
+    row.save()
+    return credited
