@@ -131,3 +131,69 @@ class Entry(OwnedModel):
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.amount:+}"
+
+
+class AutoTopUp(OwnedModel):
+    """Buys credits when the balance falls below `threshold`, at most `monthly_maximum` a calendar month in UTC.
+
+    A payment that fails stops it until somebody turns it on again.
+    """
+
+    currency = models.CharField(max_length=3)
+    threshold = models.BigIntegerField()  # minor units, as the two below
+    amount = models.BigIntegerField()
+    monthly_maximum = models.BigIntegerField()
+    is_on = models.BooleanField(default=True)
+    stop_reason = models.CharField(max_length=200, blank=True)
+    stopped_at = models.DateTimeField(null=True)
+    maximum_noted_at = models.DateTimeField(
+        null=True
+    )  # when the customer was last told that the month's maximum is reached
+    changed_at = models.DateTimeField()
+
+    class Meta(OwnedModel.Meta):
+        constraints = [models.UniqueConstraint(fields=["organization", "currency"], name="auto_top_up_once")]
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency} below {self.threshold}"
+
+
+class TopUp(OwnedModel):
+    """A purchase of credits, from the wish to the money: the outbox of payments to make, and their history."""
+
+    class State(models.TextChoices):
+        """Where it stands."""
+
+        REQUESTED = "requested", "Being paid"
+        OPEN = "open", "Waiting for payment"  # by the customer, at `page_url`
+        PAID = "paid", "Paid"
+        FAILED = "failed", "Failed"
+
+    currency = models.CharField(max_length=3)
+    amount = models.BigIntegerField()  # minor units
+    is_automatic = models.BooleanField()
+    state = models.CharField(max_length=16, choices=State.choices, default=State.REQUESTED)
+    author = models.JSONField()  # {kind, id, label}
+    payment_ref = models.CharField(max_length=255, blank=True)  # the invoice at Stripe
+    page_url = models.TextField(blank=True)
+    error = models.CharField(max_length=200, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField()  # when a worker may try
+    requested_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta(OwnedModel.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "currency"],
+                condition=models.Q(is_automatic=True, state="requested"),
+                name="automatic_top_up_one_at_a_time",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], name="top_ups_to_pay", condition=models.Q(state="requested")),
+            models.Index(fields=["organization", "-id"], name="top_ups_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} {self.amount} {self.currency}"

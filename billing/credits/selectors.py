@@ -8,7 +8,7 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from billing.credits.models import Account, AccountKind, Entry, Grant, Transaction
+from billing.credits.models import Account, AccountKind, AutoTopUp, Entry, Grant, TopUp, Transaction
 
 LARGEST_PAGE = 200
 
@@ -70,3 +70,13 @@ def earned(currency: str, *, since: datetime, until: datetime) -> dict[str, int]
         transaction__occurred_at__lt=until,
     )
     return dict(rows.values_list("grant__category").annotate(sum=Sum("amount")).order_by("grant__category"))
+
+
+def auto_top_up(currency: str) -> AutoTopUp | None:
+    """What the customer chose, also when a failed payment has stopped it (`stopped_at`, `stop_reason`)."""
+    return AutoTopUp.objects.filter(currency=currency).first()
+
+
+def top_ups(limit: int = 50) -> list[TopUp]:
+    """Purchases of credits, newest first."""
+    return list(TopUp.objects.order_by("-id")[: min(limit, LARGEST_PAGE)])

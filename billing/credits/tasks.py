@@ -5,10 +5,23 @@ from typing import Any
 from celery import shared_task
 from django.utils import timezone
 
-from billing.credits.services import expire_due
+from billing.credits import cashier
+from billing.credits.services import expire_due, top_ups
 
 
 @shared_task(name="credits.expire_credits")
 def expire_credits(**kwargs: Any) -> None:
     """Expire what remains of grants whose end has passed, of every organization."""
     expire_due(now=timezone.now())
+
+
+@shared_task(name="credits.pay_top_up")
+def pay_top_up(organization_id: str, top_up_id: str, **kwargs: Any) -> None:
+    """Pay one top-up as soon as it is wanted."""
+    top_ups.pay(organization_id=organization_id, top_up_id=top_up_id, cashier=cashier.charge, now=timezone.now())
+
+
+@shared_task(name="credits.pay_due_top_ups")
+def pay_due_top_ups(**kwargs: Any) -> None:
+    """Pay top-ups of every organization whose own task was lost, or that had to wait for Stripe."""
+    top_ups.pay_due(cashier=cashier.charge, now=timezone.now())

@@ -21,9 +21,9 @@ from tests.live import environment
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
     "billing.advance_dunning": "asks whose unpaid invoices reach a step, then opens each one's scope",
+    "credits.pay_due_top_ups": "asks who has bought credits, then opens each one's scope",
     "credits.expire_credits": "asks who has credits to expire, then opens each one's scope",
     "billing.recompute_due": "asks who has something due, then opens each one's scope",
-    "invoicing.close_due": "asks whose period is over, then opens each one's scope",
     "memory.purge_expired": "asks who has something due, then opens each one's scope",
     "memory.renew_search_entries": "asks who has something due, then opens each one's scope",
     "metering.seal_idle_sessions": "asks who has something due, then opens each one's scope",

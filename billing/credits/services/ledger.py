@@ -1,7 +1,6 @@
 """Writes the ledger: every movement is one balanced transaction under the lock of the organization's balance."""
 
 import logging
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,17 +10,16 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing.credits.models import Account, AccountKind, Category, Entry, Grant, Transaction
-from billing.credits.selectors import in_burn_order
+from billing.credits.selectors import balance, in_burn_order
+from billing.credits.services.auto_top_ups import request_if_low
+from billing.credits.services.checks import check_amount, check_currency, clean_text
 from tenancy.audit import actions
 from tenancy.audit.actions import Action
 from tenancy.audit.services import SYSTEM, Actor, Target, record
 from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.scope import scope, unscoped
 
-LARGEST_AMOUNT = 10**12  # minor units
 LOWEST_PRIORITY = 100
-LONGEST_TEXT = 200
-CURRENCY = re.compile(r"[a-z]{3}")
 PAGE = 500  # organizations that the expiry sweep asks for at once
 log = logging.getLogger("billing.credits")
 
@@ -86,9 +84,9 @@ def grant(
     Once for a `ref`: a repetition returns the grant of the first time. Raises Invalid or RefReused.
     """
     now = now or timezone.now()
-    _check_amount(amount)
-    _check_currency(currency)
-    reason = _clean("reason", reason)
+    check_amount(amount)
+    check_currency(currency)
+    reason = clean_text("reason", reason)
     if category not in Category.values:
         raise Invalid("category", f"Choose a category: {', '.join(Category.values)}.")
     if not 0 <= priority <= LOWEST_PRIORITY:
@@ -96,7 +94,7 @@ def grant(
     if expires_at is not None and expires_at <= now:
         raise Invalid("expires_at", "Credits cannot expire in the past.")
     move = Movement(
-        Transaction.Kind.GRANT, AccountKind(category), AccountKind.BALANCE, _clean("ref", ref), reason, actor, now
+        Transaction.Kind.GRANT, AccountKind(category), AccountKind.BALANCE, clean_text("ref", ref), reason, actor, now
     )
     with transaction.atomic():
         accounts = _locked(currency)
@@ -122,13 +120,16 @@ def burn(
 ) -> Transaction:
     """Burn `amount` minor units in burn order; the transaction's `amount` says how much it was.
 
-    With `is_partial` as much as there is (possibly 0), without it all or CreditsExhausted. Once for a `ref`: a
+    With `is_partial` as much as there is (possibly 0), without it all or CreditsExhausted. A balance that falls below
+    the threshold of an automatic top-up asks for one, in the same transaction. Once for a `ref`: a
     repetition returns the transaction of the first time. Raises Invalid or RefReused.
     """
     now = now or timezone.now()
-    _check_amount(amount)
-    _check_currency(currency)
-    move = Movement(Transaction.Kind.BURN, AccountKind.BALANCE, AccountKind.BURNED, _clean("ref", ref), "", actor, now)
+    check_amount(amount)
+    check_currency(currency)
+    move = Movement(
+        Transaction.Kind.BURN, AccountKind.BALANCE, AccountKind.BURNED, clean_text("ref", ref), "", actor, now
+    )
     with transaction.atomic():
         accounts = _locked(currency)
         if done := _repeated(move, currency, amount):
@@ -138,7 +139,9 @@ def burn(
         there_is = sum(part.amount for part in parts)
         if there_is < amount and not is_partial:
             raise CreditsExhausted(f"There are {there_is} credits, not {amount}: top up first.")
-        return _post(move, accounts, parts, asked=amount)
+        burned = _post(move, accounts, parts, asked=amount)
+        request_if_low(currency=currency, balance=balance(currency, now=now), now=now)
+    return burned
 
 
 def void(*, actor: Actor, grant_id: UUID, reason: str, now: datetime | None = None) -> Transaction:
@@ -155,7 +158,7 @@ def void(*, actor: Actor, grant_id: UUID, reason: str, now: datetime | None = No
         AccountKind.BALANCE,
         AccountKind.VOIDED,
         f"void:{grant_id}",
-        _clean("reason", reason),
+        clean_text("reason", reason),
         actor,
         now,
     )
@@ -280,20 +283,3 @@ def _post(move: Movement, accounts: dict[str, Account], parts: Sequence[Part], *
         metadata={"amount": amount, "currency": currency, "reason": move.reason},
     )
     return posted
-
-
-def _check_amount(amount: int) -> None:
-    if not 0 < amount <= LARGEST_AMOUNT:
-        raise Invalid("amount", f"An amount is a whole number of minor units, from 1 to {LARGEST_AMOUNT}.")
-
-
-def _check_currency(currency: str) -> None:
-    if not CURRENCY.fullmatch(currency):
-        raise Invalid("currency", "A currency is three small letters, such as usd.")
-
-
-def _clean(field: str, text: str) -> str:
-    text = text.strip()
-    if not 1 <= len(text) <= LONGEST_TEXT or "\0" in text:
-        raise Invalid(field, f"Write a {field} of 1 to {LONGEST_TEXT} characters.")
-    return text
