@@ -16,6 +16,7 @@ app.autodiscover_tasks(
         "billing.credits",
         "billing.invoicing",
         "billing.metering",
+        "billing.quotas",
         "billing.sandbox",
         "capsule_cloud.api",
     ],

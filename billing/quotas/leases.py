@@ -22,6 +22,7 @@ from tenancy.scope import SqlCall, one_trip
 
 KEPT = 60.0  # seconds that an answer is taken for true, unless the caps change
 IDLE = 5.0  # seconds without use after which a lease is given back
+TOO_LATE = 240.0  # seconds after its end: a counter may have been settled since (`counters.GRACE`)
 LOOK_EVERY = 2.0
 ASK_AGAIN = 0.5  # seconds after a refusal in which nobody asks
 MOST_LEASES = 10_000
@@ -182,7 +183,8 @@ class Leases:
     def give_back(self, idle: float = IDLE) -> int:
         """Give back what has been idle for so many seconds, or has ended; returns the number of units.
 
-        What cannot be given back because the database is away is forgotten here: `settle` finds it in the events.
+        What cannot be given back, because the database is away or it is too late, is forgotten here: settling finds it
+        in the usage events.
         """
         now = time.monotonic()
         with self._lock:
@@ -196,7 +198,7 @@ class Leases:
         returned = 0
         for subject, lease in dropped:
             units = lease.tokens - lease.owed
-            if units:
+            if units and now < lease.until + TOO_LATE:
                 call = SqlCall("quotas_give_back", (list(lease.answer.counters), units))
                 try:
                     one_trip(subject.organization_id, call)

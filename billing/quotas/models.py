@@ -66,6 +66,7 @@ class Counter(OwnedModel):
     """
 
     allowance = models.CharField(max_length=16, choices=ALLOWANCES)
+    level = models.CharField(max_length=16, choices=Level.choices)
     subject_id = models.UUIDField()
     span = models.CharField(max_length=8, choices=Span.choices)
     starts_at = models.DateTimeField()
@@ -73,6 +74,7 @@ class Counter(OwnedModel):
     granted = models.BigIntegerField(default=0)  # ever, whatever came back
     marked = models.BigIntegerField(default=0)  # `granted` at `marked_at`
     marked_at = models.DateTimeField(default=timezone.now)
+    settled = models.BigIntegerField(default=0)  # `granted` when `used` was last exactly the events' sum
 
     class Meta(OwnedModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
@@ -102,8 +104,10 @@ class ParkedWrite(OwnedModel):
         APPLIED = "applied", "Applied"
         FAILED = "failed", "Could not be applied"
 
+    number = models.BigIntegerField()  # the order, from a sequence: clocks differ
     project_id = models.UUIDField()
     key_id = models.UUIDField(null=True)
+    session_id = models.CharField(max_length=255)
     kind = models.CharField(max_length=16, choices=Kind.choices)
     meter = models.CharField(max_length=32, choices=Meter.choices)
     quantity = models.BigIntegerField()
@@ -121,7 +125,7 @@ class ParkedWrite(OwnedModel):
     class Meta(OwnedModel.Meta):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(
-                fields=["organization", "project_id", "id"],
+                fields=["organization", "project_id", "number"],
                 name="parked_in_order",
                 condition=models.Q(state="parked"),
             )

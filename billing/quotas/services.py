@@ -103,6 +103,7 @@ def _begin(subject: Subject, missing: MissingCounter) -> None:
     with scope(subject.organization_id):
         counter = Counter(
             allowance=subject.allowance,
+            level=missing.level,
             subject_id=missing.subject_id,
             span=missing.span,
             starts_at=missing.starts_at,

@@ -7,7 +7,6 @@ from typing import Any
 from django.http import HttpResponse
 
 from billing.metering.meters import Meter
-from billing.metering.services import record, spool
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Choice, Many, Moment, Text, Whole
 from capsule_cloud.api.operations import Call, operation, reply
@@ -77,7 +76,7 @@ def list_capsules(call: Call) -> HttpResponse:
             limit=query["limit"],
             offset=query["offset"],
         )
-    spool(call.use(Meter.READ, end_user=query["user_id"] or ""))
+    call.count_read(Meter.READ, end_user=query["user_id"] or "")
     return reply([_row(capsule) for capsule in found])
 
 
@@ -91,7 +90,7 @@ def get_capsule(call: Call, capsule_id: str) -> HttpResponse:
         document = selectors.get_document(
             organization_id=call.principal.organization_id, project_id=call.project, capsule_id=capsule_id
         )
-    spool(call.use(Meter.READ))
+    call.count_read(Meter.READ)
     return HttpResponse(document, content_type="application/json")
 
 
@@ -108,7 +107,7 @@ def delete_capsule(call: Call, capsule_id: str) -> HttpResponse:
         capsules.delete_capsule(
             project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor, user_id=call.query["user_id"]
         )
-        record(call.use(Meter.DELETE))
+        call.count_write(Meter.DELETE)
     return reply({"deleted": True, "capsule_id": capsule_id})
 
 
@@ -118,7 +117,7 @@ def get_prompt_snippet(call: Call, capsule_id: str) -> HttpResponse:
     with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
         check_owner(call, capsule_id, call.query["user_id"])
         text = selectors.prompt_snippet(project_id=call.project, capsule_id=capsule_id)
-    spool(call.use(Meter.READ))
+    call.count_read(Meter.READ)
     return reply({"text": text})
 
 
@@ -143,7 +142,7 @@ def merge_capsules(call: Call) -> HttpResponse:
             merged = capsules.merge(project_id=call.project, actor=call.principal.actor, **call.body)
         except CapsuleNotFound as error:
             raise ApiError("bad_request", str(error)) from None  # as the engine answers here
-        record(call.use(Meter.WRITE, end_user=merged.user_id))
+        call.count_write(Meter.WRITE, end_user=merged.user_id)
     row = _row(merged)
     return reply({name: row[name] for name in ("capsule_id", "type", "title", "turn_count")})
 
@@ -165,7 +164,7 @@ def fork_capsule(call: Call, capsule_id: str) -> HttpResponse:
     with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
         check_owner(call, capsule_id, call.body.pop("user_id"))
         forked = capsules.fork(project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor, **call.body)
-        record(call.use(Meter.WRITE, end_user=forked.user_id))
+        call.count_write(Meter.WRITE, end_user=forked.user_id)
     return reply(_state(forked))
 
 
@@ -192,7 +191,7 @@ def diff_capsules(call: Call, capsule_id: str, other_id: str) -> HttpResponse:
         for one in (capsule_id, other_id):
             check_owner(call, one, call.query["user_id"])
         found = selectors.diff(project_id=call.project, capsule_id_a=capsule_id, capsule_id_b=other_id)
-    spool(call.use(Meter.READ))
+    call.count_read(Meter.READ)
     return reply(found)
 
 
@@ -238,7 +237,7 @@ def _changed(call: Call, change: Any, capsule_id: str, **values: Any) -> HttpRes
     with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
         check_owner(call, capsule_id, call.query["user_id"])
         capsule = change(project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor, **values)
-        record(call.use(Meter.WRITE, end_user=capsule.user_id))
+        call.count_write(Meter.WRITE, end_user=capsule.user_id)
     return reply(_state(capsule))
 
 

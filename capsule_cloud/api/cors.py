@@ -11,7 +11,8 @@ METHODS = "GET, POST, PUT, PATCH, DELETE"
 HEADERS = "Authorization, Content-Type, Idempotency-Key, MCP-Protocol-Version, X-Passphrase"
 EXPOSED = (
     "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Idempotent-Replayed, "
-    "Content-Disposition, X-Capsule-Signature, X-Capsule-Signature-Key, X-Error-Code"
+    "Content-Disposition, X-Capsule-Signature, X-Capsule-Signature-Key, X-Error-Code, "
+    "X-Usage-Event, X-Usage-Meter, X-Usage-Quantity, X-Quota-Remaining"
 )
 MAX_AGE = "600"
 

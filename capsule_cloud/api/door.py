@@ -12,7 +12,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, resolve
 
-from capsule_cloud.api import cors, idempotency
+from capsule_cloud.api import cors, idempotency, receipts
 from capsule_cloud.api.auth import admit
 from capsule_cloud.api.errors import ApiError, Surface, answer, surface_of, translate
 from capsule_cloud.api.limits import allowance_of, count
@@ -47,6 +47,7 @@ class ApiDoor:
         cors.add_headers(request, response)
         if allowance := allowance_of(request):
             allowance.add_headers(response)
+        receipts.add_headers(request, response)
         response.headers["X-Request-Id"] = origin.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         if settings.SECURE_HSTS_SECONDS:

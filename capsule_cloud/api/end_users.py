@@ -5,7 +5,7 @@ from dataclasses import asdict
 from django.http import HttpResponse
 
 from billing.metering.meters import Meter
-from billing.metering.services import record, spool
+from billing.quotas import parking
 from capsule_cloud.api.fields import Text, Whole
 from capsule_cloud.api.operations import Call, operation, reply
 from capsule_cloud.api.shapes import MOMENT_OR_NULL, TEXT, WHOLE, many, shape
@@ -30,7 +30,7 @@ def list_users(call: Call) -> HttpResponse:
     """List the end users who have capsules, those with most first."""
     with scope(call.principal.organization_id):
         found = selectors.end_users(project_id=call.project, **call.query)
-    spool(call.use(Meter.READ))
+    call.count_read(Meter.READ)
     return reply({"users": [asdict(user) for user in found], "count": len(found)})
 
 
@@ -45,7 +45,8 @@ def delete_user(call: Call, user_id: str) -> HttpResponse:
     """Delete everything that is remembered of an end user, and say exactly how much that was."""
     with scope(call.principal.organization_id):
         deleted = capsules.delete_user(project_id=call.project, user_id=user_id, actor=call.principal.actor)
-        record(call.use(Meter.DELETE))
+        parking.forget(project_id=call.project, user_id=user_id)
+        call.count_write(Meter.DELETE)
     return reply(asdict(deleted))
 
 

@@ -12,6 +12,7 @@ from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import APIException, MethodNotAllowed, ValidationError
 from rest_framework.response import Response
 
+from billing.quotas.services import QuotaReached
 from capsule_cloud.memory.limits import InvalidInput, TooLarge
 from capsule_cloud.memory.selectors.capsules import CapsuleNotFound
 from capsule_cloud.memory.selectors.sessions import SessionNotFound
@@ -32,6 +33,10 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
     "billing_restricted": (
         HTTPStatus.PAYMENT_REQUIRED,
         "An invoice is overdue: `detail` says what goes on. Pay it, and everything does.",
+    ),
+    "quota_reached": (
+        HTTPStatus.PAYMENT_REQUIRED,
+        "A cap is reached, and nothing was written: `detail` says which, until when, and what to do.",
     ),
     "forbidden": (HTTPStatus.FORBIDDEN, "The key may see this but not do that."),
     "missing_scope": (HTTPStatus.FORBIDDEN, "The key lacks the scope that `detail` names: make a key that has it."),
@@ -217,6 +222,7 @@ _MEANINGS: dict[type, Callable[[Any], ApiError]] = {
     SessionBelongsToAnother: _says("conflict"),
     SessionSealed: _says("conflict"),
     SessionFull: _says("conflict"),
+    QuotaReached: _says("quota_reached"),
     TenancyError: _refusal_of_tenancy,
     Invalid: _refusal_of_field,
     APIException: _refusal_of_drf,

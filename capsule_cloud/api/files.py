@@ -54,7 +54,7 @@ def export_capsule(call: Call, capsule_id: str) -> HttpResponse:
             passphrase=passphrase,
             user_id=call.query["user_id"],
         )
-        record(call.use(Meter.EXPORT))
+        call.count_write(Meter.EXPORT)
     return HttpResponse(
         file.content,
         content_type=file.content_type,
@@ -94,7 +94,7 @@ def import_capsule(call: Call) -> HttpResponse:
     passphrase = _passphrase(call) or call.body["passphrase"]
     if passphrase:
         call.weigh(ENCRYPTION_WEIGHT)
-    with scope(call.principal.organization_id):
+    with call.metered(Meter.IMPORT, end_user=call.body["user_id"]) as use, scope(call.principal.organization_id):
         made = transfer.import_capsule(
             project_id=call.project,
             filename=file.name or "upload.json",
@@ -104,7 +104,7 @@ def import_capsule(call: Call) -> HttpResponse:
             signature=call.body["signature"],
             actor=call.principal.actor,
         )
-        record(call.use(Meter.IMPORT, end_user=call.body["user_id"]))
+        record(use)
     return reply(
         {"capsule_id": made.capsule_id, "type": made.capsule_type, "title": made.title, "is_renamed": made.is_renamed}
     )

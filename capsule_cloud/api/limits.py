@@ -17,6 +17,7 @@ from tenancy.access import KeyPrincipal
 
 WINDOW = 60  # seconds
 ENCRYPTION_WEIGHT = 30  # requests: a key from a passphrase takes 60 ms of CPU, a recall 2 (docs/performance.md)
+THROTTLED_WEIGHT = 20  # requests: what a write counts as past a cap whose owner chose to slow down
 RETRY_BROKER_AFTER = 5.0
 log = logging.getLogger("api.limits")
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from billing.metering.meters import Meter
-from billing.metering.services import record, spool
+from billing.metering.services import record
 from capsule_cloud.api import recall, sessions
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Choice, Field, Flag, Many, Record, Text, Whole
@@ -142,7 +142,7 @@ def list_capsules_of_user(call: Call, arguments: Arguments) -> str:
     """List the person's capsules, newest first: all of them, or those of one type or with every one of some tags."""
     with scope(call.principal.organization_id):
         rows = list_capsules(project_id=call.project, **arguments)
-    spool(call.use(Meter.READ, end_user=arguments["user_id"]))
+    call.count_read(Meter.READ, end_user=arguments["user_id"])
     return as_json(
         [
             {
@@ -185,7 +185,7 @@ def export(call: Call, arguments: Arguments) -> str:
             passphrase=arguments["passphrase"],
             actor=call.principal.actor,
         )
-        record(call.use(Meter.EXPORT))
+        call.count_write(Meter.EXPORT)
     is_text = file.content_type != BINARY
     return as_json(
         {
@@ -222,7 +222,7 @@ def import_content(call: Call, arguments: Arguments) -> str:
     is_base64 = (arguments["encoding"] or ("base64" if filename.endswith(".capsule") else "text")) == "base64"
     if arguments["passphrase"]:
         call.weigh(ENCRYPTION_WEIGHT)
-    with scope(call.principal.organization_id):
+    with call.metered(Meter.IMPORT, end_user=arguments["user_id"]) as use, scope(call.principal.organization_id):
         made = import_capsule(
             project_id=call.project,
             filename=filename,
@@ -231,7 +231,7 @@ def import_content(call: Call, arguments: Arguments) -> str:
             passphrase=arguments["passphrase"],
             actor=call.principal.actor,
         )
-        record(call.use(Meter.IMPORT, end_user=arguments["user_id"]))
+        record(use)
     return as_json({"capsule_id": made.capsule_id, "type": made.capsule_type, "title": made.title})
 
 
@@ -282,7 +282,7 @@ def extract_skill(call: Call, arguments: Arguments) -> str:
             tags=arguments["tags"],
             actor=call.principal.actor,
         )
-        record(call.use(Meter.WRITE, end_user=arguments["user_id"]))
+        call.count_write(Meter.WRITE, end_user=arguments["user_id"])
     return as_json({"skill_capsule_id": skill.capsule_id, "skill_name": skill.title})
 
 

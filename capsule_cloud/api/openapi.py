@@ -14,7 +14,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from capsule_cloud.api import catalogue, idempotency, shapes
+from capsule_cloud.api import catalogue, idempotency, receipts, shapes
 from capsule_cloud.api.errors import CODES
 from capsule_cloud.api.operations import Operation
 
@@ -44,6 +44,10 @@ IDEMPOTENCY = {
     "in": "header",
     "description": "Makes the request happen once: the same key and body get the same answer for 24 hours.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+RECEIPT = {
+    name: {"description": about, "schema": shapes.WHOLE if name in receipts.NUMBERS else shapes.TEXT}
+    for name, about in receipts.HEADERS.items()
 }
 ABOUT = (
     "Memory for AI products. `/api/v1` are the routes of the capsule-memory engine's own server, with the same "
@@ -125,7 +129,11 @@ def _plain(one: Operation, tag: str) -> Document:
     ]
     if one.method == "POST":
         parameters.append(IDEMPOTENCY)
-    success = {"description": "Done.", "content": {kind: {"schema": schema} for kind, schema in one.answer.items()}}
+    success = {
+        "description": "Done.",
+        "headers": RECEIPT,
+        "content": {kind: {"schema": schema} for kind, schema in one.answer.items()},
+    }
     errors = READ_ERRORS if one.method == "GET" else WRITE_ERRORS
     described: Document = {
         "operationId": one.handler.__name__,
@@ -135,6 +143,9 @@ def _plain(one: Operation, tag: str) -> Document:
         "parameters": parameters,
         "responses": {"200": success} | _errors((*errors, *DATA_PLANE_ERRORS), "EngineError"),
     }
+    if one.is_parkable:
+        later = "A cap is reached, and the customer chose that writes wait: it is kept, and happens when the cap lifts."
+        described["responses"]["202"] = {"description": later, "content": success["content"]}
     if rest.strip():
         described["description"] = rest.strip()
     if one.body is not None:

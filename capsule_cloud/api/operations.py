@@ -1,7 +1,8 @@
 """Plain routes: a handler with what it takes, needs and answers; its URL, checks and document come from that."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
@@ -13,8 +14,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
 from billing.metering.meters import Meter
-from billing.metering.services import Use
-from capsule_cloud.api import limits
+from billing.metering.services import Use, record, spool
+from billing.quotas.services import admit, undo
+from capsule_cloud.api import limits, receipts
 from capsule_cloud.api.auth import demand, principal_of
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Field, Record, parse
@@ -37,10 +39,46 @@ class Call:
         """The project that the key names."""
         return self.principal.project_id
 
-    def use(self, meter: Meter, quantity: int = 1, *, end_user: str = "") -> Use:
-        """What this call counts as."""
+    def _use(self, meter: Meter, quantity: int = 1, end_user: str = "") -> Use:
         who = self.principal
         return Use(who.organization_id, who.project_id, who.key_id, meter, quantity, end_user)
+
+    @property
+    def _stamp(self) -> tuple[Any, ...]:
+        """What changes when the caps do."""
+        who = self.principal
+        return who.operation_limit, who.period_end, who.caps_version
+
+    def count_read(self, meter: Meter, *, end_user: str = "") -> None:
+        """Count a read, once it is done and before its answer goes out. It goes on at a cap. Raises SpoolFull."""
+        use = self._use(meter, 1, end_user)
+        receipt = admit(use, stamp=self._stamp)
+        spool(use)
+        receipts.note(self.request, receipt)
+
+    def count_write(self, meter: Meter, *, end_user: str = "") -> None:
+        """Count a write that draws on no allowance, in its transaction."""
+        use = self._use(meter, 1, end_user)
+        record(use)
+        receipts.note(self.request, admit(use))
+
+    @contextmanager
+    def metered(self, meter: Meter, quantity: int = 1, *, end_user: str = "") -> Iterator[Use]:
+        """Take what a write draws on an allowance before it happens, and put it back if it does not.
+
+        Gives what is to be recorded in the write's transaction. Open it outside of that, so that counters are not held
+        meanwhile. Raises QuotaReached, or `rate_limited` where the customer chose to slow down.
+        """
+        use = self._use(meter, quantity, end_user)
+        receipt = admit(use, stamp=self._stamp)
+        try:
+            if receipt.is_throttled:
+                self.weigh(limits.THROTTLED_WEIGHT)
+            yield use
+        except BaseException:
+            undo(receipt)
+            raise
+        receipts.note(self.request, receipt)
 
     def weigh(self, weight: int) -> None:
         """Count this call as `weight` requests, before it does what costs that much. Raises `rate_limited`."""
@@ -64,6 +102,7 @@ class Operation:
     form: Record | None  # multipart/form-data, with a file named `file`
     headers: Mapping[str, str]  # that the handler reads itself: name -> what it is for
     answer: Mapping[str, Any]  # content type -> JSON Schema
+    is_parkable: bool  # answers 202, and happens later, where the customer chose that for writes at a cap
     is_way_out: bool  # open to an organization that has not paid: it takes its data away
 
     @property
@@ -101,6 +140,7 @@ def operation(
     headers: Mapping[str, str] = MappingProxyType({}),
     answer: Mapping[str, Any],
     files: Mapping[str, Any] = MappingProxyType({}),
+    is_parkable: bool = False,
     is_way_out: bool = False,
 ) -> Callable[[Handler], Operation]:
     """Make a handler `(call, **path parameters) -> HttpResponse` the route `method /path`.
@@ -119,6 +159,7 @@ def operation(
             form=None if form is None else Record(fields=tuple(form)),
             headers=headers,
             answer={"application/json": answer, **files},
+            is_parkable=is_parkable,
             is_way_out=is_way_out,
         )
 

@@ -5,7 +5,6 @@ from typing import Any
 from django.http import HttpResponse
 
 from billing.metering.meters import Meter
-from billing.metering.services import spool
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Text, Whole
 from capsule_cloud.api.operations import Call, operation, reply
@@ -42,7 +41,7 @@ def recall_memories(call: Call) -> HttpResponse:
         user_id=call.query["user_id"],
         top_k=call.query["top_k"],
     )
-    spool(call.use(Meter.RECALL, end_user=call.query["user_id"]))
+    call.count_read(Meter.RECALL, end_user=call.query["user_id"])
     return reply(
         {
             "facts": found.facts,

@@ -1,11 +1,16 @@
 """Conversations: the engine's session routes, and ingesting several turns at once."""
 
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpResponse
 
 from billing.metering.meters import Meter
-from billing.metering.services import record, spool, usage_call
+from billing.metering.services import record, usage_call
+from billing.quotas.models import ParkedWrite
+from billing.quotas.parking import park_ingest, park_seal
+from billing.quotas.services import QuotaReached
 from capsule_cloud.api.fields import Fraction, Many, Record, Text
 from capsule_cloud.api.operations import Call, operation, reply
 from capsule_cloud.api.shapes import FLAG, MOMENT, NUMBER, TEXT, WHOLE, many, perhaps, shape
@@ -25,6 +30,7 @@ def user_id(default: Any = DEFAULT_USER) -> Text:
     return Text(name="user_id", default=default, low=1, high=limits.MAX_NAME_LENGTH, about="Your end user; free text.")
 
 
+PARKED = {"is_parked": FLAG, "parked_id": TEXT}
 WHOSE_SESSION = OfFirst("user_id")  # as `memory_ingest` tells it, named in the request or not
 OWNER = Text(name="user_id", default=None, about="Only if the session is this end user's: else it is not found.")
 TAGS = Many(name="tags", of=Text(low=1, high=limits.MAX_NAME_LENGTH), high=limits.MAX_TAGS, default=())
@@ -50,7 +56,7 @@ def create_session(call: Call) -> HttpResponse:
     """Open a session, or find the open one that this end user has under this id."""
     with scope(call.principal.organization_id):
         session = sessions.open_session(project_id=call.project, actor=call.principal.actor, **call.query)
-        record(call.use(Meter.WRITE, end_user=session.user_id))
+        call.count_write(Meter.WRITE, end_user=session.user_id)
     return reply({"session_id": session.external_id, "user_id": session.user_id})
 
 
@@ -75,7 +81,9 @@ def create_session(call: Call) -> HttpResponse:
         shape(turn_id=WHOLE, session_id=TEXT, total_turns=WHOLE, pending_triggers=WHOLE),
         recalled_context=TEXT,
         recalled_facts_count=WHOLE,
+        **PARKED,
     ),
+    is_parkable=True,
 )
 def ingest_turn(call: Call, session_id: str) -> HttpResponse:
     """Take a turn of a conversation; it is on disk when this answers. An unknown session is opened.
@@ -83,16 +91,23 @@ def ingest_turn(call: Call, session_id: str) -> HttpResponse:
     The first turn of a session brings back what is remembered about it.
     """
     pairs = call.body["turns"] or (call.body,)
-    who = call.principal
-    result = sessions.ingest(
-        organization_id=who.organization_id,
-        project_id=who.project_id,
-        session_id=session_id,
-        turns=[sessions.TurnPair(pair["user_message"], pair["assistant_response"]) for pair in pairs],
-        user_id=call.body["user_id"],
-        actor=who.actor,
-        also=(usage_call(call.use(Meter.INGEST, len(pairs)), end_user=WHOSE_SESSION),),
-    )
+    who, user = call.principal, call.body["user_id"]
+    turns = [sessions.TurnPair(pair["user_message"], pair["assistant_response"]) for pair in pairs]
+    try:
+        with call.metered(Meter.INGEST, len(pairs)) as use:
+            result = sessions.ingest(
+                organization_id=who.organization_id,
+                project_id=who.project_id,
+                session_id=session_id,
+                turns=turns,
+                user_id=user,
+                actor=who.actor,
+                also=(usage_call(use, end_user=WHOSE_SESSION),),
+            )
+    except QuotaReached as reached:
+        kept = park_ingest(reached, actor=who.actor, session_id=session_id, turns=turns, user_id=user)
+        nothing_yet = {"turn_id": 0, "session_id": session_id, "total_turns": 0, "pending_triggers": 0}
+        return _parked(kept, nothing_yet)
     answer: dict[str, Any] = {
         "turn_id": result.turn_id,
         "session_id": result.session_id,
@@ -125,7 +140,7 @@ def get_snapshot(call: Call, session_id: str) -> HttpResponse:
     with scope(call.principal.organization_id):
         _check_owner(call, session_id, call.query["user_id"])
         snapshot = selectors.snapshot(project_id=call.project, session_id=session_id)
-    spool(call.use(Meter.READ, end_user=snapshot.user_id))
+    call.count_read(Meter.READ, end_user=snapshot.user_id)
     return reply(snapshot)
 
 
@@ -140,16 +155,24 @@ def get_snapshot(call: Call, session_id: str) -> HttpResponse:
         Text(name="summary", default="", about="Your own model's summary."),
         OWNER,
     ),
-    answer=perhaps(shape(capsule_id=TEXT, title=TEXT, turn_count=WHOLE, type=TEXT, extraction=TEXT), hint=TEXT),
+    answer=perhaps(
+        shape(capsule_id=TEXT, title=TEXT, turn_count=WHOLE, type=TEXT, extraction=TEXT), hint=TEXT, **PARKED
+    ),
+    is_parkable=True,
 )
 def seal_session(call: Call, session_id: str) -> HttpResponse:
     """Seal a session into a capsule. Sealing it again answers with the same capsule."""
-    with scope(call.principal.organization_id):
-        _check_owner(call, session_id, call.body.pop("user_id"))
-        result = sessions.seal(
-            project_id=call.project, session_id=session_id, actor=call.principal.actor, **_without_gaps(call.body)
-        )
-        record(call.use(Meter.SEAL, end_user=result.user_id))
+    actor, user = call.principal.actor, call.body.pop("user_id")
+    values = _without_gaps(call.body)
+    try:
+        with call.metered(Meter.SEAL) as use, scope(call.principal.organization_id):
+            _check_owner(call, session_id, user)
+            result = sessions.seal(project_id=call.project, session_id=session_id, actor=actor, **values)
+            record(replace(use, end_user=result.user_id))
+    except QuotaReached as reached:
+        kept = park_seal(reached, actor=actor, session_id=session_id, user_id=user, **values)
+        nothing_yet = {"capsule_id": "", "title": values["title"], "turn_count": 0, "type": "", "extraction": ""}
+        return _parked(kept, nothing_yet)
     answer = {
         "capsule_id": result.capsule_id,
         "title": result.title,
@@ -174,7 +197,7 @@ def get_session_triggers(call: Call, session_id: str) -> HttpResponse:
     with scope(call.principal.organization_id):
         _check_owner(call, session_id, call.query["user_id"])
         found = selectors.triggers(project_id=call.project, session_id=session_id)
-    spool(call.use(Meter.READ))
+    call.count_read(Meter.READ)
     rows = [
         {
             "event_id": trigger.event_id,
@@ -208,7 +231,7 @@ def confirm_trigger(call: Call, session_id: str, event_id: str) -> HttpResponse:
             resolution=call.body["resolution"],
             actor=call.principal.actor,
         )
-        record(call.use(Meter.WRITE))
+        call.count_write(Meter.WRITE)
     return reply({"resolved": True, "event_id": event_id})
 
 
@@ -234,7 +257,7 @@ def get_pending_triggers(call: Call) -> HttpResponse:
     user = call.query["user_id"]
     with scope(call.principal.organization_id):
         found = selectors.pending_triggers(project_id=call.project, user_id=user)
-    spool(call.use(Meter.READ, end_user=user))
+    call.count_read(Meter.READ, end_user=user)
     rows = [
         {
             "event_id": trigger.event_id,
@@ -250,6 +273,11 @@ def get_pending_triggers(call: Call) -> HttpResponse:
         for trigger in found
     ]
     return reply({"triggers": rows, "count": len(rows)})
+
+
+def _parked(write: ParkedWrite, nothing_yet: dict[str, Any]) -> HttpResponse:
+    """The engine's answer without what is not known yet: the write waits for a cap to lift."""
+    return reply(nothing_yet | {"is_parked": True, "parked_id": str(write.pk)}, HTTPStatus.ACCEPTED)
 
 
 def _check_owner(call: Call, session_id: str, user_id: str | None) -> None:

@@ -30,6 +30,8 @@ GLOBAL = {
     "metering.ship_usage": "usage of every organization is one stream",
     "sandbox.deliver_webhooks": "a twin of Stripe knows no organizations",
     "sandbox.pass_time": "a twin of Stripe knows no organizations",
+    "quotas.apply_parked_writes": "asks whose writes wait, then opens each one's scope",
+    "quotas.settle_counters": "asks which counters are due, then opens each one's scope",
     "tenancy.purge_closed_organizations": "asks who is due, then opens each one's scope",
 }
 for path in python_files(with_tests=False):

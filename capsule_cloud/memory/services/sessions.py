@@ -150,10 +150,7 @@ def ingest(
     answer has code or numbered steps to compare with earlier ones. Raises InvalidInput, TooLarge, SessionFull,
     SessionBelongsToAnother, SessionSealed; SessionNotFound when the project does not exist.
     """
-    limits.name("session_id", session_id)
-    if user_id is not None:
-        limits.name("user_id", user_id)
-    _check_turns(session_id, turns)
+    check_ingest(session_id=session_id, turns=turns, user_id=user_id)
     noticed = _notice(organization_id, project_id, session_id, turns)
     with _refusals(session_id):
         [(owner, turn_id, total, pending)] = one_trip(
@@ -173,6 +170,14 @@ def ingest(
     return _with_memories(result, organization_id, project_id, owner, turns[0].user_message)
 
 
+def check_ingest(*, session_id: str, turns: Sequence[TurnPair], user_id: str | None = None) -> None:
+    """Refuse what `ingest` would refuse whatever the session holds. Raises InvalidInput, TooLarge or SessionFull."""
+    limits.name("session_id", session_id)
+    if user_id is not None:
+        limits.name("user_id", user_id)
+    _check_turns(session_id, turns)
+
+
 def seal(
     *,
     project_id: UUID,
@@ -189,14 +194,22 @@ def seal(
     them the engine's rules extract. Raises InvalidInput, TooLarge, SessionNotFound; SessionSealed when the capsule has
     been deleted since.
     """
-    extracted = conversation.extracted_by_host(facts, summary)
-    limits.title(title)
-    limits.tags(tags)
+    extracted = check_seal(title=title, tags=tags, facts=facts, summary=summary)
     with transaction.atomic():
         session = locked_session(project_id=project_id, session_id=session_id)
         if session.sealed_at is not None:
             return _sealed_before(session)
         return seal_locked(session, title=title, tags=tags, extracted=extracted, actor=actor)
+
+
+def check_seal(
+    *, title: str = "", tags: Sequence[str] = (), facts: Sequence[dict[str, Any]] = (), summary: str = ""
+) -> MemoryPayload | None:
+    """What a seal keeps of a language model's work; None without. Raises InvalidInput or TooLarge, as `seal` does."""
+    extracted = conversation.extracted_by_host(facts, summary)
+    limits.title(title)
+    limits.tags(tags)
+    return extracted
 
 
 def seal_locked(

@@ -1,6 +1,7 @@
 """Requests are counted by the minute, for each key and organization, without asking Valkey for each."""
 
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +31,9 @@ def principal(tenant: Tenant) -> KeyPrincipal:
 
 @pytest.fixture(autouse=True)
 def _still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All in one minute."""
-    monkeypatch.setattr("time.time", lambda: 1_900_000_025.0)
+    """All in one minute: this one, because events are of now."""
+    still = time.time() // limits.WINDOW * limits.WINDOW + 5
+    monkeypatch.setattr("time.time", lambda: still)
 
 
 def test_every_answer_says_what_is_left(api: Api) -> None:
@@ -99,7 +101,8 @@ def test_a_new_minute_starts_anew(principal: KeyPrincipal, monkeypatch: pytest.M
     principal = replace(principal, organization_requests_per_minute=1)
     limiter = limits.Limiter(settings.CACHE_URL)
     assert [limiter.take(principal).is_refused for _ in range(2)] == [False, True]
-    monkeypatch.setattr("time.time", lambda: 1_900_000_085.0)
+    later = time.time() + limits.WINDOW
+    monkeypatch.setattr("time.time", lambda: later)
     assert not limiter.take(principal).is_refused
 
 
