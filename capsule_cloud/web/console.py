@@ -1,6 +1,7 @@
 """The frame of the console: who may open a page, in which organization, and what stands around it."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -10,7 +11,7 @@ from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
@@ -27,7 +28,7 @@ from tenancy.roles import Right
 from tenancy.scope import scope
 from tenancy.selectors import projects
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 Result = TypeVar("Result")
 sensitive = cast("Callable[[View], View]", reauthentication_required)  # asks for the password or passkey again
 MISSING = (NotFound, CapsuleNotFound, SessionNotFound, TriggerNotFound)
@@ -54,6 +55,7 @@ _NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str, Right], ...]], ...] = (
         "Organization",
         (
             ("Members", "members", "users", Right.MEMBERS_READ),
+            ("Usage", "usage", "chart-column", Right.USAGE_READ),
             ("Audit log", "audit", "scroll-text", Right.AUDIT_READ),
             ("Settings", "settings", "settings", Right.ORGANIZATION_READ),
         ),
@@ -86,16 +88,17 @@ def signed_in(request: HttpRequest) -> User:
     return request.user
 
 
-def page(right: Right, *, when_closed: bool = False) -> Callable[[View], View]:
+def page(right: Right, *, when_closed: bool = False, is_scoped: bool = True) -> Callable[[View], View]:
     """A view `(request, member, …)` of one organization, run inside its scope.
 
     Anonymous: to the sign-in page. A stranger: 404. A member without `right`: 403. Without a second factor that the
     organization requires: to the page that sets one up. A closed organization shows only views with `when_closed`.
+    A view without `is_scoped` opens its own scopes: it asks others in between, and never in an open transaction.
     """
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def guarded(request: HttpRequest, slug: str, **kwargs: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, slug: str, **kwargs: Any) -> HttpResponseBase:
             user = signed_in(request)
             member = next((one for one in memberships(user) if one.slug == slug), None)
             if member is None:
@@ -108,7 +111,7 @@ def page(right: Right, *, when_closed: bool = False) -> Callable[[View], View]:
             if member.closed_at and not when_closed:
                 return redirect("settings", slug=slug)
             _keep(request, LAST_ORGANIZATION, slug)
-            with scope(member.organization_id):
+            with scope(member.organization_id) if is_scoped else nullcontext():
                 response = view(request, member, **kwargs)
             add_never_cache_headers(response)
             return response

@@ -5,6 +5,7 @@ from django.urls import include, path
 from capsule_cloud.web import (
     account,
     audit,
+    billing_usage,
     capsules,
     home,
     keys,
@@ -53,6 +54,8 @@ in_organization = [
     path("sessions/<slug:project>/", sessions.detail, name="session"),
     path("sessions/<slug:project>/seal/", sessions.seal, name="session_seal"),
     path("sessions/<slug:project>/triggers/", sessions.resolve, name="session_trigger"),
+    path("usage/", billing_usage.index, name="usage"),
+    path("usage/csv/", billing_usage.download, name="usage_csv"),
     path("audit/", audit.index, name="audit"),
     path("audit/<uuid:event_id>/", audit.detail, name="audit_event"),
     path("settings/", organization.detail, name="settings"),

@@ -101,6 +101,8 @@ PUBLIC = {
 }
 # Addresses for machines that sign what they send: without the signature 400, and nothing is kept.
 SIGNED = {"/webhooks/stripe": "Stripe's events"}
+# Addresses for machines that sign what they send: without the signature 400, and nothing is kept.
+SIGNED = {"/webhooks/stripe": "Stripe's events"}
 CONSOLE = (
     ConsoleRow("GET", "", Right.ORGANIZATION_READ),
     ConsoleRow("GET", "projects/", Right.PROJECTS_READ),
@@ -136,6 +138,8 @@ CONSOLE = (
     ConsoleRow("GET", "sessions/{project}/?id={session_id}", Right.MEMORY_READ),
     ConsoleRow("POST", "sessions/{project}/seal/?id={session_id}", Right.MEMORY_WRITE),
     ConsoleRow("POST", "sessions/{project}/triggers/?id={session_id}", Right.MEMORY_WRITE),
+    ConsoleRow("GET", "usage/", Right.USAGE_READ),
+    ConsoleRow("GET", "usage/csv/", Right.USAGE_READ),
     ConsoleRow("GET", "audit/", Right.AUDIT_READ),
     ConsoleRow("GET", "audit/{event_id}/", Right.AUDIT_READ),
     ConsoleRow("GET", "settings/", Right.ORGANIZATION_READ),

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from billing.money import Money
 from tenancy.audit.actions import CATALOGUE
 from tenancy.audit.models import AuditEvent
 
@@ -109,6 +110,12 @@ def _span(moment: datetime, seconds: float) -> str:
     return f"{moment:%d %b %Y}"
 
 
+@register.simple_tag
+def as_of(moment: datetime) -> SafeString:
+    """The moment that numbers are of, to the second."""
+    return format_html('<time datetime="{}">As of {} UTC.</time>', moment.isoformat(), f"{moment:%d %b, %H:%M:%S}")
+
+
 @register.filter
 def sentence(event: AuditEvent) -> str:
     """What the actor of an audit event did, in words."""
@@ -134,7 +141,9 @@ def browser(user_agent: str) -> str:
 
 @register.filter
 def percent(share: float) -> str:
-    """0.784 as "78 %"."""
+    """0.784 as "78 %"; what is there but rounds to nothing is "< 1 %"."""
+    if 0 < share < 0.005:  # half a percent
+        return "< 1 %"
     return f"{share:.0%}".replace("%", " %")
 
 
@@ -142,6 +151,19 @@ def percent(share: float) -> str:
 def thousands(number: int) -> str:
     """1234567 as "1,234,567"."""
     return f"{number:,}"
+
+
+@register.filter
+def money(amount: int, currency: str) -> str:
+    """Minor units as "$12.50"."""
+    return str(Money(amount, currency))
+
+
+@register.filter
+def until_end(moment: datetime) -> str:
+    """How much of a period is left: "8 days left", "ends today"."""
+    days = (moment - timezone.now()).days
+    return f"{days} day{'' if days == 1 else 's'} left" if days >= 1 else "ends today"
 
 
 @register.filter

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from playwright.sync_api import Browser, sync_playwright
 
 from tenancy.models import User
@@ -12,6 +14,14 @@ from tests.capsule_cloud.web.browser import CHROMIUM, launch
 from tests.factories import Tenant, add_member
 
 SignIn = Callable[[User], Client]
+
+
+def queries(browser: Client, address: str) -> int:
+    """How many queries a page takes; the second time, when this process knows what it keeps."""
+    browser.get(address)
+    with CaptureQueriesContext(connection) as captured:
+        assert browser.get(address).status_code == 200
+    return len(captured)
 
 
 @pytest.fixture
