@@ -5,6 +5,7 @@ from typing import Any
 from celery import shared_task
 
 from billing.metering import services
+from billing.metering.services import partitions
 
 
 @shared_task(name="metering.ship_usage")
@@ -19,3 +20,9 @@ def seal_idle_sessions(**kwargs: Any) -> None:
     """Seal the sessions of every organization that have been idle for their project's time, and count the seals."""
     while services.seal_idle_sessions():
         pass
+
+
+@shared_task(name="metering.make_usage_partitions")
+def make_usage_partitions(**kwargs: Any) -> None:
+    """Make the coming months of usage events, and say when some event has none."""
+    partitions.make_partitions()
