@@ -24,6 +24,7 @@ GLOBAL = {
     "credits.pay_due_top_ups": "asks who has bought credits, then opens each one's scope",
     "credits.expire_credits": "asks who has credits to expire, then opens each one's scope",
     "billing.recompute_due": "asks who has something due, then opens each one's scope",
+    "invoicing.close_due": "asks whose period is over, then opens each one's scope",
     "memory.purge_expired": "asks who has something due, then opens each one's scope",
     "memory.renew_search_entries": "asks who has something due, then opens each one's scope",
     "metering.make_usage_partitions": "one table holds the events of every organization",
