@@ -62,12 +62,13 @@ class Offer:
     po_number: str = ""
 
 
-def sign_contract(*, actor: Actor, offer: Offer) -> Contract:
+def sign_contract(*, actor: Actor, offer: Offer, now: datetime | None = None) -> Contract:
     """Enter a contract of the organization in scope when it has begun; it is billed month by month from its start.
 
     Raises Invalid, or SubscriptionRuns.
     """
-    agreed = _checked(offer)
+    now = now or timezone.now()
+    agreed = _checked(offer, now)
     organizations.locked()
     if Subscription.objects.exclude(status__in=ENDED).exists():
         raise SubscriptionRuns("End the subscription or contract that runs first.")
@@ -76,7 +77,7 @@ def sign_contract(*, actor: Actor, offer: Offer) -> Contract:
     if Contract.objects.filter(ends_at__gt=offer.starts_at).exists():
         raise Invalid("starts_at", "An earlier contract covers this time.")
     ends_at = month_after(offer.starts_at, sum(months for months, _ in offer.steps))
-    if ends_at <= timezone.now():
+    if ends_at <= now:
         raise Invalid("steps", "The contract would be over already.")
     subscription = Subscription.objects.create(
         plan_key=agreed.key,
@@ -122,7 +123,7 @@ def sign_contract(*, actor: Actor, offer: Offer) -> Contract:
     return contract
 
 
-def end_contract(*, actor: Actor, contract_id: Any, reason: str) -> Contract:
+def end_contract(*, actor: Actor, contract_id: Any, reason: str, now: datetime | None = None) -> Contract:
     """End a contract with the month that runs: the commit of the step that runs stays owed, later ones fall away.
 
     Raises NotFound, Invalid, or ContractIsOver.
@@ -134,7 +135,7 @@ def end_contract(*, actor: Actor, contract_id: Any, reason: str) -> Contract:
     reason = reason.strip()
     if not reason:
         raise Invalid("reason", "Say why.")
-    now = timezone.now()
+    now = now or timezone.now()
     if contract.ended_early_at is not None or contract.ends_at <= now:
         raise ContractIsOver("This contract has ended already.")
     contract.ends_at = months_of(contract, now)[-1][1]
@@ -152,12 +153,12 @@ def end_contract(*, actor: Actor, contract_id: Any, reason: str) -> Contract:
     return contract
 
 
-def _checked(offer: Offer) -> Plan:
+def _checked(offer: Offer, now: datetime) -> Plan:
     if not offer.reference.strip() or len(offer.reference) > 64:
         raise Invalid("reference", "Give the contract a reference of at most 64 characters.")
     if len(offer.po_number) > 64:
         raise Invalid("po_number", "An order number has at most 64 characters.")
-    if offer.starts_at.tzinfo is None or offer.starts_at > timezone.now():
+    if offer.starts_at.tzinfo is None or offer.starts_at > now:
         raise Invalid("starts_at", "A contract is entered when it has begun.")
     if offer.currency not in CURRENCIES:
         raise Invalid("currency", f"Choose a currency: {', '.join(CURRENCIES)}.")

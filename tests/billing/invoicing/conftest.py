@@ -78,7 +78,8 @@ def sign(tenant: Tenant, **values: Any) -> Contract:
         "fee": 1_000_00,
     }
     with scope(tenant.organization):
-        return sign_contract(actor=tenant.actor, offer=Offer(**(defaults | values)))
+        offer = Offer(**(defaults | values))
+        return sign_contract(actor=tenant.actor, offer=offer, now=offer.starts_at)
 
 
 def months(count: int) -> list[tuple[datetime, datetime]]:

@@ -1,0 +1,181 @@
+"""A contract replaces the plan, is billed by its ramp, and ends with what it owes."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from billing.invoicing import services
+from billing.invoicing.models import Contract, Invoice
+from billing.invoicing.pricing import SPENDING
+from billing.invoicing.selectors.contracts import contracts
+from billing.invoicing.services import Offer, end_contract, sign_contract
+from billing.invoicing.services.contracts import ContractIsOver, SubscriptionRuns
+from billing.models import Subscription
+from billing.money import month_after
+from billing.plans import Allowance, Included
+from billing.services.entitlements import effective
+from tenancy.audit.models import AuditEvent
+from tenancy.audit.services import SYSTEM
+from tenancy.errors import Invalid, NotFound
+from tenancy.models import Organization
+from tenancy.scope import scope
+from tests.billing.invoicing.conftest import START, months, sign, subscribe, used
+from tests.factories import Tenant, make_tenant
+
+OPERATIONS = {Allowance.OPERATIONS: Included(1_000, Decimal(1))}
+OFFER = Offer("C-1", "enterprise", START, [(12, 0)], 1_000_00)
+USE = st.lists(st.integers(0, 30_000), min_size=6, max_size=6)
+
+
+def close_all(tenant: Tenant, count: int) -> list[Invoice]:
+    """The invoices of the first months, each closed two days after its end."""
+    with scope(tenant.organization):
+        return [
+            services.close_period(actor=SYSTEM, period=period, now=period[1] + timedelta(days=2))
+            for period in months(count)
+        ]
+
+
+def test_a_contract_is_what_the_organization_is_entitled_to(tenant: Tenant) -> None:
+    start = timezone.now() - timedelta(days=40)
+    allowances = {Allowance.OPERATIONS: Included(77, None)}
+    sign(tenant, starts_at=start, allowances=allowances, limits={"project_limit": 7}, seats=333)
+    with scope(tenant.organization):
+        organization = Organization.objects.get()
+        assert (organization.operation_limit, organization.project_limit) == (77, 7)
+        assert organization.member_limit == 333
+        assert organization.period_start == month_after(start, 1)
+        entitled = effective()
+        assert (entitled.plan.key, entitled.source, entitled.plan.monthly) == ("enterprise", "contract", 1_000_00)
+        [event] = AuditEvent.objects.filter(action="billing.contract.signed")
+        assert event.metadata["steps"] == [{"months": 12, "commit": 12_000_00}]
+
+
+@given(
+    ramp=st.sampled_from([[(6, 40_000)], [(3, 5_000), (3, 60_000)], [(1, 0), (2, 20_000), (3, 20_000)]]),
+    use=USE,
+    late=USE,
+    commit_paid=st.sampled_from(["prepaid", "true_up"]),
+)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_step_costs_its_use_or_its_commit_also_when_use_is_late(
+    ramp: list[tuple[int, int]], use: list[int], late: list[int], commit_paid: str, transactional_db: None
+) -> None:
+    tenant = make_tenant()
+    sign(tenant, steps=ramp, fee=1_000, allowances=OPERATIONS, commit_paid=commit_paid)
+    for number, (period, quantity, more) in enumerate(zip(months(6), use, late, strict=True)):
+        used(tenant, quantity, period[0])
+        with scope(tenant.organization):
+            services.close_period(actor=SYSTEM, period=period, now=period[1] + timedelta(days=2))
+        if number < 5:  # what comes after the last invoice has none
+            used(tenant, more, period[0])
+    with scope(tenant.organization):
+        invoices = list(Invoice.objects.order_by("period_start").prefetch_related("lines"))
+    lines = [line for invoice in invoices for line in invoice.lines.all()]
+    assert all(line.amount >= 0 for line in lines)
+    assert all(line.amount + line.covered + line.remainder == line.quantity * line.unit_price for line in lines)
+    done, expected = 0, 0
+    for count, commit in ramp:
+        costs = [1_000 + max(0, use[n] + (late[n] if n < 5 else 0) - 1_000) for n in range(done, done + count)]
+        starts = [month_after(START, n) for n in range(done, done + count)]
+        spent = sum(
+            line.amount + line.covered for line in lines if line.kind in SPENDING and line.period_start in starts
+        )
+        assert spent == sum(costs)
+        expected += max(commit, spent)
+        done += count
+    assert sum(invoice.total for invoice in invoices) == expected
+
+
+def test_the_commit_is_billed_in_the_words_of_the_contract(committed: Tenant) -> None:
+    sign(committed, steps=[(2, 5_000)], fee=1_000, po_number="PO 9", net_days=45)
+    first, second = close_all(committed, 2)
+    assert (first.total, second.total, second.po_number) == (1_000, 4_000, "PO 9")
+    assert first.due_at is not None
+    assert first.issued_at is not None
+    assert first.due_at - first.issued_at == timedelta(days=45)
+    with scope(committed.organization):
+        line = second.lines.get(kind="true_up")
+        assert (line.amount, line.how["commit"], line.how["spent"]) == (3_000, 5_000, 2_000)
+        assert Subscription.objects.get().status == "canceled"
+
+
+def test_a_prepaid_commit_is_paid_first_and_used_up(committed: Tenant) -> None:
+    sign(committed, steps=[(2, 1_500)], fee=1_000, commit_paid="prepaid")
+    first, second = close_all(committed, 2)
+    with scope(committed.organization):
+        assert [(line.kind, line.amount, line.covered) for line in first.lines.order_by("place")][:2] == [
+            ("commit", 1_500, 0),
+            ("plan", 0, 1_000),
+        ]
+    assert (first.total, second.total) == (1_500, 500)
+
+
+def test_a_contract_that_ends_early_owes_the_step_that_runs(committed: Tenant) -> None:
+    now = timezone.now()
+    start = now - timedelta(days=40)
+    contract = sign(committed, starts_at=start, steps=[(6, 9_000), (6, 90_000)], fee=1_000)
+    with scope(committed.organization):
+        ended = end_contract(actor=committed.actor, contract_id=contract.pk, reason=" They moved on ")
+        assert (ended.ends_at, ended.end_reason) == (month_after(start, 2), "They moved on")
+        with pytest.raises(ContractIsOver):
+            end_contract(actor=committed.actor, contract_id=contract.pk, reason="Again")
+        assert effective().plan.key == "enterprise"  # until its end
+        assert effective(now=month_after(start, 2)).plan.key == "free"
+        for n in range(2):
+            period = (month_after(start, n), month_after(start, n + 1))
+            services.close_period(actor=SYSTEM, period=period, now=month_after(start, 2) + timedelta(days=2))
+        assert sum(invoice.total for invoice in Invoice.objects.all()) == 9_000
+        assert AuditEvent.objects.filter(action="billing.contract.ended").count() == 1
+        assert contracts() == [contract]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"reference": " "}, "reference"),
+        ({"plan_key": "gold"}, "plan_key"),
+        ({"plan_version": 9}, "plan_key"),
+        ({"starts_at": START + timedelta(microseconds=1)}, "starts_at"),
+        ({"starts_at": START.replace(tzinfo=None)}, "starts_at"),
+        ({"starts_at": START.replace(year=2020)}, "steps"),
+        ({"steps": []}, "steps"),
+        ({"steps": [(12, -1)]}, "steps"),
+        ({"steps": [(0, 5)]}, "steps"),
+        ({"steps": [(121, 5)]}, "steps"),
+        ({"fee": -1}, "steps"),
+        ({"fee": 10**12}, "steps"),
+        ({"currency": "xxx"}, "currency"),
+        ({"commit_paid": "never"}, "commit_paid"),
+        ({"seats": 0}, "seats"),
+        ({"net_days": 999}, "net_days"),
+        ({"po_number": "9" * 65}, "po_number"),
+        ({"limits": {"member_limit": 5}}, "limits"),
+        ({"limits": {"project_limit": -5}}, "value"),
+        ({"allowances": {Allowance.OPERATIONS: Included(-1)}}, "value"),
+        ({"allowances": {Allowance.OPERATIONS: Included(1, Decimal(-1))}}, "value"),
+    ],
+)
+def test_a_contract_that_makes_no_sense_is_refused(change: dict[str, Any], field: str, tenant: Tenant) -> None:
+    with scope(tenant.organization):
+        with pytest.raises(Invalid) as refused:
+            sign_contract(actor=tenant.actor, offer=replace(OFFER, **change), now=START)
+        assert refused.value.field == field
+        assert not Contract.objects.exists()
+
+
+def test_nobody_has_two_agreements_at_once(tenant: Tenant, stranger: Tenant) -> None:
+    subscribe(tenant)
+    with pytest.raises(SubscriptionRuns):
+        sign(tenant)
+    contract = sign(stranger)
+    with pytest.raises(SubscriptionRuns):
+        sign(stranger)
+    with scope(tenant.organization), pytest.raises(NotFound):
+        end_contract(actor=tenant.actor, contract_id=contract.pk, reason="Not mine")
