@@ -3,15 +3,24 @@
 from typing import Any
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
-from billing.services import dunning, entitlements
+from billing.services import catalogue, dunning, entitlements
+from billing.stripe_client import client
 
 
 @shared_task(name="billing.recompute_due")
 def recompute_due(**kwargs: Any) -> int:
     """End expired overrides and begin new periods; how many organizations that concerned."""
     return entitlements.recompute_due()
+
+
+@shared_task(name="billing.sell_plans")
+def sell_plans(**kwargs: Any) -> None:
+    """Put what the catalogue sells into the simulator; at Stripe itself that is `manage.py plan_catalogue --push`."""
+    if settings.STRIPE_SANDBOX:
+        catalogue.push(client())
 
 
 @shared_task(name="billing.advance_dunning")

@@ -148,6 +148,7 @@ CELERY_BEAT_SCHEDULE = {
     "pay-due-top-ups": {"task": "credits.pay_due_top_ups", "schedule": 30.0},
     "close-periods": {"task": "invoicing.close_due", "schedule": 300.0},
     "expire-credits": {"task": "credits.expire_credits", "schedule": 300.0},
+    "sell-plans": {"task": "billing.sell_plans", "schedule": 3600.0},
     "recompute-entitlements": {"task": "billing.recompute_due", "schedule": 60.0},
     "purge-idempotency-keys": {"task": "api.purge_idempotency_keys", "schedule": 3600.0},
     "deliver-sandbox-webhooks": {"task": "sandbox.deliver_webhooks", "schedule": 5.0},

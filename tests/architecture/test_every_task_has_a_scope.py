@@ -23,6 +23,7 @@ GLOBAL = {
     "billing.advance_dunning": "asks whose unpaid invoices reach a step, then opens each one's scope",
     "credits.pay_due_top_ups": "asks who has bought credits, then opens each one's scope",
     "credits.expire_credits": "asks who has credits to expire, then opens each one's scope",
+    "billing.sell_plans": "the catalogue is one for everybody",
     "billing.recompute_due": "asks who has something due, then opens each one's scope",
     "invoicing.close_due": "asks whose period is over, then opens each one's scope",
     "memory.purge_expired": "asks who has something due, then opens each one's scope",

@@ -17,6 +17,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from capsule_cloud.lib import embedded
+from capsule_cloud.lib.jobs import enqueue
 from capsule_cloud.lib.processes import Program, StartFailed
 from capsule_cloud.lib.supervision import Log, Supervisor
 from capsule_cloud.management.seed import seed_demo
@@ -69,6 +70,7 @@ class Command(BaseCommand):
                 migrate(log)
                 log.say("dev", "starting web and worker")
                 supervisor.start(web(port), worker())
+                enqueue("billing.sell_plans")
                 welcome = WELCOME.format(url=url, demo=demonstration(url, log))
                 log.say("dev", f"ready after {log.seconds:.1f} s")
                 self.stdout.write(welcome)
