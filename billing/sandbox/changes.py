@@ -108,7 +108,9 @@ def anew_from(
         found |= {"status": "trialing", "trial_start": found["trial_start"] or now, "trial_end": trial_end}
         return None
     if found["status"] == "trialing":
-        found |= {"status": "active", "trial_end": now}
+        found["trial_end"] = now
+        if not cycle.leave_trial(books, found):
+            return None
     return _invoice_now(books, found, found["items"]["data"])
 
 

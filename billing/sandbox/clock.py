@@ -11,7 +11,6 @@ from billing.sandbox import (
     invoices,
     keys,
     lists,
-    methods,
     previews,
     schedules,
     standing,
@@ -138,19 +137,9 @@ def _remind(books: Books, found: Json, at: int, end: int) -> None:
 
 
 def _end_period(books: Books, found: Json, at: int) -> None:
-    if found["status"] == "trialing" and found["trial_end"] <= at:
-        customer = books.get("customer", found["customer"])
-        behavior = found["trial_settings"]["end_behavior"]["missing_payment_method"]
-        has_method = methods.of_customer(books, customer, found["default_payment_method"]) is not None
-        if not has_method and behavior == "cancel":
-            standing.end(books, found, "payment_failed")
-            return
-        if not has_method and behavior == "pause":
-            found["status"] = "paused"
-            books.save(found, "customer.subscription.paused")
-            return
-        found["status"] = "active"
-    cycle.renew(books, found, at)
+    is_over = found["status"] == "trialing" and found["trial_end"] <= at
+    if not is_over or cycle.leave_trial(books, found):
+        cycle.renew(books, found, at)
 
 
 def _advance_clock(books: Books, clock: Json, target: int) -> None:

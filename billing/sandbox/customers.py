@@ -34,10 +34,15 @@ def create(books: Books, params: Json) -> Json:
     books.add(made, "customer.created")
     for given in params.get("tax_id_data", []):
         create_tax_id(books, dict(given), made["id"])
+    settings = dict(params.get("invoice_settings") or {})
     if method := params.get("payment_method"):
-        methods.attach(books, {"customer": made["id"]}, method)
-    if settings := params.get("invoice_settings"):
-        _set_invoice_settings(books, made, settings)
+        attached = methods.attach(books, {"customer": made["id"]}, method)["id"]
+        if settings.get("default_payment_method") == method:  # both may name a test card: one card is made of it
+            settings["default_payment_method"] = attached
+    elif source := params.get("source"):
+        attached = methods.attach(books, {"customer": made["id"]}, f"pm_card_{source.removeprefix('tok_')}")["id"]
+        settings["default_payment_method"] = attached
+    _set_invoice_settings(books, made, settings)
     return books.save(made)
 
 

@@ -1,6 +1,6 @@
 """Bills a subscription: its first invoice, its renewals, and changes that are invoiced at once."""
 
-from billing.sandbox import catalogue, coupons, invoice_items, invoices, items
+from billing.sandbox import catalogue, coupons, invoice_items, invoices, items, methods, standing
 from billing.sandbox.refusals import Json, Refusal
 from billing.sandbox.store import Books
 
@@ -95,6 +95,22 @@ def last_usage(books: Books, subscription: Json, at: int) -> Json | None:
     made = invoice(books, subscription, rows, reason="subscription_cycle", period=(start, at))
     books.save(subscription)
     return made
+
+
+def leave_trial(books: Books, subscription: Json) -> bool:
+    """End a trial; False where nothing can be paid and the subscription therefore ends, or pauses, as was chosen."""
+    customer = books.get("customer", subscription["customer"])
+    behavior = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
+    can_pay = methods.of_customer(books, customer, subscription["default_payment_method"]) is not None
+    if can_pay or behavior == "create_invoice" or subscription["collection_method"] == "send_invoice":
+        subscription["status"] = "active"
+        return True
+    if behavior == "cancel":
+        standing.end(books, subscription, "payment_failed")
+    else:
+        subscription["status"] = "paused"
+        books.save(subscription, "customer.subscription.paused")
+    return False
 
 
 def _hold_back(books: Books, subscription: Json, made: Json) -> None:

@@ -37,7 +37,9 @@ def update(books: Books, params: Json, refund: str) -> Json:
     """Change a refund's metadata."""
     found = books.get("refund", refund)
     take(found, params)
-    return books.save(found, "refund.updated")
+    books.save(found, "refund.updated")
+    books.tell_of(found, "charge.refund.updated")
+    return found
 
 
 @answers("GET /v1/refunds/{refund}")
@@ -163,8 +165,16 @@ def _give_back(books: Books, invoice: Json, customer: Json, note: Json, params: 
     books.save(invoice, "invoice.updated")
 
 
+@answers("POST /v1/credit_notes/{id}")
+def update_note(books: Books, params: Json, id: str) -> Json:  # noqa: A002  # the contract's own name
+    """Change a note's memo or metadata."""
+    found = books.get("credit_note", id)
+    take(found, params)
+    return books.save(found, "credit_note.updated")
+
+
 @answers("POST /v1/credit_notes/{id}/void")
-def void_note(books: Books, params: Json, id: str) -> Json:  # noqa: A002  # the contract's own name
+def void_note(books: Books, params: Json, id: str) -> Json:  # noqa: A002
     """Take a note on an open invoice back."""
     found = books.get("credit_note", id)
     invoice = books.get("invoice", found["invoice"])

@@ -3,19 +3,24 @@
 from typing import Any
 
 from billing.sandbox import changes, items, lists, standing, subscriptions
-from billing.sandbox.periods import period_end
+from billing.sandbox.periods import DAY, period_end
 from billing.sandbox.refusals import Json, Refusal
 from billing.sandbox.routing import answers
 from billing.sandbox.store import DUE, Books, take
 
 RUNNING = ("active", "not_started")
+EXPIRING = 7 * DAY  # how long before its end a schedule says so
 
 
 def due(schedule: Json) -> int | None:
-    """When the next phase begins, or the last one ends."""
+    """When the next phase begins, the last one ends, or a week before that."""
     if schedule["status"] == "not_started":
         return int(schedule["phases"][0]["start_date"])
-    return int(schedule["current_phase"]["end_date"]) if schedule["status"] == "active" else None
+    if schedule["status"] != "active":
+        return None
+    end, is_told = int(schedule["current_phase"]["end_date"]), schedule["_"].get("expiring_told")
+    is_last = end == schedule["phases"][-1]["end_date"]
+    return end - EXPIRING if is_last and not is_told else end
 
 
 DUE["subscription_schedule"] = due
@@ -191,7 +196,7 @@ def _begin(books: Books, schedule: Json) -> None:
     given = [
         {name: item[name] for name in ("price", "quantity", "metadata") if name in item} for item in phase["items"]
     ]
-    made = subscriptions.create(books, {"customer": schedule["customer"], "items": given})
+    made = subscriptions.create(books, {"customer": schedule["customer"], "items": given}, pays_now=False)
     made["schedule"] = schedule["id"]
     books.save(made, "customer.subscription.updated")
     schedule |= {"status": "active", "subscription": made["id"]}
@@ -205,6 +210,11 @@ def advance(books: Books, schedule: Json) -> None:
         _begin(books, schedule)
         return
     at = schedule["current_phase"]["end_date"]
+    if books.now(schedule["customer"]) < at:
+        schedule["_"]["expiring_told"] = True
+        books.save(schedule)
+        books.tell_of(schedule, "subscription_schedule.expiring")
+        return
     following = [phase for phase in schedule["phases"] if phase["start_date"] >= at]
     if following:
         schedule["current_phase"] = {name: following[0][name] for name in ("start_date", "end_date")}

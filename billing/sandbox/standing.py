@@ -58,5 +58,6 @@ def end(books: Books, subscription: Json, reason: str, details: Json | None = No
     if schedule := subscription["schedule"]:
         ended = books.get("subscription_schedule", schedule)
         ended |= {"status": "canceled", "canceled_at": now, "current_phase": None}
-        books.save(ended, "subscription_schedule.canceled")
+        word = "aborted" if reason == "payment_failed" else "canceled"
+        books.save(ended, f"subscription_schedule.{word}")
     return books.save(subscription, "customer.subscription.deleted")

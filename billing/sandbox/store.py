@@ -55,7 +55,7 @@ class Books:
         found = contract.skeleton(kind)
         if "created" in contract.properties(kind):
             found["created"] = self.now(values.get("customer"))
-        if "id" in contract.properties(kind):
+        if "id" in contract.properties(kind) and "id" not in values:
             found["id"] = new_id(kind)
         found |= {"object": kind, "_": {}}
         take(found, params or {})

@@ -52,8 +52,11 @@ def period_end(subscription: Json) -> int:
 
 
 @answers("POST /v1/subscriptions")
-def create(books: Books, params: Json) -> Json:
-    """Subscribe a customer. Raises Refusal where it cannot pay and the caller wants to know."""
+def create(books: Books, params: Json, *, pays_now: bool = True) -> Json:
+    """Subscribe a customer. Raises Refusal where it cannot pay and the caller wants to know.
+
+    Without `pays_now` it runs at once, and its first invoice is collected an hour later, as a schedule's is.
+    """
     wanted: list[Json] = params.get("items") or []
     if not 0 < len(wanted) <= items.MOST:
         raise Refusal(f"A subscription has between 1 and {items.MOST} items.", param="items", code="parameter_missing")
@@ -77,9 +80,12 @@ def create(books: Books, params: Json) -> Json:
     put_discounts(books, made, params.get("discounts") or [])
     books.add(made, None)
     books.tell_of(made, "customer.subscription.created")
+    if made["trial_end"] and made["trial_end"] - TRIAL_ENDING <= start:
+        made["_"]["trial_end_told"] = True
+        books.tell_of(made, "customer.subscription.trial_will_end")
     for extra in params.get("add_invoice_items") or []:
         invoice_items.create(books, _extra(extra) | {"customer": customer["id"], "subscription": made["id"]})
-    _first_invoice(books, made, params)
+    _first_invoice(books, made, params, pays_now=pays_now)
     return books.save(made, "customer.subscription.updated")
 
 
@@ -147,7 +153,7 @@ def _refuse_twins(others: list[Json], item: Json) -> None:
         raise Refusal(message, param="items")
 
 
-def _first_invoice(books: Books, made: Json, params: Json) -> None:
+def _first_invoice(books: Books, made: Json, params: Json, *, pays_now: bool) -> None:
     """Bill the first period, and let the payment decide whether the subscription runs."""
     is_trial, is_free = made["status"] == "trialing", params.get("proration_behavior") == "none"
     rows = [
@@ -160,7 +166,7 @@ def _first_invoice(books: Books, made: Json, params: Json) -> None:
     _set_end(made, params)
     books.save(made)
     behavior = params.get("payment_behavior", "allow_incomplete")
-    if made["collection_method"] == "send_invoice":
+    if made["collection_method"] == "send_invoice" or not pays_now:
         return
     invoices.finalize(books, invoice)
     if invoice["status"] == "paid":
