@@ -10,7 +10,7 @@ from django.utils import timezone
 from billing.metering.meters import GAUGES
 from billing.metering.selectors import usage
 from billing.plans import ALLOWANCE_METERS, LIMIT_COLUMNS, Allowance
-from billing.quotas.models import Cap, Level, Span
+from billing.quotas.models import Cap, Level, Span, Watch
 from tenancy.models import Organization
 from tenancy.scope import current_organization_id
 
@@ -44,6 +44,11 @@ def plan_limit(allowance: Allowance) -> int | None:
 def caps() -> list[Cap]:
     """The caps that the customer chose, the widest first."""
     return list(Cap.objects.order_by("allowance", "level", "subject_id", "span"))
+
+
+def watches() -> dict[Allowance, list[int]]:
+    """At which percentages the customer chose to be told, where they chose."""
+    return {Allowance(one.allowance): one.percents for one in Watch.objects.all()}
 
 
 def used(allowance: Allowance, *, level: str, subject_id: UUID, since: datetime) -> int:
