@@ -1,4 +1,4 @@
-"""Reads what the organization in scope has agreed to: a subscription, or, without one, the free plan."""
+"""Reads what the organization in scope has agreed to: a subscription, a contract, or else the free plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,12 +61,12 @@ def _on(agreed: Plan, *, source: str, seats: int, period: Period | None) -> Agre
 
 
 def usage_period(subscription: Subscription, now: datetime) -> Period:
-    """The month of a subscription that `now` is in: usage is counted monthly, also where the price is paid yearly.
+    """The month of a subscription that `now` is in: usage is counted monthly, whatever is paid yearly or by contract.
 
     A period that should be over goes on month by month, until we hear of the renewal.
     """
     start, end = subscription.period_start, subscription.period_end
-    if subscription.interval == Interval.YEARLY:
+    if subscription.interval == Interval.YEARLY or subscription.source == Source.CONTRACT:
         return _month_of(start, now)
     return (start, end) if now < end else _month_of(end, now)
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from billing.invoicing.services.contracts import Offer, sign_contract
 from billing.models import BillingAccount, EntitlementOverride, EntitlementVersion, SeatPolicy, Status, Subscription
-from billing.plans import FREE, Allowance, current
+from billing.plans import FREE, Allowance, Feature, Included, current
 from billing.services import entitlements
 from billing.tasks import recompute_due
 from tenancy.audit import actions
@@ -151,6 +152,32 @@ def test_a_period_goes_on_while_the_renewal_is_not_heard_of(tenant: Tenant) -> N
             late.period_end,
             datetime(2026, 3, 10, tzinfo=UTC),
         )
+
+
+def test_a_contract_s_allowances_and_limits_stand_in_its_plan_s_place_month_by_month(tenant: Tenant) -> None:
+    now = timezone.now()
+    offer = Offer(
+        reference="C-1",
+        plan_key="enterprise",
+        starts_at=now - timedelta(days=70),
+        steps=[(12, 1_000_000)],
+        fee=100_000,
+        seats=250,
+        allowances={Allowance.OPERATIONS: Included(40_000_000)},
+        limits={"project_limit": 3_000},
+    )
+    with scope(tenant.organization):
+        sign_contract(actor=MAX, offer=offer)
+        entitled = entitlements.effective()
+        assert (entitled.source, entitled.plan.key, entitled.columns["features"]) == (
+            "contract",
+            "enterprise",
+            sorted(Feature),
+        )
+        assert (column("operation_limit"), column("project_limit"), column("member_limit")) == (40_000_000, 3_000, 250)
+        assert column("document_limit") is None
+        assert column("period_start") <= now < column("period_end")
+        assert column("period_end") - column("period_start") <= timedelta(days=31)
 
 
 def test_an_override_holds_until_it_ends_and_says_who_and_why(tenant: Tenant) -> None:
