@@ -10,6 +10,8 @@ from django.db import connection
 from django.utils import timezone
 
 from billing.metering import ids
+from billing.metering.meters import GAUGES, Meter
+from billing.metering.models import UsageEvent
 from tenancy.scope import current_organization_id
 
 GRAINS = {"hour": "hour", "day": "day", "month": "month"}
@@ -26,6 +28,15 @@ EVENTS = """
     SELECT date_trunc('hour', occurred_at, 'UTC') AS hour, project_id, key_id, meter, end_user, quantity
     FROM metering_usageevent WHERE organization_id = %(organization)s AND id >= %(first)s
 """
+
+
+MOST_EVENTS = 1_000  # a page
+# Samples of one hour are of different projects, and add up; those of different hours do not.
+COMBINED = {
+    Meter.STORED_BYTES: "floor(avg(quantity))::bigint",
+    Meter.END_USER: "max(quantity)::bigint",
+    Meter.SEAT: "max(quantity)::bigint",
+}
 
 
 class TooManyPoints(Exception):
@@ -49,6 +60,23 @@ class Usage:
     as_of: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """One number for each meter that has any, as read at `as_of`."""
+
+    meters: dict[Meter, int]
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events by id, as read at `as_of`; `after` asks for the next page, None where there is none."""
+
+    events: list[UsageEvent]
+    after: UUID | None
+    as_of: datetime
+
+
 def usage(
     *,
     since: datetime,
@@ -64,6 +92,9 @@ def usage(
 
     `grain` is of GRAINS, `group_by` of GROUPS. Raises KeyError for any other grain or group, and TooManyPoints. The
     sums know no end users: grouped or filtered by them, every event of the time is read.
+
+    A gauge is left out unless `meter` names it: of stored bytes a point is then the average of the daily samples, of
+    end users and seats the highest.
     """
     # whole hours on both sides, or an hour would count differently before and after its roll-up
     since = _hour(since)
@@ -71,7 +102,8 @@ def usage(
     names = list(dict.fromkeys(group_by))
     columns = [GROUPS[name] for name in names]
     params: dict[str, Any] = {"organization": current_organization_id(), "since": since, "until": until}
-    where = ["hour >= %(since)s", "hour < %(until)s"]
+    params["gauges"] = [gauge.value for gauge in GAUGES]
+    where = ["hour >= %(since)s", "hour < %(until)s", *([] if meter else ["meter <> ALL(%(gauges)s)"])]
     for column, value in (("project_id", project_id), ("key_id", key_id), ("meter", meter), ("end_user", end_user)):
         if value:
             where.append(f"{column} = %({column})s")
@@ -81,8 +113,14 @@ def usage(
         source, params["first"] = EVENTS, ids.first(since - SLACK)
     selected = ", ".join([f"date_trunc('{GRAINS[grain]}', hour, 'UTC')", *columns])
     groups = ", ".join(str(n + 1) for n in range(len(columns) + 1))
+    source = f"SELECT * FROM ({source}) AS every WHERE {' AND '.join(where)}"  # noqa: S608  # see below
+    combined = "sum(quantity)::bigint"
+    if meter in GAUGES:
+        combined = COMBINED[Meter(meter)]
+        by_hour = ", ".join(["hour", *columns])
+        source = f"SELECT {by_hour}, sum(quantity) AS quantity FROM ({source}) AS wanted GROUP BY {by_hour}"  # noqa: S608
     query = f"""
-        SELECT {selected}, sum(quantity)::bigint FROM ({source}) AS every WHERE {" AND ".join(where)}
+        SELECT {selected}, {combined} FROM ({source}) AS every
         GROUP BY {groups} ORDER BY {groups} LIMIT {MOST_POINTS + 1}
     """  # noqa: S608  # every interpolated word comes from the tables above
     as_of = timezone.now()
@@ -92,6 +130,53 @@ def usage(
     if len(points) > MOST_POINTS:
         raise TooManyPoints(f"The answer has more than {MOST_POINTS} points.")
     return Usage(points, as_of)
+
+
+def totals(since: datetime, until: datetime) -> Totals:
+    """What each meter comes to over the whole UTC hours that begin from `since` to `until` (exclusive).
+
+    Counters are summed. Stored bytes are the average of the daily samples: times the hours between, they are
+    byte-hours. End users and seats are the highest sample.
+    """
+    query = f"""
+        SELECT meter, CASE meter
+            {" ".join(f"WHEN '{meter.value}' THEN {combined}" for meter, combined in COMBINED.items())}
+            ELSE sum(quantity)::bigint END
+        FROM (
+            SELECT meter, hour, sum(quantity) AS quantity FROM ({SUMS}) AS every
+            WHERE hour >= %(since)s AND hour < %(until)s GROUP BY meter, hour
+        ) AS hours GROUP BY meter ORDER BY meter
+    """  # noqa: S608  # every interpolated word is ours
+    as_of = timezone.now()
+    params: dict[str, Any] = {"organization": current_organization_id(), "since": since, "until": until}
+    with connection.cursor() as cursor:
+        cursor.execute(query, params)
+        return Totals({Meter(meter): quantity for meter, quantity in cursor.fetchall() if meter in Meter}, as_of)
+
+
+def events(
+    *,
+    since: datetime,
+    until: datetime,
+    project_id: UUID | None = None,
+    key_id: UUID | None = None,
+    meter: str = "",
+    end_user: str = "",
+    after: UUID | None = None,
+    limit: int = MOST_EVENTS,
+) -> EventPage:
+    """The raw events that occurred from `since` to `until` (exclusive), by id, at most MOST_EVENTS of them."""
+    as_of = timezone.now()
+    limit = min(limit, MOST_EVENTS)
+    wanted = UsageEvent.objects.filter(pk__gte=ids.first(since - SLACK), occurred_at__gte=since, occurred_at__lt=until)
+    for name, value in (("project_id", project_id), ("key_id", key_id), ("meter", meter), ("end_user", end_user)):
+        if value:
+            wanted = wanted.filter(**{name: value})
+    if after:
+        wanted = wanted.filter(pk__gt=after)
+    found = list(wanted.order_by("pk")[: limit + 1])
+    page = found[:limit]
+    return EventPage(page, page[-1].pk if len(found) > limit else None, as_of)
 
 
 def _hour(moment: datetime) -> datetime:

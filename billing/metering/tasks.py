@@ -5,7 +5,7 @@ from typing import Any
 from celery import shared_task
 
 from billing.metering import services
-from billing.metering.services import partitions
+from billing.metering.services import gauges, partitions
 
 
 @shared_task(name="metering.ship_usage")
@@ -26,3 +26,9 @@ def seal_idle_sessions(**kwargs: Any) -> None:
 def make_usage_partitions(**kwargs: Any) -> None:
     """Make the coming months of usage events, and say when some event has none."""
     partitions.make_partitions()
+
+
+@shared_task(name="metering.sample_gauges")
+def sample_gauges(**kwargs: Any) -> None:
+    """Sample the day that is over, once."""
+    gauges.sample_gauges()

@@ -29,6 +29,7 @@ GLOBAL = {
     "memory.purge_expired": "asks who has something due, then opens each one's scope",
     "memory.renew_search_entries": "asks who has something due, then opens each one's scope",
     "metering.make_usage_partitions": "one table holds the events of every organization",
+    "metering.sample_gauges": "one statement samples every organization",
     "metering.seal_idle_sessions": "asks who has something due, then opens each one's scope",
     "metering.ship_usage": "usage of every organization is one stream",
     "sandbox.deliver_webhooks": "a twin of Stripe knows no organizations",

@@ -117,6 +117,65 @@ def test_usage_of_others_is_not_shown(tenant: Tenant, stranger: Tenant) -> None:
         selectors.usage(since=SINCE, until=UNTIL)
 
 
+def test_end_users_are_told_apart_before_and_after_the_roll_up(committed: Tenant) -> None:
+    uses = [("ada", 2), ("bob", 3), ("ada", 5), ("", 7)]
+    with scope(committed.organization):
+        for end_user, quantity in uses:
+            use = Use(committed.organization.pk, committed.project.pk, None, Meter.RECALL, quantity, end_user)
+            services.record(use)
+    today = now.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    question = {"since": today, "until": today + timedelta(days=1), "group_by": ["end_user"]}
+    expected = {(today, ""): 7, (today, "ada"): 7, (today, "bob"): 3}
+    assert asked(committed, **question) == expected
+    catch_up()
+    assert asked(committed, **question) == expected
+    assert asked(committed, **question | {"end_user": "ada"}) == {(today, "ada"): 7}
+    assert asked(committed, **question | {"end_user": "ada", "group_by": []}) == {(today,): 7}
+
+
+def test_a_gauge_is_averaged_or_the_highest_and_never_summed(tenant: Tenant) -> None:
+    gauges = [(Meter.STORED_BYTES, [10, 20, 45]), (Meter.END_USER, [3, 9, 4]), (Meter.SEAT, [2, 2, 1])]
+    for meter, samples in gauges:
+        for day, sample in enumerate(samples):
+            at = SINCE + timedelta(days=day, hours=23)
+            store(tenant, [(at, None, None, meter, sample), (at, OTHER_PROJECT, None, meter, 100)])
+    store(tenant, [(SINCE, None, None, Meter.RECALL, 4), (SINCE + timedelta(days=1), None, None, Meter.RECALL, 5)])
+    month = SINCE.replace(day=1)
+    with scope(tenant.organization):
+        found = selectors.totals(SINCE, UNTIL)
+        assert selectors.totals(SINCE, SINCE + timedelta(days=1)).meters[Meter.RECALL] == 4
+    assert found.meters == {Meter.RECALL: 9, Meter.STORED_BYTES: 125, Meter.END_USER: 109, Meter.SEAT: 102}
+    assert found.as_of <= now.now()
+    assert sum(asked(tenant).values()) == 9, "gauges are no part of a sum"
+    question = {"group_by": ["project"], "meter": "stored_bytes", "until": SINCE + timedelta(days=2)}
+    assert asked(tenant, grain="month", **question) == {(month, tenant.project.pk): 15, (month, OTHER_PROJECT): 100}
+    assert asked(tenant, meter="active_end_user", group_by=[]) == {
+        (SINCE + timedelta(days=day),): 100 + sample for day, sample in enumerate([3, 9, 4])
+    }
+
+
+def test_events_come_in_pages_by_id(tenant: Tenant, stranger: Tenant) -> None:
+    store(tenant, [(SINCE + timedelta(minutes=n), None, None, Meter.RECALL, n) for n in range(5)])
+    store(tenant, [(UNTIL, None, None, Meter.RECALL, 100), (SINCE, OTHER_PROJECT, OTHER_KEY, Meter.SEAL, 200)])
+    store(stranger, [(SINCE, None, None, Meter.RECALL, 7)])
+    with scope(tenant.organization):
+        first = selectors.events(since=SINCE, until=UNTIL, meter="recall", limit=3)
+        rest = selectors.events(since=SINCE, until=UNTIL, meter="recall", limit=3, after=first.after)
+        assert [event.quantity for event in first.events + rest.events] == [0, 1, 2, 3, 4]
+        assert (len(first.events), rest.after) == (3, None)
+        [other] = selectors.events(since=SINCE, until=UNTIL, project_id=OTHER_PROJECT, key_id=OTHER_KEY).events
+        assert other.quantity == 200
+        assert selectors.events(since=SINCE, until=UNTIL, end_user="ada").events == []
+
+
+def test_an_answer_of_too_many_points_is_refused(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selectors, "MOST_POINTS", 2)
+    store(tenant, [(SINCE + timedelta(hours=n), None, None, Meter.RECALL, 1) for n in range(3)])
+    with pytest.raises(selectors.TooManyPoints):
+        asked(tenant, grain="hour")
+    assert len(asked(tenant)) == 1
+
+
 def test_the_chart_s_days_end_now(tenant: Tenant) -> None:
     moment = now.now()
     with scope(tenant.organization):
