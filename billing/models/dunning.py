@@ -15,7 +15,8 @@ class Debt(OwnedModel):
     amount = models.BigIntegerField(default=0)  # minor units
     currency = models.CharField(max_length=3)
     pay_url = models.TextField(blank=True)
-    failed_at = models.DateTimeField(null=True, blank=True)  # the first time
+    is_by_card = models.BooleanField(db_default=True)  # or by transfer, which has a date and terms of its own
+    failed_at = models.DateTimeField(null=True, blank=True)  # the first time; or the date until which to transfer
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta(OwnedModel.Meta):
@@ -33,7 +34,7 @@ class Debt(OwnedModel):
 class Dunning(OwnedModel):
     """Where an organization stands; no row means that it never owed anything.
 
-    `terms` are those agreed with it, in the words of `dunning_terms.Terms`; empty means the standard ones.
+    `terms` are those agreed with it, in the words of `dunning_terms.Terms`; empty means those of the way to pay.
     """
 
     STATES = [(state.value, state.value.replace("_", " ").capitalize()) for state in DunningState]

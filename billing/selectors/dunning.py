@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.dunning_terms import STANDARD, DunningState, Terms
+from billing.dunning_terms import CARD, TRANSFER, DunningState, Step, Terms
 from billing.models import Debt, Dunning
 
 
@@ -37,28 +37,31 @@ _SENTENCES = {
 
 
 def owed() -> list[Debt]:
-    """Unpaid invoices, the oldest first."""
+    """Unpaid invoices, the oldest first; also those that are to be transferred and not overdue yet."""
     return list(Debt.objects.filter(settled_at=None, failed_at__isnull=False).order_by("failed_at"))
 
 
-def terms_of(dunning: Dunning | None) -> Terms:
-    """The terms that were agreed on, or the standard ones."""
-    return Terms(**dunning.terms) if dunning and dunning.terms else STANDARD
+def terms_for(debt: Debt, dunning: Dunning | None) -> Terms:
+    """The terms that were agreed on, or those of the way in which the invoice is paid."""
+    if dunning is not None and dunning.terms:
+        return Terms(**dunning.terms)
+    return CARD if debt.is_by_card else TRANSFER
+
+
+def ladder(debts: list[Debt], dunning: Dunning | None) -> list[Step]:
+    """The steps of all debts in the order of time."""
+    steps = [step for debt in debts if debt.failed_at for step in terms_for(debt, dunning).ladder(debt.failed_at)]
+    return sorted(steps, key=lambda step: (step.at, step.state.badness))
 
 
 def banner() -> Banner | None:
-    """What the pages say, or None when nothing is owed. Two queries; one where nothing ever was."""
+    """What the pages say, or None while nothing is overdue. Two queries; one where nothing ever was."""
     dunning = Dunning.objects.first()
     if dunning is None or dunning.state == DunningState.OK:
         return None
-    debts = owed()
-    if not debts or debts[0].failed_at is None:
-        return None
-    state = DunningState(dunning.state)
-    begins = terms_of(dunning).begins(debts[0].failed_at)
+    state, debts = DunningState(dunning.state), owed()
     # counted from the state that holds, not from the clock: a late sweep makes nothing that works look stopped
-    later = [at for following, at in begins.items() if _place(following) > _place(state)]
-    changes_at = later[0] if later else None
+    changes_at = next((step.at for step in ladder(debts, dunning) if step.state.badness > state.badness), None)
     return Banner(
         state=state,
         level="warning" if state is DunningState.PAST_DUE else "danger",
@@ -67,7 +70,3 @@ def banner() -> Banner | None:
         pay_url=next((debt.pay_url for debt in debts if debt.pay_url), ""),
         changes_at=changes_at,
     )
-
-
-def _place(state: DunningState) -> int:
-    return list(DunningState).index(state)

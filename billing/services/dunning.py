@@ -1,7 +1,7 @@
 """Writes how far an unpaid invoice takes an organization: access by the clock, letters up the ladder, and the way back.
 
-What happens depends on the first failure and the clock alone: retries, repetitions and disorder change nothing. Dunning
-takes access away and gives it back; it never deletes anything.
+What happens follows from the clock and an invoice's date alone: retries, repetitions and disorder change nothing.
+Dunning takes access away and gives it back; it never deletes anything.
 """
 
 import logging
@@ -14,10 +14,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing import letters
-from billing.dunning_terms import DunningState, Step, Terms
+from billing.dunning_terms import DunningState, Terms
 from billing.models import Debt, Dunning
 from billing.money import Money
-from billing.selectors.dunning import owed, terms_of
+from billing.selectors.dunning import ladder, owed, terms_for
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
 from tenancy.models import Organization
@@ -35,12 +35,11 @@ ACCESS: Mapping[str, Organization.Access] = {
 }
 SUBJECTS: Mapping[str, str] = {
     DunningState.OK: "Thank you: everything is paid",
-    DunningState.PAST_DUE: "Your payment did not go through",
+    DunningState.PAST_DUE: "A payment did not arrive",
     DunningState.RESTRICTED: "Writes have stopped: an invoice is unpaid",
     DunningState.SUSPENDED: "Your service is suspended: an invoice is unpaid",
     DunningState.CANCELLED: "Your subscription has ended; your data is still here",
 }
-_WORSE = list(DunningState)
 
 
 class AdvanceFailed(Exception):
@@ -60,8 +59,10 @@ def payment_failed(
     """An invoice of the organization in scope was not paid: `amount` minor units are owed since `failed_at`.
 
     The earliest failure counts, so a retry extends nothing; of an invoice that is settled nothing is heard any more.
+    Nothing fails later than we hear of it, whatever the clocks say.
     """
     now = now or timezone.now()
+    failed_at = min(failed_at, now)
     with transaction.atomic():
         organization = organizations.locked()
         debt, is_new = Debt.objects.get_or_create(invoice_ref=invoice_ref, defaults={"currency": currency})
@@ -80,12 +81,38 @@ def payment_failed(
         return _advance(organization, now)
 
 
-def payment_succeeded(
-    *, actor: Actor, invoice_ref: str, currency: str, at: datetime, now: datetime | None = None
-) -> Dunning | None:
-    """Nothing is owed for an invoice any more: it is paid, void or forgiven. Once and for good, in any order.
+def payment_due(
+    *,
+    actor: Actor,
+    invoice_ref: str,
+    amount: int,
+    currency: str,
+    due_at: datetime,
+    pay_url: str = "",
+    now: datetime | None = None,
+) -> Dunning:
+    """An invoice of the organization in scope is to be paid by transfer until `due_at`; after that it is overdue.
 
-    Returns where the organization stands then, or None when it never owed anything.
+    Of an invoice that is settled nothing is heard any more.
+    """
+    now = now or timezone.now()
+    with transaction.atomic():
+        organization = organizations.locked()
+        debt, _ = Debt.objects.get_or_create(invoice_ref=invoice_ref, defaults={"currency": currency})
+        if debt.settled_at is None:
+            debt.is_by_card, debt.failed_at = False, due_at
+            debt.amount, debt.currency, debt.pay_url = amount, currency, pay_url
+            debt.save(update_fields=["is_by_card", "failed_at", "amount", "currency", "pay_url"])
+        return _advance(organization, now)
+
+
+def payment_succeeded(
+    *, actor: Actor, invoice_ref: str, currency: str = "", at: datetime | None = None, now: datetime | None = None
+) -> Dunning | None:
+    """Nothing is owed for an invoice any more: it is paid, void or forgiven, `at` or now. Once and for good.
+
+    Returns where the organization stands then, or None when it never owed anything. What is heard of the invoice's
+    failures later changes nothing; `currency` is kept for that.
     """
     now = now or timezone.now()
     with transaction.atomic():
@@ -93,7 +120,7 @@ def payment_succeeded(
         # kept also where no failure is known: that may be told later than it happened
         debt, _ = Debt.objects.get_or_create(invoice_ref=invoice_ref, defaults={"currency": currency})
         if debt.settled_at is None:
-            debt.settled_at = at
+            debt.settled_at = at or now
             debt.save(update_fields=["settled_at"])
             if debt.failed_at is not None:
                 record(
@@ -149,24 +176,27 @@ def advance_due(*, now: datetime) -> int:
 
 
 def _advance(organization: Organization, now: datetime) -> Dunning:
-    """State, access and letters as the oldest debt and the clock say; under the organization's lock."""
+    """State, access and letters as the debts and the clock say; under the organization's lock."""
     dunning, _ = Dunning.objects.get_or_create(defaults={"since": now})
-    oldest = Debt.objects.filter(settled_at=None, failed_at__isnull=False).order_by("failed_at").first()
-    if oldest is None or oldest.failed_at is None:
-        state, ladder = DunningState.OK, []
-    else:
-        terms = terms_of(dunning)
-        state, ladder = terms.state(oldest.failed_at, now), terms.ladder(oldest.failed_at)
+    debts = owed()
+    states = [terms_for(debt, dunning).state(debt.failed_at, now) for debt in debts if debt.failed_at]
+    state = max(states, key=lambda reached: reached.badness, default=DunningState.OK)
     before = DunningState(dunning.state)
-    if state != before:
+    if state is not before:
         _move(dunning, organization, before, state, now)
-    passed = [step for step in ladder if step.at <= now]
+    steps = ladder(debts, dunning)
+    passed = [step for step in steps if step.at <= now]
+    later = [step for step in steps if step.at > now]
     if passed and (dunning.told_at is None or passed[-1].at > dunning.told_at):
+        # one letter: a sweep that was late does not make up for it with many
         dunning.told_at = passed[-1].at
-        _tell(state, ladder, now)  # the newest alone: a sweep that was late does not make up for it with many letters
-    if not ladder:
+        overdue = [debt for debt in debts if debt.failed_at and debt.failed_at <= now]
+        _tell(state, overdue, next((step.at for step in later if step.state.badness > state.badness), None))
+    elif state is DunningState.OK and before is not state:
+        _tell(state, [], None)
+    if not passed:
         dunning.told_at = None
-    dunning.next_at = next((step.at for step in ladder if step.at > now), None)
+    dunning.next_at = later[0].at if later else None
     dunning.save()
     return dunning
 
@@ -179,25 +209,22 @@ def _move(
         organization.access = ACCESS[state]
         organization.save(update_fields=["access"])
     record(
-        action=actions.DUNNING_WORSENED if _WORSE.index(state) > _WORSE.index(before) else actions.DUNNING_EASED,
+        action=actions.DUNNING_WORSENED if state.badness > before.badness else actions.DUNNING_EASED,
         actor=SYSTEM,
         target=organizations.target(organization),
         metadata={"from": before.value, "to": state.value, "access": organization.access},
     )
     log.info("dunning.moved organization=%s from=%s to=%s", organization.pk, before, state)
-    if state is DunningState.OK:
-        _tell(state, [], now)
 
 
-def _tell(state: DunningState, ladder: list[Step], now: datetime) -> None:
-    debts = owed()
-    changes = [step for step in ladder if step.at > now and step.state != state]
+def _tell(state: DunningState, debts: list[Debt], changes_at: datetime | None) -> None:
     letters.send(
         template=f"dunning_{state.value}",
         subject=SUBJECTS[state],
         context={
             "debts": [{"amount": str(Money(debt.amount, debt.currency)), "pay_url": debt.pay_url} for debt in debts],
-            "changes_at": changes[0].at if changes else None,
+            "changes_at": changes_at,
+            "is_by_card": any(debt.is_by_card for debt in debts),
         },
     )
 

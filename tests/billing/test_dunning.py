@@ -13,11 +13,18 @@ from hypothesis import strategies as st
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from billing import tasks
-from billing.dunning_terms import CONTRACT
+from billing.dunning_terms import Terms
 from billing.models import BillingAccount, Debt, Dunning
 from billing.selectors.dunning import banner
 from billing.services import dunning
-from billing.services.dunning import AdvanceFailed, advance_due, payment_failed, payment_succeeded, set_terms
+from billing.services.dunning import (
+    AdvanceFailed,
+    advance_due,
+    payment_due,
+    payment_failed,
+    payment_succeeded,
+    set_terms,
+)
 from tenancy.audit import actions
 from tenancy.audit import selectors as trail
 from tenancy.audit.services import SYSTEM
@@ -183,34 +190,79 @@ def test_a_second_episode_begins_anew(tenant: Tenant, django_capture_on_commit_c
     with django_capture_on_commit_callbacks(execute=True):
         fail(tenant, "in_2", at=FAILED + 60 * DAY)
     assert standing(tenant) == ("past_due", "full")
-    assert [letter.subject for letter in mail.outbox] == ["Your payment did not go through"]
+    assert [letter.subject for letter in mail.outbox] == ["A payment did not arrive"]
 
 
-def test_an_enterprise_has_thirty_days_to_pay_before_anything_happens(
+def owe(tenant: Tenant, ref: str, due_at: datetime, now: datetime) -> None:
+    """The tenant gets an invoice to transfer."""
+    with scope(tenant.organization):
+        payment_due(actor=SYSTEM, invoice_ref=ref, amount=990_000, currency="usd", due_at=due_at, pay_url="", now=now)
+
+
+def test_net_thirty_leaves_thirty_days_before_anything_happens_and_thirty_more_before_writes_stop(
     tenant: Tenant, django_capture_on_commit_callbacks: Capture
 ) -> None:
-    with scope(tenant.organization):
-        set_terms(actor=tenant.actor, terms=CONTRACT, reason="Net 30 by contract", now=FAILED)
+    due = FAILED + 30 * DAY
     with django_capture_on_commit_callbacks(execute=True):
-        fail(tenant)
-        advance_due(now=FAILED + 29 * DAY)
+        owe(tenant, "C-1", due, now=FAILED)
+        for day in range(30):
+            advance_due(now=FAILED + day * DAY)
     assert standing(tenant) == ("ok", "full")
     assert mail.outbox == []
-    advance_due(now=FAILED + 30 * DAY)
+    with django_capture_on_commit_callbacks(execute=True):
+        advance_due(now=due)
     assert standing(tenant) == ("past_due", "full")
-    advance_due(now=FAILED + 59 * DAY)
+    [letter] = mail.outbox
+    assert "is past its date" in letter.body
+    assert "$9,900.00" in letter.body
+    advance_due(now=due + 30 * DAY - timedelta(seconds=1))
     assert standing(tenant) == ("past_due", "full")
-    advance_due(now=FAILED + 60 * DAY)
+    advance_due(now=due + 30 * DAY)
     assert standing(tenant) == ("restricted", "read_only")
-    assert actions.DUNNING_TERMS_SET.name in actions_of(tenant)
+    succeed(tenant, "C-1", at=due + 31 * DAY)
+    assert standing(tenant) == ("ok", "full")
 
 
-def test_longer_terms_give_access_back_at_once(tenant: Tenant) -> None:
+def test_an_invoice_that_is_paid_before_its_date_is_never_heard_of(
+    tenant: Tenant, django_capture_on_commit_callbacks: Capture
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        owe(tenant, "C-1", FAILED + 30 * DAY, now=FAILED)
+        succeed(tenant, "C-1", at=FAILED + 20 * DAY)
+        owe(tenant, "C-1", FAILED + 30 * DAY, now=FAILED + 25 * DAY)
+        advance_due(now=FAILED + 90 * DAY)
+    assert standing(tenant) == ("ok", "full")
+    assert mail.outbox == []
+
+
+def test_of_several_debts_the_worst_decides_each_by_its_own_terms(
+    tenant: Tenant, django_capture_on_commit_callbacks: Capture
+) -> None:
+    owe(tenant, "C-1", FAILED, now=FAILED)
+    fail(tenant, "in_1", at=FAILED + 5 * DAY)
+    advance_due(now=FAILED + 18 * DAY)
+    assert standing(tenant)[0] == "past_due"
+    with scope(tenant.organization):
+        found = banner()
+    assert found is not None
+    assert found.changes_at == FAILED + 19 * DAY
+    with django_capture_on_commit_callbacks(execute=True):
+        advance_due(now=FAILED + 19 * DAY)
+    assert standing(tenant)[0] == "restricted"
+    assert len(mail.outbox) == 1
+    succeed(tenant, "in_1", at=FAILED + 20 * DAY)
+    assert standing(tenant) == ("past_due", "full")
+
+
+def test_terms_that_were_agreed_on_hold_for_an_episode_that_runs(tenant: Tenant) -> None:
     fail(tenant)
     advance_due(now=FAILED + 20 * DAY)
     with scope(tenant.organization):
-        set_terms(actor=tenant.actor, terms=CONTRACT, reason="They asked", now=FAILED + 20 * DAY)
-    assert standing(tenant) == ("ok", "full")
+        set_terms(actor=tenant.actor, terms=Terms(25, 50, 75), reason="They asked", now=FAILED + 20 * DAY)
+    assert standing(tenant) == ("past_due", "full")
+    advance_due(now=FAILED + 25 * DAY)
+    assert standing(tenant) == ("restricted", "read_only")
+    assert actions.DUNNING_TERMS_SET.name in actions_of(tenant)
 
 
 def test_dunning_never_deletes_anything(tenant: Tenant) -> None:
