@@ -58,4 +58,5 @@ class Application(WSGIHandler):
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "capsule_cloud.settings")
 django.setup(set_prefix=False)
 application = Application()
+import_string("billing.quotas.leases.start")()
 checks.refuse_wrong_boot()

@@ -9,6 +9,7 @@ from django.db import connections
 from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
+from billing.quotas import leases
 from tests import servers
 from tests.factories import Tenant, make_tenant
 from tests.live import LiveServer
@@ -37,6 +38,12 @@ def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 def _keep_committed_rows() -> None:
     """Leave what a transactional test committed: the application's role cannot truncate, and each tenant is its own."""
     TransactionTestCase._fixture_teardown = lambda self: None  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _give_back_nothing_in_between() -> None:
+    """A test that imports the server's application has started its thread, which would ask the database by itself."""
+    leases.stop()
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ The counters are PostgreSQL's and not Valkey's: every metered operation needs Po
 to fail and no second truth that a restart could lose (docs/decisions/quotas.md).
 """
 
-import atexit
 import logging
 import threading
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from multiprocessing.util import Finalize
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
@@ -252,30 +252,40 @@ def ask(subject: Subject, units: int, *, owed: int = 0, is_write: bool, is_queue
     )
 
 
-class _Returner(threading.Thread):
-    """Gives back what lies idle while the process has nothing else to do."""
+class _Returner:
+    """Gives back what lies idle while the process has nothing else to do, and everything at its end."""
 
     def __init__(self) -> None:
-        super().__init__(name="quota-leases", daemon=True)
-        self.stopping = threading.Event()
+        self._stopping = threading.Event()
+        threading.Thread(target=self._run, name="quota-leases", daemon=True).start()
+        # not `atexit`: servers fork their workers with multiprocessing, whose children end without it
+        self._at_end = Finalize(None, self._end, exitpriority=0)
 
-    def run(self) -> None:
-        """Look every LOOK_EVERY seconds."""
-        while not self.stopping.wait(LOOK_EVERY):
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_EVERY):
             if leases.give_back():
                 connections.close_all()  # this thread's own: it may not need one for hours
 
+    def _end(self) -> None:
+        self._stopping.set()
+        leases.give_back(idle=-1.0)
+
+    def stop(self) -> None:
+        """Leave what is held to whoever started it."""
+        self._stopping.set()
+        self._at_end.cancel()
+
 
 leases = Leases()
+_returners: list[_Returner] = []
 
 
 def start() -> None:
     """Begin giving back, for as long as this process lives; a server calls it once."""
-    returner = _Returner()
-    returner.start()
+    _returners.append(_Returner())
 
-    def end() -> None:
-        returner.stopping.set()
-        leases.give_back(idle=-1.0)
 
-    atexit.register(end)
+def stop() -> None:
+    """Give nothing back by itself any more: for a process that looks like a server and is none."""
+    while _returners:
+        _returners.pop().stop()

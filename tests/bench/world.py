@@ -66,7 +66,9 @@ class World:
             self._tenant = make_tenant()
         tenant = self._tenant
         with scope(tenant.organization):
-            Organization.objects.update(requests_per_minute=NO_LIMIT, project_limit=100, key_limit=100)
+            Organization.objects.update(
+                requests_per_minute=NO_LIMIT, project_limit=100, key_limit=100, operation_limit=NO_LIMIT
+            )
             project = projects.create(actor=tenant.actor, name=f"Bench {size}")
             maker = keys.Maker(tenant.actor, user=tenant.owner, role=Role.OWNER)
             made = keys.create(maker=maker, project_id=project.pk, name="Bench", scopes=list(KeyScope.values))
