@@ -5,6 +5,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils import timezone
 
+from billing import plans
 from tenancy.scope import OwnedModel
 
 
@@ -84,6 +85,11 @@ class Subscription(OwnedModel):
 
     def __str__(self) -> str:
         return f"{self.plan_key} v{self.plan_version} {self.status}"
+
+    @property
+    def plan(self) -> plans.Plan:
+        """The version of the plan that it is on."""
+        return plans.plan(self.plan_key, self.plan_version)
 
 
 class Document(OwnedModel):

@@ -1,0 +1,203 @@
+"""Changes of plan that say beforehand, to the cent, what they cost; of two prepared side by side one is made.
+
+Nothing here may be called inside a scope: Stripe is asked in between, and never in an open transaction.
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.core import signing
+from django.db.models import F
+
+from billing.models import ENDED, Source, Status, Subscription
+from billing.plans import FREE, Allowance, Interval, Plan, UnknownPlan, current, plan
+from billing.services.accounts import customer_of
+from billing.services.prices import items_for
+from billing.services.projection import target_of
+from billing.stripe_client import Json, StripeRefused, client
+from billing.stripe_events import apply, now, refresh
+from tenancy.audit import actions
+from tenancy.audit.services import Actor, record
+from tenancy.errors import Conflict, Invalid
+from tenancy.scope import scope
+
+GOOD_FOR = 900  # seconds that a preview can be confirmed
+SALT = "billing.change"
+AT_ONCE = "always_invoice"
+log = logging.getLogger("billing")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the invoice to come; minor units, negative where money comes back."""
+
+    description: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a change costs, in minor units: `due_now` is charged when `token` is confirmed, within 15 minutes.
+
+    `credit` is what is left over for later invoices; `next_invoice` the fixed part of the next regular one.
+    """
+
+    lines: tuple[Line, ...]
+    currency: str
+    due_now: int
+    credit: int
+    next_invoice: int
+    proration_date: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a token says."""
+
+    organization: str
+    revision: int
+    plan: str
+    version: int
+    interval: str
+    seats: int
+    at: int
+    total: int
+
+    @property
+    def chosen(self) -> Plan:
+        return plan(self.plan, self.version)
+
+
+def live_subscription(organization_id: UUID) -> Subscription:
+    """The subscription that Stripe runs for the organization. Raises Conflict where there is none to change."""
+    with scope(organization_id):
+        found = Subscription.objects.exclude(status__in=ENDED).first()
+    if found is None or found.source != Source.STRIPE or not found.stripe_id:
+        raise Conflict("There is no subscription to change: choose a plan, or ask us about your contract.")
+    return found
+
+
+def claim_revision(organization_id: UUID, row: Subscription) -> int:
+    """The next revision: of two who change the subscription side by side the second is told. Raises Conflict."""
+    with scope(organization_id):
+        mine = Subscription.objects.filter(pk=row.pk, revision=row.revision)
+        if not mine.update(revision=F("revision") + 1):
+            raise Conflict("The subscription has been changed meanwhile: look again.")
+    return row.revision + 1
+
+
+def preview_change(*, organization_id: UUID, plan_key: str, interval: str, seats: int) -> Preview:
+    """What changing now to the plan, interval and number of people would cost.
+
+    Raises Invalid, Conflict, StripeUnavailable or StripeRefused.
+    """
+    chosen, every = chosen_plan(plan_key, interval)
+    row = live_subscription(organization_id)
+    if row.status not in {Status.ACTIVE, Status.TRIALING}:
+        raise Conflict("An invoice is open: pay it first.")
+    customer = customer_of(organization_id)
+    at = client().time_of(customer)
+    seats = max(seats, chosen.allowances[Allowance.SEATS].quantity)
+    if (chosen, every, seats) == (row.plan, row.interval, row.seats):
+        raise Invalid("plan", "That is what you have: nothing would change.")
+    invoice = _preview(row, chosen, every, seats, at, customer)
+    change = _Change(
+        organization=str(organization_id),
+        revision=row.revision,
+        plan=chosen.key,
+        version=chosen.version,
+        interval=every.value,
+        seats=seats,
+        at=at,
+        total=invoice["total"],
+    )
+    extra = seats - chosen.allowances[Allowance.SEATS].quantity
+    return Preview(
+        lines=tuple(Line(line["description"] or "", line["amount"]) for line in invoice["lines"]["data"]),
+        currency=invoice["currency"],
+        due_now=invoice["amount_due"],
+        credit=max(0, -invoice["total"]),
+        next_invoice=chosen.amount(every) + extra * chosen.seat,
+        proration_date=at,
+        token=signing.dumps([getattr(change, name) for name in _Change.__slots__], salt=SALT),
+    )
+
+
+def _preview(row: Subscription, chosen: Plan, interval: Interval, seats: int, at: int, customer: str) -> Json:
+    items = items_for(chosen, interval, seats, existing=_items(row))
+    return client().preview(customer, str(row.stripe_id), items, at=at, behavior=AT_ONCE)
+
+
+def _items(row: Subscription) -> list[Json]:
+    found: list[Json] = client().retrieve("subscription", str(row.stripe_id))["items"]["data"]
+    return found
+
+
+def chosen_plan(key: str, interval: str) -> tuple[Plan, Interval]:
+    """The plan as it is sold today. Raises Invalid for one that cannot be bought here."""
+    try:
+        chosen, every = current(key), Interval(interval)
+    except (UnknownPlan, ValueError):
+        raise Invalid("plan", "There is no such plan.") from None
+    if chosen.key == FREE:
+        raise Invalid("plan", "The free plan needs no payment: cancel the subscription to go back to it.")
+    return chosen, every
+
+
+def apply_change(*, organization_id: UUID, actor: Actor, token: str) -> None:
+    """Make the previewed change, and charge exactly what the preview said.
+
+    The same token again does nothing more. Raises Invalid for a token that is broken or 15 minutes old; Conflict where
+    the subscription or the price has changed since the preview; StripeRefused where the card was refused, then nothing
+    is changed; StripeUnavailable, then the same token may be tried again.
+    """
+    change = _read(token, organization_id)
+    row = live_subscription(organization_id)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    if row.change_token != digest:
+        again = _preview(
+            row, change.chosen, Interval(change.interval), change.seats, change.at, customer_of(organization_id)
+        )
+        if again["total"] != change.total:
+            raise Conflict("The price has changed meanwhile: look at the new preview.")
+    _take_turn(organization_id, actor, row, change, digest)
+    items = items_for(change.chosen, Interval(change.interval), change.seats, existing=_items(row))
+    at = now()
+    try:
+        found = client().change_subscription(
+            str(row.stripe_id), items, at=change.at, behavior=AT_ONCE, key=f"change:{digest}"
+        )
+    except StripeRefused:
+        refresh("subscription", str(row.stripe_id))
+        raise
+    apply("subscription", found, at)
+    with scope(organization_id):
+        Subscription.objects.filter(pk=row.pk).update(paid_seats=change.seats)
+
+
+def _take_turn(organization_id: UUID, actor: Actor, row: Subscription, change: _Change, digest: str) -> None:
+    """Claim the revision that the preview was of: whoever comes second has seen a price that is no longer true."""
+    with scope(organization_id):
+        mine = Subscription.objects.filter(pk=row.pk, revision=change.revision)
+        if mine.update(revision=F("revision") + 1, change_token=digest):
+            metadata = {"plan": change.plan, "interval": change.interval, "seats": change.seats, "total": change.total}
+            record(action=actions.BILLING_CHANGE_ORDERED, actor=actor, target=target_of(row), metadata=metadata)
+        elif not Subscription.objects.filter(pk=row.pk, change_token=digest).exists():
+            raise Conflict("The subscription has been changed meanwhile: look at the new preview.")
+
+
+def _read(token: str, organization_id: UUID) -> _Change:
+    try:
+        values: list[Any] = signing.loads(token, salt=SALT, max_age=GOOD_FOR)
+    except signing.SignatureExpired:
+        raise Invalid("token", "The preview is older than 15 minutes: look at a new one.") from None
+    except signing.BadSignature:
+        raise Invalid("token", "This is no preview of ours.") from None
+    change = _Change(*values)
+    if change.organization != str(organization_id):
+        raise Invalid("token", "This is no preview of ours.")
+    return change

@@ -1,0 +1,49 @@
+"""Says which of Stripe's prices make a plan, and how a subscription gets from the ones it has to those."""
+
+from collections.abc import Sequence
+
+from billing.plans import Allowance, Interval, Plan
+from billing.services.projection import INTERVALS, LOOKUP_KEY
+from billing.stripe_client import Item, Json, StripeRefused, client
+
+
+def items_for(plan: Plan, interval: Interval, seats: int, *, existing: Sequence[Json] = ()) -> list[Item]:
+    """The items of a subscription to the plan, as changes of those that exist.
+
+    People beyond those included are one item; each allowance that can be exceeded is a metered one. Raises
+    StripeRefused with `price_missing` where Stripe does not have the plan's prices: `manage.py plan_catalogue`.
+    """
+    extra = max(0, seats - plan.allowances[Allowance.SEATS].quantity)
+    wanted: dict[str, int | None] = {interval.value: 1}
+    if extra:
+        wanted["seat"] = extra
+    wanted |= {price.allowance.value: None for price in plan.prices if price.allowance is not None}
+    prices = _prices(plan, list(wanted))
+    taken: dict[str, Json] = {}
+    items = []
+    for item in existing:
+        what = _place(item)
+        if what in taken or (what not in wanted and what != "fixed"):
+            items.append(Item(price=item["price"]["id"], id=item["id"], is_deleted=True))
+        else:
+            taken[what] = item
+    for what, quantity in wanted.items():
+        old = taken.get("fixed" if what == interval.value else what)
+        items.append(Item(price=prices[what], quantity=quantity, id=old["id"] if old else ""))
+    return items
+
+
+def _place(item: Json) -> str:
+    """What an item of a subscription is for: `fixed`, `seat`, an allowance, or nothing of ours."""
+    match = LOOKUP_KEY.fullmatch(item["price"].get("lookup_key") or "")
+    if match is None:
+        return ""
+    return "fixed" if match["what"] in INTERVALS else match["what"]
+
+
+def _prices(plan: Plan, wanted: Sequence[str]) -> dict[str, str]:
+    keys = {plan.lookup_key(what): what for what in wanted}
+    found = client().prices_by_key(list(keys))
+    if missing := sorted(keys.keys() - found.keys()):
+        raise StripeRefused("price_missing", f"Stripe has no price {', '.join(missing)}.")
+    return {what: found[key]["id"] for key, what in keys.items()}

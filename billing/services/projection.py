@@ -1,0 +1,320 @@
+"""Projects Stripe's objects, as they were fetched, onto our rows; an earlier answer never overwrites a later one.
+
+Called inside the scope of the organization whose customer it is.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from billing import letters, plans
+from billing.credits.services import top_ups
+from billing.models import ENDED, BillingAccount, Document, Source, Status, Subscription
+from billing.money import Money
+from billing.plans import Allowance, Interval
+from billing.services import dunning, entitlements
+from tenancy.audit import actions
+from tenancy.audit.services import SYSTEM, Target, record
+from tenancy.scope import current_organization_id
+from tenancy.services import organizations
+
+Json = dict[str, Any]
+LOOKUP_KEY = re.compile(r"(?P<key>[a-z]+)-v(?P<version>\d+)-(?P<what>[a-z_]+)")
+INTERVALS = frozenset(Interval)
+log = logging.getLogger("billing")
+
+
+class UnknownPrice(Exception):
+    """A subscription at Stripe has no price of our catalogue. Add one there, then replay the event."""
+
+
+class SecondSubscription(Exception):
+    """The organization has a live subscription already. End one of the two, then replay the event."""
+
+
+def project(kind: str, found: Json, at: datetime) -> None:
+    """Bring our rows to what `found` says, fetched at `at`. Raises UnknownPrice, SecondSubscription."""
+    if handler := PROJECTIONS.get(kind):
+        handler(found, at)
+
+
+def moment(seconds: Any) -> datetime | None:
+    """A time of Stripe's."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def base_price(items: list[Json]) -> tuple[plans.Plan, Interval, Json]:
+    """The plan, the interval and the item that make a list of items a subscription of ours. Raises UnknownPrice."""
+    for item in items:
+        match = LOOKUP_KEY.fullmatch(item["price"].get("lookup_key") or "")
+        if match and match["what"] in INTERVALS:
+            return plans.plan(match["key"], int(match["version"])), Interval(match["what"]), item
+    raise UnknownPrice("None of the prices is of our catalogue: " + ", ".join(item["price"]["id"] for item in items))
+
+
+def item_of(items: list[Json], what: str) -> Json | None:
+    """The item of a subscription that is its plan's price for `what` (`seat` or an allowance), if there is one."""
+    for item in items:
+        match = LOOKUP_KEY.fullmatch(item["price"].get("lookup_key") or "")
+        if match and match["what"] == what:
+            return item
+    return None
+
+
+def locked_account() -> BillingAccount | None:
+    """The payer in scope, locked."""
+    return BillingAccount.objects.select_for_update(no_key=True).first()
+
+
+# --- Customers ---
+
+
+def _customer(found: Json, at: datetime) -> None:
+    account = locked_account()
+    if account is None or (account.synced_at and account.synced_at >= at):
+        return
+    account.synced_at = at
+    if found.get("deleted"):
+        account.stripe_customer_id = None  # the next purchase makes another
+        account.has_payment_method = False
+        account.save()
+        return
+    claimed = (found.get("metadata") or {}).get("organization", "")
+    alarm = "" if claimed == str(account.organization_id) else claimed or "nobody"
+    if alarm and alarm != account.link_alarm:
+        log.error("billing.link_mismatch customer=%s ours=%s", found["id"], account.organization_id)
+        metadata = {"customer": found["id"], "claimed": alarm}
+        target = Target("billing_account", str(account.pk), found["id"])
+        record(action=actions.BILLING_LINK_MISMATCH, actor=SYSTEM, target=target, metadata=metadata)
+    account.link_alarm = alarm[:255]
+    settings = found.get("invoice_settings") or {}
+    account.has_payment_method = bool(settings.get("default_payment_method") or found.get("default_source"))
+    account.legal_name = (found.get("name") or "")[:200]
+    account.address = found.get("address") or {}
+    tax_ids = found.get("tax_ids") or {"data": []}
+    account.tax_ids = [
+        {
+            "id": one["id"],
+            "type": one["type"],
+            "value": one["value"],
+            "status": (one.get("verification") or {}).get("status") or "pending",
+        }
+        for one in tax_ids["data"]
+    ]
+    account.save()
+
+
+# --- Subscriptions ---
+
+
+def _subscription(found: Json, at: datetime) -> None:
+    organizations.locked()  # so that two of one organization are not made side by side
+    row = Subscription.objects.filter(stripe_id=found["id"]).first()
+    if row is not None and row.synced_at and row.synced_at >= at:
+        return
+    if found.get("deleted") and row is None:
+        return
+    before = "" if row is None else _said(row)
+    row = row or Subscription(stripe_id=found["id"], source=Source.STRIPE)
+    if found.get("deleted"):
+        row.status, row.ended_at = Status.CANCELED, at
+    else:
+        _take_over(row, found)
+    _refuse_second(row)
+    row.synced_at = at
+    row.save()
+    _tell(row, before)
+    if found.get("default_payment_method"):
+        BillingAccount.objects.update(has_payment_method=True)
+    if row.trial_end:
+        BillingAccount.objects.update(has_had_trial=True)
+    entitlements.recompute(actor=SYSTEM)
+
+
+def _take_over(row: Subscription, found: Json) -> None:
+    items = found["items"]["data"]
+    plan, interval, base = base_price(items)
+    seat = item_of(items, "seat")
+    row.plan_key, row.plan_version, row.interval = plan.key, plan.version, interval.value
+    row.status = found["status"]
+    row.seats = plan.allowances[Allowance.SEATS].quantity + (seat["quantity"] if seat else 0)
+    period_start = datetime.fromtimestamp(base["current_period_start"], UTC)
+    if row.period_start != period_start:  # a new period: what was paid for the old one is over
+        row.paid_seats, row.seat_line_id, row.seat_line_amount = row.seats, "", 0
+        BillingAccount.objects.update(seat_high_water=0)
+    row.period_start = period_start
+    row.period_end = datetime.fromtimestamp(base["current_period_end"], UTC)
+    row.trial_end = moment(found.get("trial_end"))
+    row.cancel_at = moment(found.get("cancel_at")) or (row.period_end if found.get("cancel_at_period_end") else None)
+    row.ended_at = moment(found.get("ended_at"))
+    row.schedule_id = found.get("schedule") or ""
+    if not row.schedule_id:
+        row.scheduled_plan_key, row.scheduled_plan_version = "", None
+        row.scheduled_interval, row.scheduled_at = "", None
+
+
+def _refuse_second(row: Subscription) -> None:
+    live = Subscription.objects.exclude(status__in=ENDED).exclude(pk=row.pk).first()
+    if live is not None and row.status not in ENDED:
+        raise SecondSubscription(f"{row.stripe_id} stands beside {live.stripe_id or live.source}.")
+
+
+def _said(row: Subscription) -> str:
+    return f"{row.plan_key}-v{row.plan_version}-{row.interval} {row.seats} {row.status} {row.cancel_at}"
+
+
+def _tell(row: Subscription, before: str) -> None:
+    """Record what changed in the trail, once."""
+    if before == _said(row):
+        return
+    if not before:
+        action = actions.BILLING_SUBSCRIPTION_STARTED
+    elif row.status in ENDED:
+        action = actions.BILLING_SUBSCRIPTION_ENDED
+    else:
+        action = actions.BILLING_SUBSCRIPTION_CHANGED
+    metadata = {
+        "plan": row.plan_key,
+        "version": row.plan_version,
+        "interval": row.interval,
+        "seats": row.seats,
+        "status": row.status,
+    }
+    record(action=action, actor=SYSTEM, target=target_of(row), metadata=metadata)
+
+
+def target_of(row: Subscription) -> Target:
+    """The subscription as an audit target."""
+    return Target("subscription", str(row.pk), f"{row.plan_key} {row.interval}")
+
+
+def _schedule(found: Json, at: datetime) -> None:
+    row = Subscription.objects.select_for_update(no_key=True).filter(stripe_id=found.get("subscription")).first()
+    if row is None:
+        return
+    phases = [phase for phase in found.get("phases") or [] if phase["start_date"] > at.timestamp()]
+    if found.get("status") not in {"active", "not_started"} or not phases:
+        row.schedule_id, row.scheduled_plan_key, row.scheduled_plan_version = "", "", None
+        row.scheduled_interval, row.scheduled_at = "", None
+    else:
+        row.schedule_id = found["id"]
+        row.scheduled_at = moment(phases[0]["start_date"])
+    row.save()
+
+
+# --- Documents ---
+
+
+def _invoice(found: Json, at: datetime) -> None:
+    if found.get("deleted") or found["status"] == "draft":
+        return
+    issued = (found.get("status_transitions") or {}).get("finalized_at") or found["created"]
+    _document(
+        Document.Kind.INVOICE,
+        found,
+        at,
+        number=found.get("number") or "",
+        total=found["total"],
+        amount_due=found["amount_due"],
+        amount_paid=found["amount_paid"],
+        page_url=found.get("hosted_invoice_url") or "",
+        pdf_url=found.get("invoice_pdf") or "",
+        period_start=moment(found.get("period_start")),
+        period_end=moment(found.get("period_end")),
+        due_at=moment(found.get("due_date")),
+        issued_at=moment(issued),
+    )
+    if top_up := (found.get("metadata") or {}).get("top_up"):  # one that is not paid takes nothing away
+        if found["status"] == "paid":
+            top_ups.settle(top_up_id=UUID(top_up), payment_ref=found["id"], now=at)
+    else:
+        _dun(found, at)
+
+
+def _dun(invoice: Json, at: datetime) -> None:
+    """Tell dunning what an invoice owes, or that it owes nothing any more."""
+    moved = invoice.get("status_transitions") or {}
+    ref, currency = invoice["id"], invoice["currency"]
+    if invoice["status"] in {"paid", "void"}:
+        settled = moment(moved.get("paid_at") or moved.get("voided_at")) or at
+        dunning.payment_succeeded(actor=SYSTEM, invoice_ref=ref, currency=currency, at=settled)
+    elif failed_at := _failed_at(invoice, at):
+        dunning.payment_failed(
+            actor=SYSTEM,
+            invoice_ref=ref,
+            amount=invoice["amount_remaining"],
+            currency=currency,
+            failed_at=failed_at,
+            pay_url=invoice.get("hosted_invoice_url") or "",
+        )
+
+
+def _failed_at(invoice: Json, at: datetime) -> datetime | None:
+    """Since when an invoice is overdue: since it was first tried to collect, or its date where the money is sent."""
+    due = moment(invoice.get("due_date"))
+    if invoice["status"] != "open":
+        return None
+    if due is not None:
+        return due if due < at else None
+    tried = invoice.get("attempt_count") or 0
+    return (
+        moment((invoice.get("status_transitions") or {}).get("finalized_at") or invoice["created"]) if tried else None
+    )
+
+
+def _credit_note(found: Json, at: datetime) -> None:
+    if not found.get("deleted"):
+        _document(
+            Document.Kind.CREDIT_NOTE,
+            found,
+            at,
+            number=found.get("number") or "",
+            total=found["total"],
+            invoice_stripe_id=found.get("invoice") or "",
+            pdf_url=found.get("pdf") or "",
+            issued_at=moment(found["created"]),
+        )
+
+
+def _refund(found: Json, at: datetime) -> None:
+    if not found.get("deleted"):
+        _document(
+            Document.Kind.REFUND,
+            found,
+            at,
+            number=found.get("receipt_number") or "",
+            total=found["amount"],
+            issued_at=moment(found["created"]),
+        )
+
+
+def _document(kind: Document.Kind, found: Json, at: datetime, **columns: Any) -> None:
+    row = Document.objects.select_for_update(no_key=True).filter(stripe_id=found["id"]).first()
+    if row is not None and row.synced_at >= at:
+        return
+    is_new = row is None
+    columns |= {
+        "kind": kind,
+        "status": found.get("status") or "",
+        "currency": found["currency"],
+        "synced_at": at,
+        "organization_id": current_organization_id(),
+    }
+    row, _ = Document.objects.update_or_create(stripe_id=found["id"], defaults=columns)
+    if is_new and kind == Document.Kind.INVOICE and row.total > 0:
+        # Stripe writes to one address; an organization may have several
+        context = {"document": row, "total": str(Money(row.total, row.currency))}
+        letters.send(template="invoice", subject=f"Invoice {row.number}", context=context)
+
+
+PROJECTIONS: dict[str, Callable[[Json, datetime], None]] = {
+    "customer": _customer,
+    "subscription": _subscription,
+    "subscription_schedule": _schedule,
+    "invoice": _invoice,
+    "credit_note": _credit_note,
+    "refund": _refund,
+}

@@ -1,0 +1,227 @@
+"""Deals with Stripe's events: fetches what they are about, mirrors it in dj-stripe's tables, projects it onto ours.
+
+An event only says that something changed; the object is fetched outside any transaction, and one transaction applies
+it. So events may come twice, late or in any order. Of dj-stripe there are its tables alone, none of its methods.
+"""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, models, transaction
+from django.utils import timezone
+from djstripe import models as mirror
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from billing.services import inbox
+from billing.services.projection import PROJECTIONS, moment, project
+from billing.stripe_client import StripeRefused, StripeUnavailable, client
+from tenancy.scope import scope, unscoped
+
+Json = dict[str, Any]
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # when a row was fetched that stands in for one that was not
+IN_FLIGHT = timedelta(minutes=10)  # an event younger than this may still be on its way
+MIRRORED: dict[str, type[models.Model]] = {
+    "customer": mirror.Customer,
+    "subscription": mirror.Subscription,
+    "invoice": mirror.Invoice,
+    "payment_method": mirror.PaymentMethod,
+    "price": mirror.Price,
+    "product": mirror.Product,
+}
+HANDLED = MIRRORED.keys() | PROJECTIONS.keys()
+log = logging.getLogger("billing")
+
+
+class ProcessFailed(Exception):
+    """Some events could not be dealt with: the log says why, they wait in the inbox, the others are done."""
+
+
+def process(limit: int = 20) -> int:
+    """Deal with events that are due; how many objects they were about. Raises ProcessFailed after the last."""
+    claims = inbox.claim(limit)
+    failed = []
+    for claim in claims:
+        try:
+            _deal_with(claim)
+        except Exception as error:
+            log.exception("stripe.events_failed kind=%s object=%s", claim.kind, claim.object_id)
+            inbox.fail(claim.events, f"{type(error).__name__}: {error}")
+            failed.append(claim.object_id)
+    if failed:
+        raise ProcessFailed(", ".join(failed))
+    return len(claims)
+
+
+def _deal_with(claim: inbox.Claim) -> None:
+    if claim.kind not in HANDLED or not claim.object_id:
+        inbox.finish(claim.events)
+        return
+    try:
+        found = _fetched(claim.kind, claim.object_id)
+    except StripeUnavailable as error:
+        inbox.postpone(claim.events, str(error), after=timedelta(seconds=error.retry_after))
+        return
+    except StripeRefused as error:
+        inbox.fail(claim.events, f"{error.code}: {error}")
+        return
+    with transaction.atomic():
+        apply(claim.kind, found or _deleted(claim), claim.at)
+        inbox.finish(claim.events)
+
+
+def _fetched(kind: str, object_id: str) -> Json | None:
+    """The object as it is now, None where it is gone."""
+    try:
+        return client().retrieve(kind, object_id)
+    except StripeRefused as error:
+        if error.code != "resource_missing":
+            raise
+        return None
+
+
+def _deleted(claim: inbox.Claim) -> Json:
+    return {**claim.newest, "deleted": True}
+
+
+def refresh(kind: str, object_id: str) -> None:
+    """Fetch one object and apply it now. Raises as the gateway and `apply` do."""
+    at = now()
+    found = client().retrieve(kind, object_id)
+    apply(kind, found, at)
+
+
+def now() -> datetime:
+    """The database's clock: what was fetched where must be comparable."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        [at] = cursor.fetchone()
+    return at  # type: ignore[no-any-return]  # the driver's
+
+
+def apply(kind: str, found: Json, at: datetime) -> None:
+    """Mirror and project an object that was asked for at `at`, in one transaction; an older answer changes nothing.
+
+    Raises UnknownPrice or SecondSubscription, then nothing is changed.
+    """
+    with transaction.atomic():
+        _mirror(kind, found, at)
+        customer = found["id"] if kind == "customer" else _customer_of(found)
+        if customer is None:
+            return
+        with unscoped(reason="Stripe names the customer, the account says whose it is") as wide:
+            owners = wide.rows("billing_organization_of_customer", customer)
+        if not owners:
+            log.info("stripe.customer_unknown customer=%s", customer)
+            return
+        with scope(owners[0]["organization_id"]):
+            project(kind, found, at)
+
+
+def _customer_of(found: Json) -> str | None:
+    holder = found.get("charge") if found["object"] == "refund" else found
+    customer = holder.get("customer") if isinstance(holder, dict) else None
+    return customer["id"] if isinstance(customer, dict) else customer
+
+
+# --- The mirror ---
+
+
+def _mirror(kind: str, found: Json, at: datetime) -> None:
+    model = MIRRORED.get(kind)
+    if model is None:
+        return
+    customer = _customer_of(found) if kind != "customer" else None
+    columns: Json = {}
+    if kind == "customer":
+        columns = {"email": found.get("email") or ""}
+    elif kind == "product":
+        columns = {"name": found.get("name") or "", "active": found.get("active", False)}
+    elif kind == "price":
+        columns = {
+            "active": found.get("active", False),
+            "currency": found.get("currency") or "",
+            "nickname": found.get("nickname") or "",
+            "lookup_key": found.get("lookup_key"),
+            "product_id": _stand_in("product", _id(found.get("product")), name=""),
+        }
+    elif kind == "payment_method":
+        columns = {"customer_id": _stand_in("customer", customer, email="") if customer else None}
+    elif customer is not None:
+        columns = {"customer_id": _stand_in("customer", customer, email="")}
+        if kind == "invoice":
+            subscription = subscription_of(found)
+            columns["subscription_id"] = (
+                _stand_in("subscription", subscription, customer_id=customer) if subscription else None
+            )
+    else:
+        return  # an invoice or a subscription that is gone, and whose customer nobody knows
+    _keep(model, found, at, columns)
+
+
+def subscription_of(invoice: Json) -> str | None:
+    """The subscription that an invoice is for."""
+    details = (invoice.get("parent") or {}).get("subscription_details") or {}
+    return _id(details.get("subscription"))
+
+
+def _id(named: Any) -> str | None:
+    """An object's id, whether it was expanded or not."""
+    return named.get("id") if isinstance(named, dict) else named
+
+
+def _stand_in(kind: str, object_id: str | None, **columns: Any) -> str | None:
+    """Make sure that there is a row to refer to; the first fetch replaces it."""
+    if object_id is not None:
+        _keep(MIRRORED[kind], {"id": object_id, "livemode": settings.STRIPE_IS_LIVE}, NEVER, columns)
+    return object_id
+
+
+def _keep(model: type[models.Model], found: Json, at: datetime, columns: Json) -> None:
+    """Insert or update one row of dj-stripe's, unless it has been fetched since; `djstripe_updated` says when."""
+    created = found.get("created")
+    row = {
+        "id": found["id"],
+        "djstripe_created": timezone.now(),
+        "djstripe_updated": at,
+        "livemode": found.get("livemode"),
+        "created": moment(created) if isinstance(created, int) else None,
+        "metadata": Jsonb(found.get("metadata") or {}),
+        "stripe_data": Jsonb(found),
+        **columns,
+    }
+    names = [sql.Identifier(name) for name in row]
+    changes = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in row if name != "djstripe_created"]
+    query = sql.SQL(
+        "INSERT INTO {table} AS t ({names}) VALUES ({values}) ON CONFLICT (id) DO UPDATE SET {changes} "
+        "WHERE t.djstripe_updated < excluded.djstripe_updated"
+    ).format(
+        table=sql.Identifier(model._meta.db_table),
+        names=sql.SQL(", ").join(names),
+        values=sql.SQL(", ").join([sql.Placeholder()] * len(row)),
+        changes=sql.SQL(", ").join(changes),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, list(row.values()))
+
+
+# --- The safety net ---
+
+
+def find_missed(*, days: int = 3) -> int:
+    """Ask Stripe for the events of the last days and store those that never came; how many those were.
+
+    One that is ten minutes old by then means that events do not reach us: it is logged as an error.
+    """
+    missed = late = 0
+    for event in client().list_events(timezone.now() - timedelta(days=days)):
+        if event.get("api_version") != settings.STRIPE_API_VERSION:
+            log.warning("stripe.event_of_another_version event=%s", event["id"])
+        elif inbox.receive(event):
+            missed += 1
+            late += moment(event["created"]) < timezone.now() - IN_FLIGHT  # type: ignore[operator]  # it has a time
+    if late:
+        log.error("stripe.events_missed events=%d", late)
+    return missed

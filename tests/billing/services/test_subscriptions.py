@@ -1,0 +1,182 @@
+"""A customer buys, cancels, resumes and downgrades; nobody has two subscriptions, and nothing too small is bought."""
+
+from typing import Any
+
+import pytest
+
+from billing.models import BillingAccount, Subscription
+from billing.selectors.subscriptions import live
+from billing.services import subscriptions
+from billing.services.subscriptions import Blocked, Trial
+from billing.stripe_client import client
+from billing.stripe_events import refresh
+from tenancy.audit import actions
+from tenancy.audit.models import AuditEvent
+from tenancy.errors import Conflict, Invalid
+from tenancy.models import Organization
+from tenancy.roles import Role
+from tenancy.scope import scope
+from tests.billing.services.conftest import Buy
+from tests.factories import Tenant, add_member
+
+RETURN = "http://testserver/o/x/billing/"
+
+
+def subscription_of(tenant: Tenant) -> Subscription:
+    with scope(tenant.organization):
+        found = live()
+    assert found is not None
+    return found
+
+
+def recorded(tenant: Tenant, action: actions.Action) -> bool:
+    with scope(tenant.organization):
+        return AuditEvent.objects.filter(action=action.name).exists()
+
+
+def test_a_plan_is_bought_on_the_page_and_holds_at_once(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant, "pro", seats=12)
+    row = subscription_of(tenant)
+    assert (row.plan_key, row.interval, row.status, row.seats, row.paid_seats) == ("pro", "monthly", "active", 12, 12)
+    with scope(tenant.organization):
+        organization = Organization.objects.get()
+        assert BillingAccount.objects.get().has_payment_method
+    assert (organization.project_limit, organization.member_limit) == (25, 12)
+    assert recorded(tenant, actions.BILLING_CHECKOUT_OPENED)
+
+
+def test_who_has_a_subscription_changes_it_and_buys_no_second(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant)
+    with pytest.raises(Conflict):
+        buy(tenant, "scale")
+
+
+def test_a_new_checkout_closes_the_one_before(tenant: Tenant, shop: None) -> None:
+    opened = []
+    for plan_key in ("pro", "scale"):
+        subscriptions.checkout(
+            organization_id=tenant.organization.pk,
+            actor=tenant.actor,
+            plan_key=plan_key,
+            interval="monthly",
+            seats=0,
+            return_url=RETURN,
+        )
+        with scope(tenant.organization):
+            opened.append(BillingAccount.objects.get().checkout_id)
+    states = [client().retrieve("checkout.session", session)["status"] for session in opened]
+    assert states == ["expired", "open"]
+
+
+@pytest.mark.parametrize(("plan_key", "interval"), [("free", "monthly"), ("gold", "monthly"), ("pro", "weekly")])
+def test_what_is_not_sold_cannot_be_bought(tenant: Tenant, shop: None, plan_key: str, interval: str) -> None:
+    with pytest.raises(Invalid):
+        subscriptions.checkout(
+            organization_id=tenant.organization.pk,
+            actor=tenant.actor,
+            plan_key=plan_key,
+            interval=interval,
+            seats=0,
+            return_url=RETURN,
+        )
+
+
+def test_a_cancellation_waits_for_the_period_s_end_and_can_be_taken_back(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant)
+    subscriptions.cancel(organization_id=tenant.organization.pk, actor=tenant.actor)
+    row = subscription_of(tenant)
+    assert (row.status, row.cancel_at) == ("active", row.period_end)
+    subscriptions.resume(organization_id=tenant.organization.pk, actor=tenant.actor)
+    assert subscription_of(tenant).cancel_at is None
+    assert recorded(tenant, actions.BILLING_CANCEL_ORDERED)
+    assert recorded(tenant, actions.BILLING_RESUMED)
+    with pytest.raises(Conflict):
+        subscriptions.resume(organization_id=tenant.organization.pk, actor=tenant.actor)
+
+
+def test_a_downgrade_waits_for_the_period_s_end_and_can_be_taken_back(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant, "scale")
+    where: dict[str, Any] = {"organization_id": tenant.organization.pk, "actor": tenant.actor}
+    subscriptions.schedule_downgrade(**where, plan_key="pro", interval="monthly")
+    row = subscription_of(tenant)
+    assert (row.plan_key, row.scheduled_plan_key, row.scheduled_at) == ("scale", "pro", row.period_end)
+    refresh("subscription", str(row.stripe_id))
+    assert subscription_of(tenant).scheduled_plan_key == "pro"
+    subscriptions.cancel_schedule(**where)
+    row = subscription_of(tenant)
+    assert (row.plan_key, row.scheduled_plan_key, row.schedule_id) == ("scale", "", "")
+    assert recorded(tenant, actions.BILLING_DOWNGRADE_SCHEDULED)
+    assert recorded(tenant, actions.BILLING_DOWNGRADE_UNSCHEDULED)
+    with pytest.raises(Conflict):
+        subscriptions.cancel_schedule(**where)
+
+
+def test_a_downgrade_is_blocked_with_reasons_while_more_is_in_use(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant, "scale")
+    for _ in range(10):
+        add_member(tenant, Role.MEMBER)
+    with pytest.raises(Blocked) as caught:
+        subscriptions.schedule_downgrade(
+            organization_id=tenant.organization.pk, actor=tenant.actor, plan_key="pro", interval="monthly"
+        )
+    assert caught.value.reasons == ["There are 11 members and Pro has 10: remove 1 first."]
+    assert subscription_of(tenant).scheduled_plan_key == ""
+
+
+def test_going_back_to_the_free_plan_is_a_cancellation(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant)
+    subscriptions.schedule_downgrade(
+        organization_id=tenant.organization.pk, actor=tenant.actor, plan_key="free", interval="monthly"
+    )
+    assert subscription_of(tenant).cancel_at is not None
+
+
+def test_a_trial_without_a_card_is_had_once(tenant: Tenant, shop: None) -> None:
+    where: dict[str, Any] = {"organization_id": tenant.organization.pk, "actor": tenant.actor}
+    subscriptions.start_trial(**where, plan_key="pro")
+    row = subscription_of(tenant)
+    assert (row.status, row.trial_end) == ("trialing", row.period_end)
+    assert recorded(tenant, actions.BILLING_TRIAL_STARTED)
+    with pytest.raises(Conflict):
+        subscriptions.start_trial(**where, plan_key="pro")
+    with scope(tenant.organization):
+        Subscription.objects.update(status="canceled")
+    with pytest.raises(Conflict, match="used already"):
+        subscriptions.start_trial(**where, plan_key="scale")
+
+
+def test_a_trial_has_an_end_that_somebody_chose(tenant: Tenant, shop: None) -> None:
+    with pytest.raises(Invalid):
+        subscriptions.checkout(
+            organization_id=tenant.organization.pk,
+            actor=tenant.actor,
+            plan_key="pro",
+            interval="monthly",
+            seats=0,
+            return_url=RETURN,
+            trial=Trial(at_end="explode"),
+        )
+
+
+def test_a_promotion_code_makes_the_next_invoice_smaller(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant)
+    stripe = client()
+    coupon = stripe._post("coupons", {"percent_off": 50, "duration": "once"}, "")
+    code = f"HALF{tenant.organization.pk.hex[:8].upper()}"
+    stripe._post("promotion_codes", {"promotion": {"type": "coupon", "coupon": coupon["id"]}, "code": code}, "")
+    row = subscription_of(tenant)
+    with scope(tenant.organization):
+        customer = str(BillingAccount.objects.get().stripe_customer_id)
+    subscriptions.redeem(organization_id=tenant.organization.pk, actor=tenant.actor, code=code)
+    assert stripe.upcoming(customer, str(row.stripe_id))["total"] == 14_50
+    assert recorded(tenant, actions.BILLING_COUPON_REDEEMED)
+    with pytest.raises(Invalid):
+        subscriptions.redeem(organization_id=tenant.organization.pk, actor=tenant.actor, code="NOSUCH")
+
+
+def test_the_portal_is_for_customers(tenant: Tenant, buy: Buy) -> None:
+    where: dict[str, Any] = {"organization_id": tenant.organization.pk, "actor": tenant.actor, "return_url": RETURN}
+    with pytest.raises(Conflict):
+        subscriptions.portal(**where)
+    buy(tenant)
+    assert "/portal/" in subscriptions.portal(**where)
