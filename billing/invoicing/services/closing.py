@@ -13,6 +13,7 @@ from billing.invoicing.selectors.periods import Period, periods_over, terms_of
 from billing.invoicing.services.lines import write_lines
 from billing.models import ENDED, BillingAccount, Source, Status, Subscription
 from billing.plans import UnknownPlan
+from billing.services import dunning
 from billing.services.entitlements import recompute
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
@@ -151,6 +152,15 @@ def _open(invoice: Invoice, *, actor: Actor, now: datetime) -> Invoice:
             "currency": invoice.currency,
         },
     )
+    if is_ours and not is_settled:
+        dunning.payment_due(
+            actor=actor,
+            invoice_ref=str(invoice),
+            amount=invoice.total,
+            currency=invoice.currency,
+            due_at=invoice.due_at,
+            now=now,
+        )
     return invoice
 
 

@@ -14,7 +14,7 @@ from billing.invoicing import services
 from billing.invoicing.models import Invoice
 from billing.invoicing.services.settling import NotOpen
 from billing.metering.meters import Meter
-from billing.models import Source
+from billing.models import Dunning, Source
 from billing.money import month_after
 from billing.services import dunning
 from tenancy.audit.models import AuditEvent
@@ -133,3 +133,16 @@ def test_what_cannot_be_settled_here_is_refused(tenant: Tenant, stranger: Tenant
             services.mark_paid(actor=tenant.actor, invoice_id=invoice.pk, reference="x", paid_at=tomorrow)
     with scope(stranger.organization), pytest.raises(Conflict):
         services.mark_paid(actor=stranger.actor, invoice_id=elsewhere.pk, reference="x")
+
+
+def test_an_invoice_of_ours_that_is_not_paid_by_its_date_is_overdue_from_then(tenant: Tenant) -> None:
+    invoice = open_invoice(tenant)
+    assert invoice.due_at is not None
+    dunning.advance_due(now=invoice.due_at - timedelta(seconds=1))
+    with scope(tenant.organization):
+        assert Dunning.objects.get().state == "ok"
+    dunning.advance_due(now=invoice.due_at)
+    with scope(tenant.organization):
+        assert Dunning.objects.get().state == "past_due"
+        services.mark_paid(actor=tenant.actor, invoice_id=invoice.pk, reference="Wire 4711")
+        assert Dunning.objects.get().state == "ok"
