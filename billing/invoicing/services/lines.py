@@ -59,7 +59,10 @@ def explained(line: Charge, terms: Terms, seen: Measured, period: tuple[datetime
         since, until = whole_hours(period)
         meters = {one: seen.meters[one] for one in sorted(ALLOWANCE_METERS[line.allowance]) if one in seen.meters}
         hours = [since.isoformat(), until.isoformat()]
-        how |= {"meters": meters, "hours": hours, "watermark": seen.watermark}
+        measured_then = seen.allowances.get(line.allowance, 0)
+        how |= {"meters": meters, "measured": measured_then, "hours": hours, "watermark": seen.watermark}
+        if line.allowance is Allowance.SEATS:
+            how["bought"] = terms.seats
     return replace(line, how=how)
 
 
