@@ -32,7 +32,12 @@ class UsageQuery(serializers.Serializer[Any]):
     )
     project_id = serializers.UUIDField(required=False)
     key_id = serializers.UUIDField(required=False)
-    meter = serializers.ChoiceField(choices=Meter.choices, required=False)
+    meter = serializers.ChoiceField(
+        choices=Meter.choices,
+        required=False,
+        help_text="Gauges (stored_bytes, active_end_user, seat) are in the answer only when named here.",
+    )
+    end_user = serializers.CharField(required=False, max_length=255)
 
     def validate_group_by(self, value: str) -> list[str]:
         """A list of known groups."""
@@ -64,6 +69,7 @@ class UsagePointAnswer(serializers.Serializer[Any]):
     meter = serializers.CharField(required=False)
     project_id = serializers.UUIDField(required=False)
     key_id = serializers.UUIDField(required=False, allow_null=True)
+    end_user = serializers.CharField(required=False)
     quantity = serializers.IntegerField()
 
 
@@ -81,10 +87,15 @@ class UsageResource(Resource):
 
     @extend_schema(operation_id="get_usage", parameters=[UsageQuery], responses=UsageAnswer)
     def get(self, request: Request) -> Response:
-        """Sum what was used, by time and by meter, project or key."""
+        """Sum what was used, by time and by meter, project, key or end user."""
         query = read_query(UsageQuery, request)
         with self.scope(request):
-            usage = selectors.usage(**query)
+            try:
+                usage = selectors.usage(**query)
+            except selectors.TooManyPoints as error:
+                raise serializers.ValidationError(
+                    {"group_by": f"{error} Choose a shorter span, a coarser grain or fewer groups."}
+                ) from error
         points = [
             {"at": point.at, "quantity": point.quantity}
             | {selectors.GROUPS[name]: value for name, value in point.group.items()}

@@ -8,7 +8,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
-from billing.metering import services
+from billing.metering import selectors, services
 from billing.metering.models import UsageEvent
 from tenancy.scope import scope
 from tests.capsule_cloud.api.client import Api
@@ -120,6 +120,23 @@ def test_usage_is_summed_by_time_and_group(api: Api) -> None:
     assert (point["project_id"], point["key_id"]) == (str(api.tenant.project.pk), str(api.tenant.key.pk))
     assert point["at"].endswith(":00:00Z")
     assert usage(api, key_id=str(api.tenant.project.pk))["data"] == []
+
+
+def test_usage_is_told_by_end_user(api: Api) -> None:
+    for end_user in ("ada", "bob", "bob"):
+        api.post(f"/api/v1/sessions/of-{end_user}/ingest", TURN | {"user_id": end_user})
+    points = usage(api, group_by="end_user")["data"]
+    assert {point["end_user"]: point["quantity"] for point in points} == {"ada": 1, "bob": 2}
+    [point] = usage(api, end_user="bob")["data"]
+    assert (point["meter"], point["quantity"]) == ("ingest", 2)
+
+
+def test_an_answer_without_end_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selectors, "MOST_POINTS", 1)
+    for end_user in ("ada", "bob"):
+        api.post(f"/api/v1/sessions/of-{end_user}/ingest", TURN | {"user_id": end_user})
+    answer = api.get("/v1/usage?group_by=end_user")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "group_by")
 
 
 @pytest.mark.parametrize(
