@@ -51,8 +51,9 @@ def effective(*, now: datetime | None = None) -> Entitlements:
 
 
 def live_overrides(now: datetime) -> list[EntitlementOverride]:
-    """What was granted and holds at `now`, by key."""
-    return list(EntitlementOverride.objects.filter(ended_at=None, expires_at__gt=now).order_by("key"))
+    """What was granted and holds at `now`, which may be past, by key."""
+    granted = EntitlementOverride.objects.filter(created_at__lte=now, expires_at__gt=now)
+    return list(granted.exclude(ended_at__lte=now).order_by("key"))
 
 
 def override_history() -> list[EntitlementOverride]:

@@ -203,6 +203,16 @@ def test_an_override_holds_until_it_ends_and_says_who_and_why(tenant: Tenant) ->
         ]
 
 
+def test_a_period_that_is_over_keeps_the_overrides_that_held_in_it(tenant: Tenant) -> None:
+    with scope(tenant.organization):
+        before = timezone.now()
+        first = grant("key_limit", 60)
+        second = grant("key_limit", 70)
+        entitlements.end_override(actor=EVA, override_id=second.pk)
+        at = [before, first.created_at, second.created_at, timezone.now()]
+        assert [entitlements.effective(now=moment).columns["key_limit"] for moment in at] == [50, 60, 70, 50]
+
+
 def test_a_second_override_of_one_key_ends_the_first(tenant: Tenant) -> None:
     with scope(tenant.organization):
         first, second = grant("key_limit", 60), grant("key_limit", 70, actor=EVA)
