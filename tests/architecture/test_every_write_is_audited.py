@@ -17,6 +17,16 @@ WRITES = {
 }
 # Writes that leave no event, and why
 SILENT = {
+    "billing.services.accounts.ensure_customer": "a name at Stripe for what its caller records",
+    "billing.services.accounts.locked_account": "an empty row for its caller to fill",
+    "billing.services.changes.claim_revision": "whose turn it is: the caller records what it does with it",
+    "billing.services.inbox.claim": "who works on which of Stripe's events",
+    "billing.services.inbox.fail": "the inbox keeps the error itself",
+    "billing.services.inbox.finish": "a part of what the event led to",
+    "billing.services.inbox.forget_old": "Stripe has its events too",
+    "billing.services.inbox.postpone": "the inbox keeps the error itself",
+    "billing.services.inbox.replay": "Stripe's events are nobody's: the console records who replays",
+    "billing.services.inbox.replay_dead": "Stripe's events are nobody's: the console records who replays",
     "capsule_cloud.memory.services.retention.delete_sessions_of": "a part of deleting an end user, which says how many",
     "capsule_cloud.memory.services.retention.forget_source_of": "a part of deleting a capsule, which says how many",
     "capsule_cloud.memory.services.search_entries.renew": "makes anew what is derived: capsules stay as they are",
