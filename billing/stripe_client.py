@@ -47,6 +47,8 @@ PLACES = {
     "subscription_schedule": "subscription_schedules",
 }
 
+EXPANDED = {"customer": ["tax_ids"], "refund": ["charge"]}  # what we read of it that is an object of its own
+
 
 class StripeUnavailable(Exception):
     """Stripe is away, slow or busy: the same call may do after `retry_after` seconds. Nobody knows what was done."""
@@ -263,14 +265,17 @@ class StripeClient:
         """Declare an open invoice void; it keeps its number."""
         return self._post(f"invoices/{quote(invoice)}/void", {}, key)
 
-    def credit_note(self, invoice: str, amount: int, reason: str, *, key: str) -> Json:
-        """Take `amount` minor units off an invoice; of a paid one they go back to the customer's balance."""
+    def credit_note(self, invoice: str, amount: int, reason: str, *, is_paid: bool, key: str) -> Json:
+        """Take `amount` minor units off an invoice; of a paid one they go to the customer's balance."""
         form: Json = {"invoice": invoice, "amount": amount, "memo": reason}
+        if is_paid:
+            form["credit_amount"] = amount
         return self._post("credit_notes", form, key)
 
-    def refund(self, payment_intent: str, amount: int, *, key: str) -> Json:
-        """Give `amount` minor units of a payment back."""
-        return self._post("refunds", {"payment_intent": payment_intent, "amount": amount}, key)
+    def refund(self, payment_intent: str, amount: int, *, invoice: str, key: str) -> Json:
+        """Give `amount` minor units of an invoice's payment back."""
+        form = {"payment_intent": payment_intent, "amount": amount, "metadata": {"invoice": invoice}}
+        return self._post("refunds", form, key)
 
     # --- Usage ---
 
@@ -298,7 +303,7 @@ class StripeClient:
 
     def retrieve(self, kind: str, object_id: str) -> Json:
         """An object as it is now. Raises StripeRefused with `resource_missing` where it is gone."""
-        form: Json = {"expand": ["tax_ids", "discounts"]} if kind == "customer" else {}
+        form: Json = {"expand": EXPANDED[kind]} if kind in EXPANDED else {}
         return self._call("get", f"{PLACES[kind]}/{quote(object_id)}", form)
 
     def list_events(self, since: datetime) -> Iterator[Json]:

@@ -286,6 +286,7 @@ def _refund(found: Json, at: datetime) -> None:
             found,
             at,
             number=found.get("receipt_number") or "",
+            invoice_stripe_id=(found.get("metadata") or {}).get("invoice", ""),
             total=found["amount"],
             issued_at=moment(found["created"]),
         )
