@@ -8,6 +8,7 @@ urlpatterns = [
     path("", include("capsule_cloud.api.urls")),
     path("account/", include("allauth.urls")),
     path("webhooks/stripe", webhooks.stripe),
+    path("sandbox/", include("billing.sandbox.urls")),
     path("", include("capsule_cloud.web.urls")),
 ]
 handler400 = "capsule_cloud.web.errors.bad_request"

@@ -127,6 +127,7 @@ def complete(books: Books, session_id: str, card: str | None, details: Json) -> 
     method = None
     if card is not None:
         made = methods.make(books, cards.named(card), {"email": customer["email"], "name": customer["name"]})
+        methods.authenticate(made)  # the page is where the bank would ask
         method = methods.attach(books, {"customer": customer["id"]}, made["id"])["id"]
     if session["mode"] == "subscription":
         _subscribe(books, session, customer, method)

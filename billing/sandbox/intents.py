@@ -60,9 +60,11 @@ def confirm(books: Books, params: Json, intent: str) -> Json:
 
 def authenticate(books: Books, intent: str, *, is_successful: bool) -> Json:
     """The customer's answer to its bank, from the sandbox's page."""
-    found = books.get("payment_intent", intent)
-    if found["status"] != "requires_action":
+    found = books.peek(intent)
+    if found is None or found["status"] != "requires_action":
         raise Refusal("Nothing waits for authentication.", code="payment_intent_unexpected_state")
+    if found["object"] == "setup_intent":
+        return _authenticate_setup(books, found, is_successful=is_successful)
     if is_successful:
         return _confirm(books, found, {}, is_authenticated=True)
     message = "We are unable to authenticate your payment method."
@@ -73,6 +75,17 @@ def authenticate(books: Books, intent: str, *, is_successful: bool) -> Json:
         "type": "card_error",
     }
     return books.save(found, "payment_intent.payment_failed")
+
+
+def _authenticate_setup(books: Books, found: Json, *, is_successful: bool) -> Json:
+    if is_successful:
+        methods.authenticate(methods.find(books, found["payment_method"]))
+        return confirm_setup(books, {}, found["id"])
+    message = "We are unable to authenticate your payment method."
+    found |= {"status": "requires_payment_method", "next_action": None, "payment_method": None}
+    error = {"code": "setup_intent_authentication_failure", "message": message, "type": "invalid_request_error"}
+    found["last_setup_error"] = error
+    return books.save(found, "setup_intent.setup_failed")
 
 
 @answers("POST /v1/payment_intents/{intent}")
@@ -169,7 +182,7 @@ def confirm_setup(books: Books, params: Json, intent: str) -> Json:
         books.save(found, "setup_intent.setup_failed")
         raise refusal
     found["payment_method"] = method["id"]
-    if card.needs_authentication and not params.get("is_authenticated"):
+    if card.needs_authentication and not methods.use_authentication(books, method):
         url = f"{accounts.pages_url()}/authenticate/{found['id']}"
         found["status"] = "requires_action"
         found["next_action"] = {"type": "redirect_to_url", "redirect_to_url": {"url": url, "return_url": None}}

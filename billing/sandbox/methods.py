@@ -42,6 +42,19 @@ def card_of(method: Json) -> cards.Card:
     return cards.numbered(method["_"]["number"])
 
 
+def authenticate(method: Json) -> None:
+    """Note that the customer has answered its bank: good for one payment."""
+    method["_"]["is_authenticated"] = True
+
+
+def use_authentication(books: Books, method: Json) -> bool:
+    """Whether the customer has answered its bank for this payment; the answer is spent."""
+    if not method["_"].pop("is_authenticated", False):
+        return False
+    books.save(method)
+    return True
+
+
 def find(books: Books, wanted: str) -> Json:
     """The payment method with the id; `pm_card_…` makes a new one each time. Raises Refusal."""
     if wanted.startswith("pm_card_"):

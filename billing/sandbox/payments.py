@@ -41,6 +41,7 @@ def confirm(
     intent["payment_method"] = method["id"]
     if reason := card.attach or card.charge:
         return _refused(books, intent, method, cards.refusal(reason))
+    is_authenticated = methods.use_authentication(books, method) or is_authenticated
     if card.needs_authentication and not is_authenticated:
         if off_session:
             message = cards.MESSAGES["authentication_required"]

@@ -101,8 +101,13 @@ PUBLIC = {
 }
 # Addresses for machines that sign what they send: without the signature 400, and nothing is kept.
 SIGNED = {"/webhooks/stripe": "Stripe's events"}
-# Addresses for machines that sign what they send: without the signature 400, and nothing is kept.
-SIGNED = {"/webhooks/stripe": "Stripe's events"}
+# Addresses that are a secret themselves, as Stripe's own pages are: any other one is 404.
+SECRET_LINKS = {
+    "/sandbox/checkout/{stripe_id}",
+    "/sandbox/portal/{stripe_id}",
+    "/sandbox/invoice/{stripe_id}/{page}",
+    "/sandbox/authenticate/{stripe_id}",
+}
 CONSOLE = (
     ConsoleRow("GET", "", Right.ORGANIZATION_READ),
     ConsoleRow("GET", "projects/", Right.PROJECTS_READ),

@@ -22,6 +22,7 @@ from tests.architecture.access_table import (
     CONSOLE,
     PERSONAL,
     PUBLIC,
+    SECRET_LINKS,
     SIGNED,
     ApiRow,
     ConsoleRow,
@@ -73,7 +74,8 @@ def bare(path: str) -> str:
 
 def test_every_url_has_a_row() -> None:
     listed = {f"{row.method} {bare(row.path)}" for row in API}
-    listed |= {f"/o/{{slug}}/{bare(row.path)}" for row in CONSOLE} | PUBLIC.keys() | SIGNED.keys() | PERSONAL
+    listed |= {f"/o/{{slug}}/{bare(row.path)}" for row in CONSOLE} | PUBLIC.keys() | SIGNED.keys()
+    listed |= PERSONAL | SECRET_LINKS
     served: set[str] = set()
     for path, pattern in every_url():
         if is_api(path):
@@ -132,6 +134,13 @@ def test_a_public_page_needs_nobody(db: None, path: str, settings: Any, tmp_path
 def test_what_machines_send_is_signed(db: None, path: str) -> None:
     assert Client(enforce_csrf_checks=True).post(path, "{}", content_type="application/json").status_code == 400
     assert Client().get(path).status_code == 405
+
+
+@pytest.mark.parametrize("path", sorted(SECRET_LINKS))
+def test_a_link_that_is_a_secret_cannot_be_guessed(db: None, path: str) -> None:
+    guessed = path.format(stripe_id="cs_test_guess", page="guess")
+    assert Client().get(guessed).status_code == 404
+    assert Client(enforce_csrf_checks=True).post(guessed, {"do": "cancel"}).status_code in {403, 404}
 
 
 def member_of(tenant: Tenant, role: Role) -> User:
