@@ -1,9 +1,8 @@
 """Takes the money for a top-up from the card on file, by an invoice of its own at Stripe."""
 
 from billing.credits.services.top_ups import Order, Payment
-from billing.models import BillingAccount
+from billing.services.accounts import ensure_customer
 from billing.stripe_client import StripeRefused, client
-from tenancy.scope import scope
 
 
 def charge(order: Order) -> Payment:
@@ -12,11 +11,7 @@ def charge(order: Order) -> Payment:
     A card that is refused leaves the invoice open for the customer to pay, but voids that of an automatic top-up:
     nobody asked for it. Raises StripeUnavailable or StripeRefused.
     """
-    with scope(order.organization_id):
-        account = BillingAccount.objects.first()
-        customer = account.stripe_customer_id if account else None
-    if not customer:
-        raise StripeRefused("no_payment_method", "There is no card on file: add one on the billing page.")
+    customer = ensure_customer(organization_id=order.organization_id)
     stripe, key = client(), f"top-up:{order.id}"
     draft = stripe.create_invoice(
         {

@@ -7,7 +7,7 @@ Dunning takes access away and gives it back; it never deletes anything.
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
@@ -15,15 +15,18 @@ from django.utils import timezone
 
 from billing import letters
 from billing.dunning_terms import DunningState, Terms
-from billing.models import Debt, Dunning
+from billing.models import ENDED, Debt, Dunning, Subscription
 from billing.money import Money
 from billing.selectors.dunning import ladder, owed, terms_for
+from billing.services.entitlements import recompute
+from capsule_cloud.lib.jobs import enqueue
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
 from tenancy.models import Organization
 from tenancy.scope import scope, unscoped
 from tenancy.services import organizations
 
+LOOK_AGAIN = timedelta(hours=1)  # whether the subscription has ended that nobody pays for
 PAGE = 500  # organizations that the sweep asks for at once
 log = logging.getLogger("billing.dunning")
 ACCESS: Mapping[str, Organization.Access] = {
@@ -197,6 +200,9 @@ def _advance(organization: Organization, now: datetime) -> Dunning:
     if not passed:
         dunning.told_at = None
     dunning.next_at = later[0].at if later else None
+    if state is DunningState.CANCELLED and Subscription.objects.exclude(status__in=ENDED).exists():
+        enqueue("billing.end_unpaid_subscription", organization_id=organization.pk)
+        dunning.next_at = now + LOOK_AGAIN
     dunning.save()
     return dunning
 
@@ -208,6 +214,7 @@ def _move(
     if organization.access != ACCESS[state]:
         organization.access = ACCESS[state]
         organization.save(update_fields=["access"])
+        recompute(actor=SYSTEM)  # data planes elsewhere hear of it by a new version
     record(
         action=actions.DUNNING_WORSENED if state.badness > before.badness else actions.DUNNING_EASED,
         actor=SYSTEM,
