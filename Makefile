@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-lock
 TEST_PROCESSES ?= auto
 
-.PHONY: help run demo test bench lint format venv lock browser pooler
+.PHONY: help run demo test bench chaos-metering lint format venv lock browser pooler
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: venv ## Start everything on this machine: PostgreSQL, Valkey, web, jobs (Ctrl-C stops it; PORT=8010 chooses)
 	@exec $(BIN)/python manage.py dev $(if $(PORT),--port $(PORT))
@@ -24,6 +24,9 @@ test: venv browser pooler ## Run every test on real servers and a real browser (
 
 bench: venv ## Measure speed and recall quality beside the engine's own server; writes docs/performance.md
 	@exec $(BIN)/python -m tests.bench $(ARGS)
+
+chaos-metering: venv ## Kill web, shippers, broker and PostgreSQL 200 times under load: is everything counted once? (KILLS=)
+	@exec $(BIN)/python -m tests.chaos --kills $(or $(KILLS),200)
 
 lint: venv ## Check style, formatting, types and the arrows between rooms
 	$(BIN)/ruff check

@@ -1,0 +1,1 @@
+"""Kills the product's processes under load and counts what is left."""

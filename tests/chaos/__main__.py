@@ -1,0 +1,37 @@
+"""Runs `make chaos-metering`: the servers of a fresh folder, killed under load. Exits 1 when a count is wrong."""
+
+import argparse
+import importlib
+import os
+import shutil
+import sys
+
+import django
+
+from capsule_cloud.lib import embedded
+
+
+def main() -> int:
+    """0 when everything was counted exactly once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=7, help="chooses the victims")
+    wanted = parser.parse_args()
+    base = embedded.data_dir()
+    folder = base.with_name(f"{base.name}-chaos-{os.getpid()}")
+    for name in ("DATABASE_URL", "DATABASE_MIGRATE_URL", "BROKER_URL", "CACHE_URL", "USAGE_SPOOL_DIR"):
+        os.environ.pop(name, None)
+    os.environ |= {"CAPSULE_DATA_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "capsule_cloud.settings"}
+    os.environ |= {"LOG_LEVEL": "WARNING", "CAPSULE_ENV": "development"}
+    django.setup()
+    metering = importlib.import_module("tests.chaos.metering")  # it needs the setup, and that the environment
+    try:
+        outcome = metering.prove(folder, kills=wanted.kills, seed=wanted.seed)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(outcome)
+    return 0 if outcome.is_exact else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

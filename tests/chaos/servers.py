@@ -1,0 +1,127 @@
+"""The product in processes that may be killed and started again: PostgreSQL, Valkey, web, jobs, a busy shipper."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import IO
+
+import psycopg
+
+from capsule_cloud.lib import embedded
+from capsule_cloud.lib.processes import Child, Program
+from capsule_cloud.management.commands import dev
+from tests.bench.house import free_port
+
+SHIPPER = """
+import logging, django
+django.setup()
+logging.disable()  # what is killed under it is no news
+from django.db import DatabaseError, close_old_connections
+from billing.metering import services
+while True:
+    try:
+        services.ship()
+        services.roll_up()
+    except (DatabaseError, services.ShipFailed):
+        close_old_connections()
+"""
+
+
+class Servers:
+    """Every process of the product on one data folder. Kill and start them from one thread: the one that made it."""
+
+    def __init__(self, folder: Path, log: IO[bytes]) -> None:
+        self.log, self.port = log, free_port()
+        self.postgres = embedded.Postgres(folder)
+        self.valkey = embedded.Valkey(folder)
+        self.children: dict[str, Child] = {}
+
+    @property
+    def url(self) -> str:
+        """Where the web server listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, name: str) -> None:
+        """Start `postgres`, `valkey`, `web`, `jobs` or `shipper` and wait until it is ready."""
+        programs: dict[str, Callable[[], Program]] = {
+            "postgres": self.postgres.program,
+            "valkey": self.valkey.program,
+            "web": lambda: dev.web(self.port),
+            "jobs": dev.worker,
+            "shipper": lambda: Program("shipper", (sys.executable, "-c", SHIPPER), env=os.environ),
+        }
+        self.children[name] = Child(programs[name](), self.log)
+        self.children[name].wait_until_ready()
+
+    def stop(self, *names: str) -> None:
+        """Stop some of them politely."""
+        for name in names:
+            self.children.pop(name).stop()
+
+    def kill(self, victim: str, chance: Random) -> None:
+        """kill -9: one of VICTIMS; whoever falls is started again."""
+        name = VICTIMS[victim]
+        if victim == "web worker":
+            os.kill(chance.choice(_children(self.children[name].pid)), signal.SIGKILL)
+        elif victim == "PostgreSQL backend":
+            self._kill_a_backend(chance)
+            return  # the postmaster ends every other, recovers and goes on
+        self.children[name].kill_group()
+        if name == "web":
+            self._wait_for_the_port()
+        self.start(name)
+
+    def _kill_a_backend(self, chance: Random) -> None:
+        with psycopg.connect(embedded.urls().superuser, autocommit=True) as server:
+            mine = server.info.backend_pid
+            rows = server.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'").fetchall()
+        if others := [pid for (pid,) in rows if pid != mine]:
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(others), signal.SIGKILL)
+
+    def _wait_for_the_port(self) -> None:
+        """A dying worker's socket takes connections to the last, and would greet who waits for the new server."""
+        with suppress(ConnectionRefusedError):
+            while True:
+                with suppress(ConnectionResetError):
+                    socket.create_connection(("127.0.0.1", self.port), timeout=10).close()
+
+
+VICTIMS = {
+    "shipper": "shipper",
+    "jobs": "jobs",
+    "broker": "valkey",
+    "PostgreSQL": "postgres",
+    "PostgreSQL backend": "postgres",
+    "web worker": "web",
+    "web server": "web",
+}
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextmanager
+def product(folder: Path) -> Iterator[Servers]:
+    """Everything running on the folder, migrated; everything stopped at the end."""
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    with (folder / "chaos.log").open("ab") as log:
+        servers = Servers(folder, log)
+        try:
+            for name in ("postgres", "valkey"):
+                servers.start(name)
+            embedded.provision(embedded.urls().superuser, embedded.DATABASE)
+            migrate = [sys.executable, "manage.py", "migrate", "--database", "owner", "--skip-checks"]
+            subprocess.run([*migrate, "--verbosity", "0"], check=True)
+            for name in ("web", "jobs", "shipper"):
+                servers.start(name)
+            yield servers
+        finally:
+            servers.stop(*reversed(servers.children))
