@@ -269,7 +269,7 @@ def test_dunning_never_deletes_anything(tenant: Tenant) -> None:
     with scope(tenant.organization):
         BillingAccount.objects.create()
     tables = [m._meta.db_table for m in apps.get_models() if issubclass(m, Owned)]
-    grown = {"billing_debt", "billing_dunning", "audit_auditevent"}
+    grown = {"billing_debt", "billing_dunning", "billing_entitlementversion", "audit_auditevent"}
 
     def data() -> dict[str, int]:
         with scope(tenant.organization):

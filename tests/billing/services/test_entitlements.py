@@ -11,6 +11,7 @@ from billing.invoicing.services.contracts import Offer, sign_contract
 from billing.models import BillingAccount, EntitlementOverride, EntitlementVersion, SeatPolicy, Status, Subscription
 from billing.plans import FREE, Allowance, Feature, Included, current
 from billing.services import entitlements
+from billing.services.dunning import payment_failed
 from billing.tasks import recompute_due
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
@@ -328,8 +329,10 @@ def test_one_organization_that_cannot_be_recomputed_does_not_keep_the_others(ten
 def test_a_version_counts_the_changes_that_a_data_plane_must_hear_of(tenant: Tenant) -> None:
     with scope(tenant.organization):
         grant("key_limit", 60)
-        Organization.objects.update(access=Organization.Access.READ_ONLY)
-        entitlements.recompute(actor=SYSTEM)
+        month_ago = timezone.now() - timedelta(days=20)
+        payment_failed(
+            actor=SYSTEM, invoice_ref="in_1", amount=1, currency="usd", failed_at=month_ago, now=timezone.now()
+        )
         version = EntitlementVersion.objects.get()
         assert (version.number, version.content["access"], version.content["limits"]["key_limit"]) == (
             2,
