@@ -255,8 +255,8 @@ def _dun(invoice: Json, at: datetime) -> None:
 def _failed_at(invoice: Json, at: datetime) -> datetime | None:
     """Since when an invoice is overdue: since it was first tried to collect, or its date where the money is sent."""
     due = moment(invoice.get("due_date"))
-    if invoice["status"] != "open":
-        return None
+    if invoice["status"] != "open" or invoice.get("billing_reason") == "subscription_create":
+        return None  # a subscription whose first payment fails has not begun, and nothing is owed for it
     if due is not None:
         return due if due < at else None
     tried = invoice.get("attempt_count") or 0

@@ -12,7 +12,7 @@ from billing.sandbox import clock
 from billing.services.dunning import advance_due, payment_failed, payment_succeeded
 from billing.services.prices import items_for
 from billing.services.unpaid import end_unpaid_subscription
-from billing.stripe_client import client
+from billing.stripe_client import StripeRefused, client
 from billing.stripe_events import refresh
 from tenancy.audit import actions
 from tenancy.audit import selectors as trail
@@ -109,3 +109,14 @@ def test_whoever_has_paid_meanwhile_keeps_what_they_have(subscribed: tuple[Tenan
     tenant, _ = subscribed
     end_unpaid_subscription(organization_id=tenant.organization.pk)
     assert standing(tenant) == ("ok", "full", "active")
+
+
+def test_a_first_payment_that_is_refused_is_no_debt(tenant: Tenant) -> None:
+    publish()
+    customer = give_card(tenant, DECLINED_CARD)
+    items = items_for(current("pro"), Interval.MONTHLY, 0)
+    found = client().create_subscription(customer, items, trial=None, key="")
+    with pytest.raises(StripeRefused, match="declined"):
+        client().pay(str(found["latest_invoice"]), key="")
+    hear(customer)
+    assert standing(tenant) == ("ok", "full", "incomplete")
