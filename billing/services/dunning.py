@@ -19,7 +19,6 @@ from billing.models import ENDED, Debt, Dunning, Subscription
 from billing.money import Money
 from billing.selectors.dunning import ladder, owed, terms_for
 from billing.services.entitlements import recompute
-from billing.services.entitlements import recompute
 from capsule_cloud.lib.jobs import enqueue
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
@@ -215,7 +214,6 @@ def _move(
     if organization.access != ACCESS[state]:
         organization.access = ACCESS[state]
         organization.save(update_fields=["access"])
-        recompute(actor=SYSTEM)  # data planes elsewhere hear of it by a new version
         recompute(actor=SYSTEM)  # data planes elsewhere hear of it by a new version
     record(
         action=actions.DUNNING_WORSENED if state.badness > before.badness else actions.DUNNING_EASED,
