@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from django.db.models import F, Sum
-
 from billing.credits.selectors import balance
 from billing.credits.services import burn, grant
 from billing.invoicing import pricing
 from billing.invoicing.models import Invoice, InvoiceLine
-from billing.invoicing.pricing import SPENDING, Charge, against_paid_commit, with_commit
+from billing.invoicing.pricing import Charge, against_paid_commit, with_commit
+from billing.invoicing.selectors.billed import billed_for, spent_in, used_of
 from billing.invoicing.terms import Step, Terms, from_json
 from billing.invoicing.usage import Measured, measured, whole_hours
 from billing.plans import ALLOWANCE_METERS, Allowance
@@ -44,14 +43,6 @@ def write_lines(invoice: Invoice, *, now: datetime) -> None:
     invoice.total = invoice.subtotal - invoice.credited
 
 
-def used_of(terms: Terms, seen: Measured) -> dict[Allowance, int]:
-    """What is priced: what was used, and the seats that were bought at least."""
-    used = dict(seen.allowances)
-    if terms.seats and Allowance.SEATS in terms.allowances:
-        used[Allowance.SEATS] = max(terms.seats, used.get(Allowance.SEATS, 0))
-    return used
-
-
 def explained(line: Charge, terms: Terms, seen: Measured, period: tuple[datetime, datetime]) -> Charge:
     """The line with how it was computed: plan, meters, hours and watermark."""
     how = line.how | {"plan": f"{terms.plan_key} v{terms.plan_version}"}
@@ -82,15 +73,6 @@ def late_lines(invoice: Invoice) -> Iterator[tuple[Charge, Step | None]]:
                 yield explained(line, terms, seen, period), terms.step
 
 
-def billed_for(invoice: Invoice) -> dict[Allowance, tuple[int, str]]:
-    """What was billed for an invoice's period, here and in adjustments since: how much, and up to which watermark."""
-    rows = InvoiceLine.objects.filter(period_start=invoice.period_start).exclude(allowance="")
-    return {
-        Allowance(row.allowance): (row.how["used"], row.how["watermark"])
-        for row in rows.order_by("invoice__period_start", "place")
-    }
-
-
 def _of_past_steps(late: Sequence[tuple[Charge, Step | None]], current: Step | None) -> list[Charge]:
     """Late use of steps that are over, whose commit is paid, and of periods without any."""
     result: list[Charge] = []
@@ -101,12 +83,6 @@ def _of_past_steps(late: Sequence[tuple[Charge, Step | None]], current: Step | N
             spent = spent_in(step) + sum(one.whole for one in result if step.start <= one.period_start < step.end)
             result += against_paid_commit([line], step.commit, spent)
     return result
-
-
-def spent_in(step: Step) -> int:
-    """What the periods of a step have cost so far, however it was paid: minor units."""
-    lines = InvoiceLine.objects.filter(kind__in=SPENDING, period_start__gte=step.start, period_start__lt=step.end)
-    return int(lines.aggregate(spent=Sum(F("amount") + F("covered")))["spent"] or 0)
 
 
 def _row(invoice: Invoice, place: int, line: Charge) -> InvoiceLine:

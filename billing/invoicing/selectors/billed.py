@@ -1,0 +1,32 @@
+"""Reads what is priced and what has been billed so far, for the organization in scope."""
+
+from django.db.models import F, Sum
+
+from billing.invoicing.models import Invoice, InvoiceLine
+from billing.invoicing.pricing import SPENDING
+from billing.invoicing.terms import Step, Terms
+from billing.invoicing.usage import Measured
+from billing.plans import Allowance
+
+
+def used_of(terms: Terms, seen: Measured) -> dict[Allowance, int]:
+    """What is priced: what was used, and the seats that were bought at least."""
+    used = dict(seen.allowances)
+    if terms.seats and Allowance.SEATS in terms.allowances:
+        used[Allowance.SEATS] = max(terms.seats, used.get(Allowance.SEATS, 0))
+    return used
+
+
+def billed_for(invoice: Invoice) -> dict[Allowance, tuple[int, str]]:
+    """What was billed for an invoice's period, here and in adjustments since: how much, and up to which watermark."""
+    rows = InvoiceLine.objects.filter(period_start=invoice.period_start).exclude(allowance="")
+    return {
+        Allowance(row.allowance): (row.how["used"], row.how["watermark"])
+        for row in rows.order_by("invoice__period_start", "place")
+    }
+
+
+def spent_in(step: Step) -> int:
+    """What the periods of a step have cost so far, however it was paid: minor units."""
+    lines = InvoiceLine.objects.filter(kind__in=SPENDING, period_start__gte=step.start, period_start__lt=step.end)
+    return int(lines.aggregate(spent=Sum(F("amount") + F("covered")))["spent"] or 0)
