@@ -169,7 +169,6 @@ class Notice(OwnedModel):
     used = models.BigIntegerField()
     sentence = models.CharField(max_length=500)
     said_at = models.DateTimeField(default=timezone.now)
-    mailed_at = models.DateTimeField(null=True)
     dismissed_at = models.DateTimeField(null=True)
 
     class Meta(OwnedModel.Meta):

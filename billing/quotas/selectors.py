@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Count, Min
 from django.utils import timezone
 
 from billing.metering.meters import GAUGES
 from billing.metering.selectors import usage
 from billing.plans import ALLOWANCE_METERS, LIMIT_COLUMNS, Allowance
-from billing.quotas.models import Cap, Level, Span, Watch
-from tenancy.models import Organization
+from billing.quotas.models import Cap, Level, Notice, ParkedWrite, Span, Watch
+from tenancy.models import ApiKey, Organization, Project
 from tenancy.scope import current_organization_id
 
 FLOWS = frozenset(one for one, meters in ALLOWANCE_METERS.items() if not meters & GAUGES)
@@ -67,3 +69,49 @@ def span_of(span: str) -> Period:
         return billing_period()
     today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     return Period(today, today + timedelta(days=1))
+
+
+def label(level: str, subject_id: UUID) -> str | None:
+    """What a cap's subject is called; None when it is not the organization's, or not there any more."""
+    if level == Level.ORGANIZATION:
+        return Organization.objects.filter(pk=subject_id).values_list("name", flat=True).first()
+    if level == Level.PROJECT:
+        live = Project.objects.filter(pk=subject_id, archived_at=None)
+        return live.values_list("name", flat=True).first()
+    key = ApiKey.objects.filter(pk=subject_id, revoked_at=None).first()
+    return None if key is None else f"{key.name} ({key.hint}…)"
+
+
+def notices(*, limit: int = 20, with_dismissed: bool = False) -> list[Notice]:
+    """What was said to the customer, newest first; without `with_dismissed` only what nobody has put away."""
+    said = Notice.objects.order_by("-said_at", "-id")
+    return list((said if with_dismissed else said.filter(dismissed_at=None))[:limit])
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """How many writes wait, could not be applied, or were; and since when the oldest waits."""
+
+    waiting: int
+    failed: int
+    applied: int
+    oldest_at: datetime | None
+
+
+def parked() -> Parked:
+    """The parked writes of the organization, counted."""
+    found = {state: (count, oldest) for state, count, oldest in _parked_by_state()}
+    waiting, oldest = found.get(ParkedWrite.State.PARKED, (0, None))
+    failed, _ = found.get(ParkedWrite.State.FAILED, (0, None))
+    applied, _ = found.get(ParkedWrite.State.APPLIED, (0, None))
+    return Parked(waiting, failed, applied, oldest)
+
+
+def _parked_by_state() -> Any:
+    return ParkedWrite.objects.values_list("state").annotate(count=Count("id"), oldest=Min("parked_at"))
+
+
+def parked_writes(*, state: str = "", after: int = 0, limit: int = 100) -> list[ParkedWrite]:
+    """Parked writes in their order, without their content; `after` is the `number` of the last one seen."""
+    writes = ParkedWrite.objects.filter(number__gt=after).order_by("number").defer("sealed_body")
+    return list((writes.filter(state=state) if state else writes)[:limit])

@@ -1,5 +1,6 @@
 """Admits what draws on an allowance, and writes the caps that customers choose."""
 
+import functools
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,15 +16,14 @@ from billing.metering.services import Use
 from billing.plans import ALLOWANCE_METERS, Allowance, Feature
 from billing.quotas import selectors
 from billing.quotas.leases import MissingCounter, Subject, Taken, leases
-from billing.quotas.models import Cap, Counter, Level, Reaction, Span, Watch
+from billing.quotas.models import Cap, Counter, Level, Notice, Reaction, Span, Watch
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Forbidden, Invalid, NotFound
-from tenancy.models import ApiKey, Organization, Project
+from tenancy.models import Organization
 from tenancy.scope import current_organization_id, scope
 from tenancy.services import organizations
 
-PLAN_PAGE = "/billing/plan"
 MOST_COUNTERS = 8  # the plan's, and a cap a period and a day on the organization, the project and the key
 COUNTED = {meter: one for one in selectors.FLOWS for meter in ALLOWANCE_METERS[one]}
 SOFT = frozenset({Meter.RECALL})  # goes on at a cap
@@ -41,7 +41,7 @@ class QuotaReached(Exception):
     code = "quota_reached"
 
     def __init__(self, use: Use, taken: Taken) -> None:
-        super().__init__(_sentence(taken))
+        super().__init__(_sentence(taken, use.organization_id))
         self.use = use
         self.may_park = taken.answer.state == "queued" or taken.answer.reaction == Reaction.PARK
         self.resets_at = datetime.fromtimestamp(taken.answer.ends_at, UTC)
@@ -114,9 +114,17 @@ def _begin(subject: Subject, missing: MissingCounter) -> None:
         Counter.objects.bulk_create([counter], ignore_conflicts=True)
 
 
-def _sentence(taken: Taken) -> str:
+@functools.lru_cache(maxsize=10_000)
+def _plan_page(organization_id: UUID) -> str:
+    """Where the plan is changed. An organization keeps its slug, so one query in a process's life is enough."""
+    with scope(organization_id):
+        slug = Organization.objects.values_list("slug", flat=True).get()
+    return f"{settings.PUBLIC_URL}/o/{slug}/billing/plan/"
+
+
+def _sentence(taken: Taken, organization_id: UUID) -> str:
     answer = taken.answer
-    link = f"{settings.PUBLIC_URL}{PLAN_PAGE}"
+    link = _plan_page(organization_id)
     if answer.state == "queued":
         return f"Earlier writes wait for a cap to lift, and this one may not overtake them. Raise the cap: {link}"
     whose = {Level.ORGANIZATION: "organization", Level.PROJECT: "project", Level.KEY: "API key"}[Level(answer.level)]
@@ -145,7 +153,9 @@ def set_cap(
         raise Invalid("amount", f"Your plan allows at most {most:,} a billing period: change the plan first.")
     if reaction == Reaction.PARK and Feature.PARKED_WRITES not in organization.features:
         raise FeatureMissing("Your plan refuses writes at a cap and does not park them: change the plan first.")
-    label = _label(organization, level, subject_id)
+    label = selectors.label(level, subject_id)
+    if label is None:
+        raise NotFound(f"There is no such {level}.")
     cap, is_new = Cap.objects.get_or_create(
         allowance=allowance,
         subject_id=subject_id,
@@ -165,14 +175,11 @@ def set_cap(
 
 def clear_cap(*, actor: Actor, cap_id: UUID) -> None:
     """Take a cap away: the plan's own limit stays. Raises NotFound."""
-    organization = organizations.locked()
+    organizations.locked()
     cap = Cap.objects.filter(pk=cap_id).first()
     if cap is None:
         raise NotFound("There is no such cap.")
-    try:
-        label = _label(organization, cap.level, cap.subject_id)
-    except NotFound:
-        label = str(cap.subject_id)  # the project or the key is gone
+    label = selectors.label(cap.level, cap.subject_id) or str(cap.subject_id)
     metadata = {"allowance": cap.allowance, "span": cap.span, "amount": cap.amount, "reaction": cap.reaction}
     cap.delete()
     target = Target(cap.level, str(cap.subject_id), label)
@@ -198,6 +205,18 @@ def set_watch(*, actor: Actor, allowance: str, percents: list[int]) -> Watch:
     return watch
 
 
+def dismiss(*, actor: Actor, notice_id: UUID) -> None:
+    """Put a notice away; once is enough. Raises NotFound."""
+    notice = Notice.objects.filter(pk=notice_id).first()
+    if notice is None:
+        raise NotFound("There is no such notice.")
+    if notice.dismissed_at is None:
+        notice.dismissed_at = timezone.now()
+        notice.save(update_fields=["dismissed_at"])
+        target = Target("notice", str(notice.pk), notice.sentence)
+        record(action=actions.NOTICE_DISMISSED, actor=actor, target=target)
+
+
 def _check_words(allowance: str, level: str, span: str, reaction: str) -> None:
     if allowance not in selectors.FLOWS:
         raise Invalid("allowance", f"Choose an allowance: {', '.join(sorted(selectors.FLOWS))}.")
@@ -208,17 +227,6 @@ def _check_words(allowance: str, level: str, span: str, reaction: str) -> None:
     ):
         if word not in words:
             raise Invalid(name, f"Choose one of: {', '.join(words)}.")
-
-
-def _label(organization: Organization, level: str, subject_id: UUID) -> str:
-    """What the subject is called. Raises NotFound unless it is the organization's own."""
-    if level == Level.ORGANIZATION and subject_id == organization.pk:
-        return organization.name
-    if level == Level.PROJECT and (project := Project.objects.filter(pk=subject_id, archived_at=None).first()):
-        return project.name
-    if level == Level.KEY and (key := ApiKey.objects.filter(pk=subject_id, revoked_at=None).first()):
-        return f"{key.name} ({key.hint}…)"
-    raise NotFound(f"There is no such {level}.")
 
 
 def _changed() -> None:

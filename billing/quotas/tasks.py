@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import shared_task
 
-from billing.quotas import counters, parking
+from billing.quotas import counters, notices, parking
 
 
 @shared_task(name="quotas.apply_parked_writes")
@@ -18,3 +18,15 @@ def settle_counters(**kwargs: Any) -> None:
     """Make counters true to the usage events, and delete old ones."""
     counters.settle()
     counters.tidy()
+
+
+@shared_task(name="quotas.say_crossed")
+def say_crossed(**kwargs: Any) -> None:
+    """Tell customers which parts of their caps are used."""
+    notices.say_crossed()
+
+
+@shared_task(name="quotas.say_unusual")
+def say_unusual(**kwargs: Any) -> None:
+    """Tell customers whose use stands out."""
+    notices.say_unusual()

@@ -47,7 +47,6 @@ def test_what_a_killed_process_held_comes_back(committed: Tenant, use: Counting)
     counters.settle(grace=NOW)
     counters.settle(grace=NOW)
     assert used(committed) == 1
-    assert counters.settle(grace=NOW) == 0
 
 
 def test_what_was_granted_since_the_mark_stays_taken(committed: Tenant, use: Counting) -> None:
@@ -76,10 +75,10 @@ def test_a_counter_of_yesterday_is_left_alone_and_goes_after_its_time(tenant: Te
     with scope(tenant.organization):
         yesterday = timezone.now() - timedelta(days=1)
         Counter.objects.update(span="day", starts_at=yesterday, used=7, marked_at=yesterday)
-    assert counters.settle() == 0
-    assert counters.settle() == 0
+    counters.settle()
+    counters.settle()
     assert used(tenant, span="day") == 7
     with scope(tenant.organization):
         Counter.objects.update(starts_at=timezone.now() - timedelta(days=500))
-        assert counters.tidy() == 1
+        counters.tidy()
         assert not Counter.objects.exists()

@@ -60,7 +60,7 @@ def test_a_write_finds_the_cap_and_a_recall_goes_on(committed: Tenant, use: Coun
     with pytest.raises(QuotaReached) as refused:
         admit(use())
     assert "has used its 3 operations of this billing period" in str(refused.value)
-    assert "http://testserver/billing/plan" in str(refused.value)
+    assert f"http://testserver/o/{committed.organization.slug}/billing/plan/" in str(refused.value)
     assert [admit(use(Meter.RECALL)).remaining for _ in range(2)] == [0, 0]
     leases.give_back(idle=-1.0)
     assert used(committed) == 5, "what went on is counted"
