@@ -176,7 +176,8 @@ def apply_change(*, organization_id: UUID, actor: Actor, token: str) -> None:
         raise
     apply("subscription", found, at)
     with scope(organization_id):
-        Subscription.objects.filter(pk=row.pk).update(paid_seats=change.seats)
+        # its invoice has taken the line of added seats along
+        Subscription.objects.filter(pk=row.pk).update(paid_seats=change.seats, seat_line_id="", seat_line_amount=0)
 
 
 def _take_turn(organization_id: UUID, actor: Actor, row: Subscription, change: _Change, digest: str) -> None:
