@@ -106,6 +106,11 @@ def _is_signed(body: bytes, header: str, secret: str) -> bool:
     return True
 
 
+def is_on() -> bool:
+    """Whether there is anybody to ask: Stripe, or the simulator."""
+    return bool(settings.STRIPE_API_KEY or settings.STRIPE_SANDBOX)
+
+
 def client() -> "StripeClient":
     """The gateway to Stripe with a key, to the simulator without one. Raises StripeRefused where there is neither."""
     if settings.STRIPE_API_KEY:
