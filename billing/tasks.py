@@ -7,8 +7,42 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from billing.services import catalogue, dunning, entitlements, unpaid
-from billing.stripe_client import client
+from billing import stripe_events
+from billing.services import catalogue, dunning, entitlements, inbox, meter_pushes, seats, trials, unpaid
+from billing.stripe_client import client, is_on
+
+
+@shared_task(name="billing.process_stripe_events")
+def process_stripe_events(**kwargs: Any) -> None:
+    """Deal with what is in the inbox, until nothing more is due."""
+    while stripe_events.process():
+        pass
+
+
+@shared_task(name="billing.find_missed_events")
+def find_missed_events(**kwargs: Any) -> None:
+    """Ask Stripe for events of the last three days that never came, and forget those of last quarter."""
+    if is_on():
+        stripe_events.find_missed()
+    inbox.forget_old()
+
+
+@shared_task(name="billing.push_usage")
+def push_usage(**kwargs: Any) -> None:
+    """Tell Stripe's meters what has been used."""
+    meter_pushes.push_all()
+
+
+@shared_task(name="billing.sync_seats")
+def sync_seats(**kwargs: Any) -> None:
+    """Bring the seats that are paid for into step with the people."""
+    seats.sync_all()
+
+
+@shared_task(name="billing.remind_of_trials")
+def remind_of_trials(**kwargs: Any) -> None:
+    """Write to everybody whose trial ends soon."""
+    trials.remind_due()
 
 
 @shared_task(name="billing.recompute_due")
