@@ -20,6 +20,11 @@ from tests.live import environment
 # Tasks that look across organizations, and why
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
+    "billing.find_missed_events": "Stripe's events are one stream",
+    "billing.process_stripe_events": "an event names a customer; whose it is shows in the account, whose scope is opened",
+    "billing.push_usage": "asks whose usage Stripe bills, then opens each one's scope",
+    "billing.remind_of_trials": "asks whose trial ends soon, then opens each one's scope",
+    "billing.sync_seats": "asks whose seats Stripe bills, then opens each one's scope",
     "billing.advance_dunning": "asks whose unpaid invoices reach a step, then opens each one's scope",
     "credits.pay_due_top_ups": "asks who has bought credits, then opens each one's scope",
     "credits.expire_credits": "asks who has credits to expire, then opens each one's scope",
