@@ -1,0 +1,131 @@
+"""Keeps the seats that are paid for in step with the people: more at once on one line a period, fewer at renewal.
+
+Nothing here may be called inside a scope: Stripe is asked in between, and never in an open transaction.
+"""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from billing.models import SeatPolicy, Status, Subscription
+from billing.money import prorate, round_line
+from billing.plans import Allowance, Interval
+from billing.selectors.agreements import usage_period
+from billing.services.accounts import customer_of, locked_account
+from billing.services.changes import claim_revision, live_subscription
+from billing.services.prices import items_for
+from billing.services.projection import target_of
+from billing.stripe_client import Item, Json, StripeRefused, StripeUnavailable, client
+from billing.stripe_events import apply, now
+from tenancy.audit import actions
+from tenancy.audit.services import SYSTEM, Actor, record
+from tenancy.errors import Conflict, Invalid
+from tenancy.models import Membership
+from tenancy.scope import scope, unscoped
+
+log = logging.getLogger("billing")
+
+
+def set_seats(*, organization_id: UUID, actor: Actor, seats: int) -> None:
+    """Pay for so many people. More are charged for the rest of the period, on one line of the next invoice that all
+    additions of the period share; fewer cost less from the next period on.
+
+    Raises Invalid for fewer than there are members, Conflict, StripeUnavailable or StripeRefused.
+    """
+    row = live_subscription(organization_id)
+    with scope(organization_id):
+        members = Membership.objects.count()
+    if seats < members:
+        raise Invalid("seats", f"There are {members} members: remove some first.")
+    _change(organization_id, actor, row, seats)
+
+
+def _change(organization_id: UUID, actor: Actor, row: Subscription, seats: int) -> None:
+    seats = max(seats, row.plan.allowances[Allowance.SEATS].quantity)
+    if seats == row.seats:
+        return
+    revision = claim_revision(organization_id, row)
+    customer = customer_of(organization_id)
+    moment = datetime.fromtimestamp(client().time_of(customer), UTC)
+    added = 0 if row.status == Status.TRIALING else max(0, seats - max(row.paid_seats, row.seats))
+    line, amount = row.seat_line_id, row.seat_line_amount
+    if added:
+        line, amount = _charge(row, customer, added, moment)
+    at = now()
+    found = client().change_subscription(
+        str(row.stripe_id), _seat_items(row, seats), at=None, behavior="none", key=f"seats:{row.pk}:{revision}"
+    )
+    apply("subscription", found, at)
+    with scope(organization_id):
+        Subscription.objects.filter(pk=row.pk).update(
+            paid_seats=max(row.paid_seats, row.seats, seats), seat_line_id=line, seat_line_amount=amount
+        )
+        metadata = {"from": row.seats, "to": seats}
+        record(action=actions.BILLING_SEATS_CHANGED, actor=actor, target=target_of(row), metadata=metadata)
+
+
+def _charge(row: Subscription, customer: str, added: int, moment: datetime) -> tuple[str, int]:
+    """Put the seats onto the period's line, and return its id and what it comes to, in minor units.
+
+    The line is made empty and then set to the whole amount, so that neither step done twice charges twice.
+    """
+    start, end = usage_period(row, moment)
+    part = min(max(end - moment, timedelta(0)), end - start)
+    amount = row.seat_line_amount + round_line(prorate(row.plan.seat * added, part, end - start))[0]
+    line = row.seat_line_id
+    if not line:
+        form = {
+            "customer": customer,
+            "subscription": row.stripe_id,
+            "currency": row.plan.currency,
+            "amount": 0,
+            "description": "Seats added",
+        }
+        key = f"seat-line:{row.pk}:{row.period_start.timestamp():.0f}:{row.change_token[:8]}"
+        line = str(client().set_invoice_item(form, key=key)["id"])
+    total = max(row.paid_seats, row.seats) + added
+    text = f"Seats added until {end:%Y-%m-%d}: now {total}"
+    client().set_invoice_item({"amount": amount, "description": text}, item=line, key="")
+    return line, amount
+
+
+def _seat_items(row: Subscription, seats: int) -> list[Item]:
+    items: list[Json] = client().retrieve("subscription", str(row.stripe_id))["items"]["data"]
+    known = {item["id"] for item in items}
+    wanted = items_for(row.plan, Interval(row.interval), seats, existing=items)
+    seat = {item["id"]: item for item in items if (item["price"].get("lookup_key") or "").endswith("-seat")}
+    return [item for item in wanted if item.id in seat or item.id not in known]
+
+
+def sync(*, organization_id: UUID) -> None:
+    """Bring the seats to what the organization's policy counts; named seats are what the customer bought.
+
+    Raises Conflict, StripeUnavailable or StripeRefused.
+    """
+    row = live_subscription(organization_id)
+    with scope(organization_id):
+        account = locked_account()
+        if account.seat_policy == SeatPolicy.NAMED:
+            return
+        members = Membership.objects.count()
+        if members > account.seat_high_water:
+            account.seat_high_water = members
+            account.save(update_fields=["seat_high_water"])
+        wanted = account.seat_high_water if account.seat_policy == SeatPolicy.HIGH_WATER else _used(row)
+    _change(organization_id, SYSTEM, row, wanted)
+
+
+def _used(row: Subscription) -> int:
+    return Membership.objects.filter(user__last_login__gte=row.period_start).count()
+
+
+def sync_all() -> int:
+    """Bring every organization's seats into step; how many were looked at. One that fails is logged."""
+    with unscoped(reason="find organizations whose seats Stripe bills") as wide:
+        found = [row["organization_id"] for row in wide.rows("billing_run_by_stripe")]
+    for organization_id in found:
+        try:
+            sync(organization_id=organization_id)
+        except (Conflict, StripeUnavailable, StripeRefused) as error:
+            log.warning("billing.seats_not_in_step organization=%s reason=%s", organization_id, error)
+    return len(found)
