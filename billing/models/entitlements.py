@@ -9,7 +9,7 @@ from tenancy.scope import OwnedModel
 
 
 class EntitlementOverride(OwnedModel):
-    """One value that holds instead of the plan's, until it expires or somebody ends it.
+    """One value that holds instead of the plan's from `holds_from` (null: it waits for a second person) to its end.
 
     People are named as they were called then: they may leave, and what they decided stays explained.
     """
@@ -18,8 +18,10 @@ class EntitlementOverride(OwnedModel):
     value = models.JSONField(null=True)  # null: no limit, or no overage to be bought
     reason = models.CharField(max_length=500)
     author = models.CharField(max_length=254)
+    author_id = models.CharField(max_length=64, db_default="")  # who may not approve it
     approver = models.CharField(max_length=254, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+    holds_from = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
     ended_by = models.CharField(max_length=254, blank=True)
@@ -27,7 +29,9 @@ class EntitlementOverride(OwnedModel):
     class Meta(OwnedModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
-                fields=["organization", "key"], condition=models.Q(ended_at=None), name="override_live_once"
+                fields=["organization", "key"],
+                condition=models.Q(ended_at=None, holds_from__isnull=False),
+                name="override_holds_once",
             ),
             models.CheckConstraint(condition=~models.Q(reason=""), name="override_has_a_reason"),
         ]

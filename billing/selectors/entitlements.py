@@ -52,12 +52,12 @@ def effective(*, now: datetime | None = None) -> Entitlements:
 
 def live_overrides(now: datetime) -> list[EntitlementOverride]:
     """What was granted and holds at `now`, which may be past, by key."""
-    granted = EntitlementOverride.objects.filter(created_at__lte=now, expires_at__gt=now)
+    granted = EntitlementOverride.objects.filter(holds_from__lte=now, expires_at__gt=now)
     return list(granted.exclude(ended_at__lte=now).order_by("key"))
 
 
 def override_history() -> list[EntitlementOverride]:
-    """Everything that was ever granted, newest first."""
+    """Everything that was ever granted, or waits for approval, newest first."""
     return list(EntitlementOverride.objects.order_by("-created_at"))
 
 

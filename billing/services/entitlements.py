@@ -14,6 +14,7 @@ from billing.overrides import clean, needs_approval
 from billing.plans import UnknownPlan
 from billing.selectors.entitlements import Entitlements, content, effective, plain
 from tenancy.audit import actions
+from tenancy.audit.actions import Action
 from tenancy.audit.services import SYSTEM, Actor, Target, record
 from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.models import Organization
@@ -21,13 +22,27 @@ from tenancy.scope import scope, unscoped
 from tenancy.services import organizations
 
 log = logging.getLogger("billing")
-__all__ = ["Entitlements", "effective", "end_override", "grant_override", "recompute", "recompute_due"]
+__all__ = [
+    "Entitlements",
+    "approve_override",
+    "effective",
+    "end_override",
+    "grant_override",
+    "recompute",
+    "recompute_due",
+]
 
 
 class ApprovalNeeded(Conflict):
-    """So much needs a second person, and not the same one: name an approver."""
+    """So much needs a second person, and not the same one."""
 
     code = "approval_needed"
+
+
+class OverrideIsOver(Conflict):
+    """The override has ended or expired: grant another."""
+
+    code = "override_is_over"
 
 
 class RecomputeFailed(Exception):
@@ -75,8 +90,9 @@ def grant_override(
 ) -> EntitlementOverride:
     """Grant a value beside the plan until `expires_at`; one of the same key that holds already ends.
 
-    `key` is a limit's column, `feature:…`, `included:…` or `overage:…` (billing/overrides.py). Raises Invalid, or
-    ApprovalNeeded where the value is generous and no second person approves.
+    `key` is a limit's column, `feature:…`, `included:…` or `overage:…` (billing/overrides.py). A generous value without
+    an approver waits for `approve_override`, and holds from then. Raises Invalid, or ApprovalNeeded where the author
+    would approve it.
     """
     now = timezone.now()
     reason = reason.strip()
@@ -86,34 +102,65 @@ def grant_override(
         raise Invalid("expires_at", "Choose a moment in the future.")
     value = clean(key, value)
     organizations.locked()
-    if needs_approval(effective(now=now).plan, key, value) and (approver is None or approver.id == actor.id):
+    is_generous = needs_approval(effective(now=now).plan, key, value)
+    if is_generous and approver is not None and approver.id == actor.id:
         raise ApprovalNeeded(f"{key} = {value} needs the approval of a second person.")
-    EntitlementOverride.objects.filter(key=key, ended_at=None).update(ended_at=now, ended_by=actor.label)
-    granted = EntitlementOverride.objects.create(
+    granted = EntitlementOverride(
         key=key,
         value=value,
         reason=reason[:500],
         author=actor.label,
+        author_id=actor.id,
         approver=approver.label if approver else "",
         created_at=now,
         expires_at=expires_at,
     )
-    record(
-        action=actions.BILLING_OVERRIDE_GRANTED,
-        actor=actor,
-        target=_target(granted),
-        metadata={"value": value, "reason": granted.reason, "approver": granted.approver} | _until(granted),
-    )
-    recompute(actor=actor)
+    if is_generous and approver is None:
+        granted.save()
+        _record(actions.BILLING_OVERRIDE_REQUESTED, granted, actor)
+    else:
+        _begin(granted, actor, now)
     return granted
 
 
-def end_override(*, actor: Actor, override_id: Any) -> EntitlementOverride:
-    """End an override before its time; one that has ended stays as it is. Raises NotFound."""
+def approve_override(*, actor: Actor, override_id: Any) -> EntitlementOverride:
+    """Let an override hold that waits for a second person; one that holds already stays as it is.
+
+    Raises NotFound, OverrideIsOver, or ApprovalNeeded where the author approves.
+    """
+    now = timezone.now()
+    granted = _override(override_id)
+    if granted.ended_at is not None or granted.expires_at <= now:
+        raise OverrideIsOver("This override has ended: grant another.")
+    if granted.holds_from is None:
+        if granted.author_id == actor.id:
+            raise ApprovalNeeded("Somebody else than its author approves an override.")
+        granted.approver = actor.label
+        _begin(granted, actor, now)
+    return granted
+
+
+def _begin(granted: EntitlementOverride, actor: Actor, now: datetime) -> None:
+    held = EntitlementOverride.objects.filter(key=granted.key, ended_at=None, holds_from__isnull=False)
+    held.update(ended_at=now, ended_by=actor.label)
+    granted.holds_from = now
+    granted.save()
+    _record(actions.BILLING_OVERRIDE_GRANTED, granted, actor)
+    recompute(actor=actor)
+
+
+def _override(override_id: Any) -> EntitlementOverride:
+    """The override, under the organization's lock. Raises NotFound."""
     organizations.locked()
     granted = EntitlementOverride.objects.filter(pk=override_id).first()
     if granted is None:
         raise NotFound("There is no such override.")
+    return granted
+
+
+def end_override(*, actor: Actor, override_id: Any) -> EntitlementOverride:
+    """End an override before its time, or refuse one that waits; one that has ended stays as it is. Raises NotFound."""
+    granted = _override(override_id)
     if granted.ended_at is None:
         _end(granted, actor)
         recompute(actor=actor)
@@ -124,15 +171,22 @@ def _end(granted: EntitlementOverride, actor: Actor) -> None:
     granted.ended_at = timezone.now()
     granted.ended_by = actor.label
     granted.save(update_fields=["ended_at", "ended_by"])
-    record(action=actions.BILLING_OVERRIDE_ENDED, actor=actor, target=_target(granted), metadata=_until(granted))
+    _record(actions.BILLING_OVERRIDE_ENDED, granted, actor)
 
 
-def _until(granted: EntitlementOverride) -> dict[str, str]:
-    return {"expires_at": granted.expires_at.isoformat()}
-
-
-def _target(granted: EntitlementOverride) -> Target:
-    return Target("override", str(granted.pk), granted.key)
+def _record(action: Action, granted: EntitlementOverride, actor: Actor) -> None:
+    record(
+        action=action,
+        actor=actor,
+        target=Target("override", str(granted.pk), granted.key),
+        metadata={
+            "value": granted.value,
+            "reason": granted.reason,
+            "author": granted.author,
+            "approver": granted.approver,
+            "expires_at": granted.expires_at.isoformat(),
+        },
+    )
 
 
 def recompute_due(*, limit: int = 1000) -> int:

@@ -109,6 +109,7 @@ NOTICE_DISMISSED = Action("billing.notice.dismissed", "put a notice about use aw
 WATCH_SET = Action("billing.watch.set", "chose when to be told about use")
 # --- Entitlements ---
 BILLING_ENTITLEMENTS_CHANGED = Action("billing.entitlements.changed", "changed what the organization may use")
+BILLING_OVERRIDE_REQUESTED = Action("billing.override.requested", "asked for an override")
 BILLING_OVERRIDE_GRANTED = Action("billing.override.granted", "granted an override")
 BILLING_OVERRIDE_ENDED = Action("billing.override.ended", "ended an override")
 # --- Invoices and contracts ---

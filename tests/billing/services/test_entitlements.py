@@ -210,7 +210,7 @@ def test_a_period_that_is_over_keeps_the_overrides_that_held_in_it(tenant: Tenan
         first = grant("key_limit", 60)
         second = grant("key_limit", 70)
         entitlements.end_override(actor=EVA, override_id=second.pk)
-        at = [before, first.created_at, second.created_at, timezone.now()]
+        at = [before, first.holds_from, second.holds_from, timezone.now()]
         assert [entitlements.effective(now=moment).columns["key_limit"] for moment in at] == [50, 60, 70, 50]
 
 
@@ -255,14 +255,49 @@ def test_more_included_seats_are_more_members(tenant: Tenant) -> None:
         assert column("member_limit") == 15
 
 
-@pytest.mark.parametrize("approver", [None, MAX])
-def test_a_generous_override_needs_another_person_than_its_author(tenant: Tenant, approver: Actor | None) -> None:
+def test_a_generous_override_waits_for_another_person_than_its_author(tenant: Tenant) -> None:
+    with scope(tenant.organization):
+        asked = grant("operation_limit", None)
+        assert (column("operation_limit"), asked.holds_from) == (25_000, None)
+        with pytest.raises(entitlements.ApprovalNeeded):
+            entitlements.approve_override(actor=MAX, override_id=asked.pk)
+        entitlements.approve_override(actor=EVA, override_id=asked.pk)
+        entitlements.approve_override(actor=EVA, override_id=asked.pk)
+        assert (column("operation_limit"), EntitlementOverride.objects.get().approver) == (None, "eva@example.com")
+        assert trail() == [
+            actions.BILLING_OVERRIDE_REQUESTED.name,
+            actions.BILLING_OVERRIDE_GRANTED.name,
+            actions.BILLING_ENTITLEMENTS_CHANGED.name,
+        ]
+
+
+def test_an_approver_can_be_named_at_once_but_is_never_the_author(tenant: Tenant) -> None:
     with scope(tenant.organization):
         with pytest.raises(entitlements.ApprovalNeeded):
-            grant("operation_limit", None, approver=approver)
-        assert column("operation_limit") == 25_000
+            grant("operation_limit", None, approver=MAX)
         assert grant("operation_limit", None, approver=EVA).approver == "eva@example.com"
         assert column("operation_limit") is None
+
+
+def test_what_waits_ends_nothing_that_holds_until_it_is_approved(tenant: Tenant) -> None:
+    with scope(tenant.organization):
+        grant("key_limit", 60)
+        asked = grant("key_limit", 60_000)
+        assert column("key_limit") == 60
+        entitlements.approve_override(actor=EVA, override_id=asked.pk)
+        assert column("key_limit") == 60_000
+        assert EntitlementOverride.objects.filter(ended_at=None).get() == asked
+
+
+def test_what_was_refused_or_has_expired_cannot_be_approved(tenant: Tenant) -> None:
+    with scope(tenant.organization):
+        refused, expired = grant("key_limit", 60_000), grant("project_limit", 60_000)
+        entitlements.end_override(actor=EVA, override_id=refused.pk)
+        EntitlementOverride.objects.filter(pk=expired.pk).update(expires_at=timezone.now())
+        for one in (refused, expired):
+            with pytest.raises(entitlements.OverrideIsOver):
+                entitlements.approve_override(actor=EVA, override_id=one.pk)
+        assert (column("key_limit"), column("project_limit")) == (50, 5)
 
 
 @pytest.mark.parametrize(
@@ -285,8 +320,9 @@ def test_an_override_without_reason_future_or_sense_changes_nothing(
 def test_nobody_ends_another_organization_s_override(tenant: Tenant, stranger: Tenant) -> None:
     with scope(tenant.organization):
         granted = grant("key_limit", 60)
-    with scope(stranger.organization), pytest.raises(NotFound):
-        entitlements.end_override(actor=MAX, override_id=granted.pk)
+    for change in (entitlements.end_override, entitlements.approve_override):
+        with scope(stranger.organization), pytest.raises(NotFound):
+            change(actor=EVA, override_id=granted.pk)
 
 
 def test_the_sweep_ends_what_has_expired_and_begins_new_periods(tenant: Tenant, stranger: Tenant) -> None:
