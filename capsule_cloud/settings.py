@@ -153,6 +153,7 @@ CELERY_BEAT_SCHEDULE = {
     "sync-seats": {"task": "billing.sync_seats", "schedule": 3600.0},
     "remind-of-trials": {"task": "billing.remind_of_trials", "schedule": 3600.0},
     "advance-dunning": {"task": "billing.advance_dunning", "schedule": 300.0},
+    "deduct-credits": {"task": "credits.deduct_due", "schedule": 30.0},
     "pay-due-top-ups": {"task": "credits.pay_due_top_ups", "schedule": 30.0},
     "close-periods": {"task": "invoicing.close_due", "schedule": 300.0},
     "expire-credits": {"task": "credits.expire_credits", "schedule": 300.0},

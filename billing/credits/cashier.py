@@ -1,5 +1,6 @@
-"""Takes the money for a top-up from the card on file, by an invoice of its own at Stripe."""
+"""Moves credits and money at Stripe: an invoice of its own for a top-up, a line below zero for what credits pay."""
 
+from billing.credits.services.deductions import Deduction
 from billing.credits.services.top_ups import Order, Payment
 from billing.services.accounts import ensure_customer
 from billing.stripe_client import StripeRefused, client
@@ -35,3 +36,26 @@ def charge(order: Order) -> Payment:
             return Payment(invoice["id"], is_paid=False, reason=str(refusal))
         return Payment(invoice["id"], is_paid=False, page_url=invoice["hosted_invoice_url"] or "", reason=str(refusal))
     return Payment(invoice["id"], is_paid=invoice["status"] == "paid")
+
+
+def deduct(deduction: Deduction) -> None:
+    """Take credits off a draft, once: for a day by the key, later by the line that says so.
+
+    Raises StripeUnavailable, or StripeRefused where the draft is closed.
+    """
+    stripe = client()
+    draft = stripe.retrieve("invoice", deduction.invoice_ref)
+    if any((line.get("metadata") or {}).get("credit") == str(deduction.id) for line in draft["lines"]["data"]):
+        return
+    stripe.set_invoice_item(
+        {
+            "customer": draft["customer"],
+            "invoice": draft["id"],
+            "amount": -deduction.amount,
+            "currency": deduction.currency,
+            "description": "Paid with credits",
+            "discountable": False,
+            "metadata": {"credit": str(deduction.id)},
+        },
+        key=f"credit:{deduction.id}",
+    )

@@ -197,3 +197,31 @@ class TopUp(OwnedModel):
 
     def __str__(self) -> str:
         return f"{self.state} {self.amount} {self.currency}"
+
+
+class InvoiceCredit(OwnedModel):
+    """Credits that pay for an invoice of Stripe's: burned here first, then put onto its draft there."""
+
+    class State(models.TextChoices):
+        """Where they stand."""
+
+        BURNED = "burned", "Burned"
+        DEDUCTED = "deducted", "On the invoice"
+        RETURNED = "returned", "Given back"  # the draft was closed already, or the invoice is void
+
+    invoice_ref = models.CharField(max_length=255)
+    currency = models.CharField(max_length=3)
+    amount = models.BigIntegerField()  # minor units
+    state = models.CharField(max_length=16, choices=State.choices, default=State.BURNED)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField()  # when a worker may try
+    burned_at = models.DateTimeField()
+
+    class Meta(OwnedModel.Meta):
+        constraints = [models.UniqueConstraint(fields=["organization", "invoice_ref"], name="invoice_credit_once")]
+        indexes = [
+            models.Index(fields=["due_at"], name="invoice_credits_to_deduct", condition=models.Q(state="burned"))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.invoice_ref} {self.amount} {self.currency}"

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from billing import letters, plans
-from billing.credits.services import top_ups
+from billing.credits.services import deductions, top_ups
 from billing.models import ENDED, BillingAccount, Document, Source, Status, Subscription
 from billing.money import Money
 from billing.plans import Allowance, Interval
@@ -209,8 +209,16 @@ def _schedule(found: Json, at: datetime) -> None:
 
 
 def _invoice(found: Json, at: datetime) -> None:
-    if found.get("deleted") or found["status"] == "draft":
+    if found.get("deleted"):
         return
+    if found["status"] == "draft":
+        if found["billing_reason"] == "subscription_cycle":  # others are closed before anybody hears of them
+            deductions.burn_for_invoice(
+                invoice_ref=found["id"], total=found["total"], currency=found["currency"], now=at
+            )
+        return
+    if found["status"] == "void":
+        deductions.give_back(invoice_ref=found["id"], now=at)
     issued = (found.get("status_transitions") or {}).get("finalized_at") or found["created"]
     _document(
         Document.Kind.INVOICE,

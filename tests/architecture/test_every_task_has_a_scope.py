@@ -26,6 +26,7 @@ GLOBAL = {
     "billing.remind_of_trials": "asks whose trial ends soon, then opens each one's scope",
     "billing.sync_seats": "asks whose seats Stripe bills, then opens each one's scope",
     "billing.advance_dunning": "asks whose unpaid invoices reach a step, then opens each one's scope",
+    "credits.deduct_due": "asks whose credits pay an invoice, then opens each one's scope",
     "credits.pay_due_top_ups": "asks who has bought credits, then opens each one's scope",
     "credits.expire_credits": "asks who has credits to expire, then opens each one's scope",
     "billing.sell_plans": "the catalogue is one for everybody",
