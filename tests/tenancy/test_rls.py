@@ -41,7 +41,7 @@ def theirs(committed: tuple[Tenant, Tenant]) -> Tenant:
 
 def ensure_row(table: str, column: str, organization_id: UUID) -> list[str]:
     """The organization's rows in the table, at least one."""
-    if table != "tenancy_organization":
+    if not rows_of(table, column, organization_id):
         plant(table, column, organization_id)
     return rows_of(table, column, organization_id)
 
@@ -56,6 +56,17 @@ def execute(connection: psycopg.Connection[Any], query: str, table: str, column:
         if "permission denied for table" not in str(error):
             raise
         return 0
+
+
+# Where a trigger looks for the parent row first, which the wall hides from it
+REFUSED_BEFORE = {"invoicing_invoiceline": "an invoice gets its lines while it is a draft"}
+
+
+def refuses(table: str) -> Any:
+    """The refusal of a row that is not of the organization in scope."""
+    if table in REFUSED_BEFORE:
+        return pytest.raises(psycopg.Error, match=REFUSED_BEFORE[table])
+    return pytest.raises(InsufficientPrivilege, match="row-level security")
 
 
 @every_table
@@ -81,7 +92,7 @@ def test_a_tenant_cannot_write_into_another(
     own, other = mine.organization.pk, theirs.organization.pk
     ensure_row(table, column, own)
     row = sample_row(table, column, other)
-    with pytest.raises(InsufficientPrivilege, match="row-level security"), inside(app, own):
+    with refuses(table), inside(app, own):
         insert(app, table, row)
     moved = sql.SQL("UPDATE {} SET {} = %s").format(sql.Identifier(table), sql.Identifier(column))
     # where the role may not update at all, the same error comes earlier
@@ -96,7 +107,7 @@ def test_without_a_scope_there_are_no_rows(table: str, column: str, app: psycopg
     assert execute(app, "SELECT 1 FROM {table}", table, column) == 0
     assert execute(app, "UPDATE {table} SET {column} = {column}", table, column) == 0
     assert execute(app, "DELETE FROM {table}", table, column) == 0
-    with pytest.raises(InsufficientPrivilege, match="row-level security"):
+    with refuses(table):
         insert(app, table, sample_row(table, column, own))
     assert rows_of(table, column, own) == before
 
