@@ -139,6 +139,8 @@ CELERY_BEAT_SCHEDULE = {
     "ship-usage": {"task": "metering.ship_usage", "schedule": 2.0},
     "make-usage-partitions": {"task": "metering.make_usage_partitions", "schedule": 21600.0},
     "sample-gauges": {"task": "metering.sample_gauges", "schedule": 3600.0},
+    "close-usage-periods": {"task": "metering.close_usage_periods", "schedule": 3600.0},
+    "reconcile-usage": {"task": "metering.reconcile_usage", "schedule": 86400.0},
     "purge-closed-organizations": {"task": "tenancy.purge_closed_organizations", "schedule": 3600.0},
     "apply-parked-writes": {"task": "quotas.apply_parked_writes", "schedule": 5.0},
     "settle-counters": {"task": "quotas.settle_counters", "schedule": 60.0},

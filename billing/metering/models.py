@@ -63,6 +63,71 @@ class UsageHour(Owned):
         return f"{self.meter} {self.hour:%Y-%m-%d %H} {self.quantity}"
 
 
+class UsageCorrection(Owned):
+    """Why a counter-event stands beside another event; the id is the counter-event's, the quantity what it adds."""
+
+    purge_function = "metering_purge_usagecorrection"
+    organization_id = models.UUIDField()
+    adjusts = models.UUIDField()  # the event that was wrong
+    quantity = models.BigIntegerField()
+    reason = models.CharField(max_length=500)
+    actor = models.JSONField()  # {kind, id, label}
+    corrected_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(Owned.Meta):
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["organization_id", "adjusts"], name="usage_correction_of")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.adjusts} {self.quantity:+}"
+
+
+class UsagePeriod(Owned):
+    """What was used in a period, frozen when it was closed: nobody changes it, late events are told in a later one.
+
+    An hour belongs to the period in which it begins. The watermark is PostgreSQL's snapshot: an event is in the totals
+    if the transaction in its `written_by` is visible in it. The checksum is over the hourly sums (services.periods).
+    """
+
+    purge_function = "metering_purge_usageperiod"
+    organization_id = models.UUIDField()
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()  # exclusive
+    totals = models.JSONField()  # {meter: {"quantity": …, "events": …}}
+    watermark = models.TextField()
+    checksum = models.CharField(max_length=64)
+    closed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(Owned.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["organization_id", "starts_at"], name="usage_period_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.starts_at:%Y-%m-%d} to {self.ends_at:%Y-%m-%d}"
+
+
+class UsageAdjustment(Owned):
+    """What came to a closed period after its closing, to be told with a later one."""
+
+    purge_function = "metering_purge_usageadjustment"
+    organization_id = models.UUIDField()
+    period = models.ForeignKey(UsagePeriod, on_delete=models.CASCADE, related_name="+")
+    told_in = models.ForeignKey(UsagePeriod, on_delete=models.CASCADE, related_name="+")
+    meter = models.CharField(max_length=32)
+    quantity = models.BigIntegerField()
+    events = models.BigIntegerField()
+
+    class Meta(Owned.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["period", "told_in", "meter"], name="usage_adjustment_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.meter} {self.quantity:+}"
+
+
 class RollUpPosition(models.Model):
     """Before which transaction everything written is in the sums: one row, which PostgreSQL's functions move."""
 

@@ -119,3 +119,8 @@ INVOICE_OPENED = Action("billing.invoice.opened", "opened an invoice")
 INVOICE_PAID = Action("billing.invoice.paid", "marked an invoice as paid")
 INVOICE_VOIDED = Action("billing.invoice.voided", "made an invoice void")
 INVOICE_WRITTEN_OFF = Action("billing.invoice.written_off", "wrote an invoice off")
+# --- Usage ---
+USAGE_CORRECTED = Action("billing.usage.corrected", "corrected a usage event")
+USAGE_PERIOD_CLOSED = Action("billing.usage.period_closed", "closed a period of usage")
+USAGE_DIFFERENCE_FOUND = Action("billing.usage.difference_found", "found usage that does not add up")
+USAGE_REAGGREGATED = Action("billing.usage.reaggregated", "made hourly sums of usage what the events say")

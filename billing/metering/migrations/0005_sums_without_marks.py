@@ -119,7 +119,7 @@ class Migration(migrations.Migration):
                     SELECT position INTO STRICT v_from FROM metering_rollupposition;
                     IF v_from > pg_snapshot_xmax(pg_current_snapshot())::text::bigint THEN
                         RAISE EXCEPTION 'the sums stand at transaction %, which this server has not reached: it was '
-                            'restored from a dump; run manage.py reaggregate_usage --restored', v_from;
+                            'restored from a dump; see docs/decisions/metering.md', v_from;
                     END IF;
                     v_until := least(v_open, v_from + p_transactions);
                     is_done := v_until >= v_open;
