@@ -249,28 +249,20 @@ def _dun(invoice: Json, at: datetime) -> None:
     if invoice["status"] in {"paid", "void"}:
         settled = moment(moved.get("paid_at") or moved.get("voided_at")) or at
         dunning.payment_succeeded(actor=SYSTEM, invoice_ref=ref, currency=currency, at=settled)
-    elif failed_at := _failed_at(invoice, at):
-        dunning.payment_failed(
-            actor=SYSTEM,
-            invoice_ref=ref,
-            amount=invoice["amount_remaining"],
-            currency=currency,
-            failed_at=failed_at,
-            pay_url=invoice.get("hosted_invoice_url") or "",
-        )
-
-
-def _failed_at(invoice: Json, at: datetime) -> datetime | None:
-    """Since when an invoice is overdue: since it was first tried to collect, or its date where the money is sent."""
-    due = moment(invoice.get("due_date"))
+        return
     if invoice["status"] != "open" or invoice.get("billing_reason") == "subscription_create":
-        return None  # a subscription whose first payment fails has not begun, and nothing is owed for it
-    if due is not None:
-        return due if due < at else None
-    tried = invoice.get("attempt_count") or 0
-    return (
-        moment((invoice.get("status_transitions") or {}).get("finalized_at") or invoice["created"]) if tried else None
-    )
+        return  # a subscription whose first payment fails has not begun, and nothing is owed for it
+    owed: Json = {
+        "actor": SYSTEM,
+        "invoice_ref": ref,
+        "amount": invoice["amount_remaining"],
+        "currency": currency,
+        "pay_url": invoice.get("hosted_invoice_url") or "",
+    }
+    if due_at := moment(invoice.get("due_date")):
+        dunning.payment_due(**owed, due_at=due_at)
+    elif invoice.get("attempt_count"):
+        dunning.payment_failed(**owed, failed_at=moment(moved.get("finalized_at")) or at)
 
 
 def _credit_note(found: Json, at: datetime) -> None:

@@ -305,6 +305,19 @@ def test_an_invoice_that_could_not_be_collected_starts_dunning_until_it_is_paid(
         assert Document.objects.get().status == "paid"
 
 
+def test_an_invoice_that_is_paid_by_transfer_is_owed_after_its_date(
+    double: Double, tenant: Tenant, customer: str
+) -> None:
+    states = []
+    for days in (1, -1):
+        due = int((timezone.now() + timedelta(days=days)).timestamp())
+        tell(double, invoice_object(customer, due_date=due), "invoices")
+        process()
+        with scope(tenant.organization):
+            states.append(Dunning.objects.get().state)
+    assert states == ["ok", "past_due"]
+
+
 def test_a_credit_note_and_a_refund_are_listed_for_what_they_are(double: Double, tenant: Tenant, customer: str) -> None:
     note = {
         "id": new_id("cn"),

@@ -1,10 +1,14 @@
 """A customer buys, cancels, resumes and downgrades; nobody has two subscriptions, and nothing too small is bought."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from billing.models import BillingAccount, Subscription
+from billing.sandbox import checkout as pages
+from billing.sandbox import clock, keys
+from billing.sandbox.store import Books
 from billing.selectors.subscriptions import live
 from billing.services import subscriptions
 from billing.services.subscriptions import Blocked, Trial
@@ -180,3 +184,62 @@ def test_the_portal_is_for_customers(tenant: Tenant, buy: Buy) -> None:
         subscriptions.portal(**where)
     buy(tenant)
     assert "/portal/" in subscriptions.portal(**where)
+
+
+def pass_days(tenant: Tenant, days: int) -> None:
+    with scope(tenant.organization):
+        customer = str(BillingAccount.objects.get().stripe_customer_id)
+    clock.advance(customer, timedelta(days=days))
+    with scope(tenant.organization):
+        stripe_id = Subscription.objects.latest("created_at").stripe_id
+    refresh("subscription", str(stripe_id))
+
+
+def test_a_scheduled_downgrade_comes_when_the_period_ends(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant, "scale")
+    subscriptions.schedule_downgrade(
+        organization_id=tenant.organization.pk, actor=tenant.actor, plan_key="pro", interval="monthly"
+    )
+    pass_days(tenant, 32)
+    row = subscription_of(tenant)
+    assert (row.plan_key, row.status) == ("pro", "active")
+    with scope(tenant.organization):
+        assert Organization.objects.get().project_limit == 25
+
+
+def test_a_cancelled_subscription_ends_with_its_period_and_leaves_the_free_plan(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant)
+    subscriptions.cancel(organization_id=tenant.organization.pk, actor=tenant.actor)
+    pass_days(tenant, 32)
+    with scope(tenant.organization):
+        assert live() is None
+        assert Organization.objects.get().project_limit == 5
+    buy(tenant, "scale")
+    assert subscription_of(tenant).plan_key == "scale"
+
+
+def test_a_year_is_bought_at_once(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant, "pro", interval="yearly", seats=12)
+    row = subscription_of(tenant)
+    assert (row.interval, row.seats, row.status) == ("yearly", 12, "active")
+    assert row.period_end - row.period_start >= timedelta(days=365)
+
+
+@pytest.mark.parametrize("needs_card", [True, False])
+def test_a_trial_can_begin_at_the_checkout(tenant: Tenant, shop: None, *, needs_card: bool) -> None:
+    url = subscriptions.checkout(
+        organization_id=tenant.organization.pk,
+        actor=tenant.actor,
+        plan_key="pro",
+        interval="monthly",
+        seats=0,
+        return_url=RETURN,
+        trial=Trial(needs_card=needs_card),
+    )
+    card = "visa" if needs_card else None
+    session = pages.complete(Books(keys.ACCOUNT), url.rsplit("/", 1)[1], card, {})
+    refresh("subscription", session["subscription"])
+    assert subscription_of(tenant).status == "trialing"
+    pass_days(tenant, 16)
+    with scope(tenant.organization):
+        assert Subscription.objects.get().status == ("active" if needs_card else "canceled")
