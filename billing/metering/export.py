@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from billing.metering import ids
+from billing.metering.meters import COUNTERS
 from billing.metering.selectors import ALMOST_AN_HOUR, EVENTS, GRAINS, GROUPS, SLACK, SUMS
 from tenancy.models import ApiKey, Project
 from tenancy.scope import scope
@@ -22,7 +23,7 @@ DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which usage: as `selectors.usage` takes it, with several meters where it takes one; none of them means all."""
+    """Which usage: as `selectors.usage` takes it, with several meters where it takes one; none means every counter."""
 
     since: datetime
     until: datetime
@@ -76,9 +77,8 @@ def _page(
         if value := getattr(wanted, column):
             where.append(f"{column} = %({column})s")
             params[column] = value
-    if wanted.meters:
-        where.append("meter = ANY(%(meters)s)")
-        params["meters"] = list(wanted.meters)
+    where.append("meter = ANY(%(meters)s)")
+    params["meters"] = list(wanted.meters or (meter.value for meter in COUNTERS))
     if last:
         where.append(f"({', '.join(keys)}) > ({', '.join(f'%(last{n})s' for n in range(len(last)))})")
         params |= {f"last{n}": value for n, value in enumerate(last)}

@@ -12,6 +12,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from billing.metering.meters import Meter
+from billing.quotas import parking
 from capsule_cloud.memory import content
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.selectors import capsules as memory
@@ -165,7 +166,7 @@ def forget(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpR
     form = forms.ForgetForm(user_id, request.POST or None)
 
     def call() -> capsules.DeletedUser:
-        return capsules.delete_user(project_id=one.pk, user_id=user_id, actor=member.actor)
+        return parking.delete_user(project_id=one.pk, user_id=user_id, actor=member.actor)
 
     gone = attempt(member, form, counted(member, one, Meter.DELETE, call))
     if gone is None:

@@ -16,6 +16,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 
+from billing.selectors.dunning import banner
 from capsule_cloud.memory.limits import InvalidInput
 from capsule_cloud.memory.selectors.capsules import CapsuleNotFound
 from capsule_cloud.memory.selectors.sessions import SessionNotFound
@@ -36,7 +37,7 @@ REFUSED = (TenancyError, InvalidInput, SessionSealed)
 LAST_ORGANIZATION, LAST_PROJECT = "last_organization", "last_project"
 
 _NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str, Right], ...]], ...] = (
-    ("", (("Overview", "home", "layout-dashboard", Right.ORGANIZATION_READ),)),
+    ("", (("Overview", "home", "layout-dashboard", Right.PROJECTS_READ),)),
     (
         "Build",
         (
@@ -56,6 +57,7 @@ _NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str, Right], ...]], ...] = (
         (
             ("Members", "members", "users", Right.MEMBERS_READ),
             ("Usage", "usage", "chart-column", Right.USAGE_READ),
+            ("Billing", "billing", "credit-card", Right.BILLING_READ),
             ("Audit log", "audit", "scroll-text", Right.AUDIT_READ),
             ("Settings", "settings", "settings", Right.ORGANIZATION_READ),
         ),
@@ -124,7 +126,7 @@ def page(right: Right, *, when_closed: bool = False, is_scoped: bool = True) -> 
 def show(
     request: HttpRequest, member: MemberPrincipal, template: str, section: str, status: int = 200, **context: Any
 ) -> HttpResponse:
-    """Render a page of the console; asked with `X-Dialog`, the same page without the frame around it.
+    """Render a page of the console within the member's scope; asked with `X-Dialog`, the same without the frame.
 
     A `form` with errors makes it a 422.
     """
@@ -137,6 +139,7 @@ def show(
         "member": member,
         "can": {right.name: member.has(right) for right in Right},
         "navigation": navigation(member, section),
+        "banner": banner(),
     }
     response = render(request, template, frame | context, status=status)
     patch_vary_headers(response, ["X-Dialog", "HX-Request"])

@@ -80,8 +80,10 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
 
 @page(Right.ORGANIZATION_READ)
 def home(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
-    """Usage of 30 days, first steps, and the latest activity."""
-    rows = selectors.projects() if member.has(Right.PROJECTS_READ) else []
+    """Usage of 30 days, first steps, and the latest activity; who sees no projects is led to what they do see."""
+    if not member.has(Right.PROJECTS_READ):
+        return redirect("billing", slug=member.slug)
+    rows = selectors.projects()
     project = _filter(rows, request.GET.get("project", ""))
     points = metering.last_days(CHART_DAYS, project_id=project.pk if project else None).points
     usage = [(point.at.date(), point.group["meter"], point.quantity) for point in points]

@@ -4,10 +4,12 @@ Looking around is free: pages, searches and comparisons leave no usage event.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from billing.metering.meters import Meter
 from billing.metering.services import Use, record
+from billing.quotas.services import admit, undo
 from tenancy.access import MemberPrincipal
 from tenancy.models import Project
 
@@ -23,12 +25,18 @@ def counted(
 ) -> Callable[[], Result]:
     """The service call, and its usage event in the same transaction; `end_user` finds in the result whose it was.
 
-    No key is behind it. A refused call counts for nothing.
+    No key is behind it. A refused call counts for nothing. Run in a savepoint; raises QuotaReached.
     """
 
     def call_and_count() -> Result:
-        result = call()
-        record(Use(member.organization_id, project.pk, None, meter, end_user=end_user(result)))
+        use = Use(member.organization_id, project.pk, None, meter)
+        receipt = admit(use)
+        try:
+            result = call()
+        except BaseException:
+            undo(receipt)
+            raise
+        record(replace(use, end_user=end_user(result)))
         return result
 
     return call_and_count

@@ -62,6 +62,7 @@ BILLING_CANCEL_ORDERED = Action("billing.cancel.ordered", "cancelled the subscri
 BILLING_RESUMED = Action("billing.subscription.resumed", "took back the cancellation")
 BILLING_SEATS_CHANGED = Action("billing.seats.changed", "changed the number of seats")
 BILLING_COUPON_REDEEMED = Action("billing.coupon.redeemed", "redeemed a coupon")
+BILLING_TIME_PASSED = Action("billing.sandbox.time_passed", "let time pass in the billing sandbox")
 BILLING_REFUNDED = Action("billing.invoice.refunded", "refunded a payment")
 BILLING_CREDITED = Action("billing.invoice.credited", "issued a credit note")
 # --- Memory: sessions ---

@@ -10,10 +10,13 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tenancy.models import User
 from tenancy.roles import Role
+from tests.billing.services import conftest as shopping
 from tests.capsule_cloud.web.browser import CHROMIUM, launch
 from tests.factories import Tenant, add_member
 
 SignIn = Callable[[User], Client]
+Page = Callable[..., str]
+shop, buy = shopping.shop, shopping.buy  # fixtures: plans for sale, and a customer who buys one
 
 
 def queries(browser: Client, address: str) -> int:
@@ -52,6 +55,30 @@ def viewer(tenant: Tenant, sign_in: SignIn) -> Client:
 def home(tenant: Tenant) -> str:
     """The address of the tenant's organization."""
     return f"/o/{tenant.organization.slug}/"
+
+
+@pytest.fixture
+def page(owner: Client, home: str) -> Page:
+    """The text of a page below the organization's address, as its owner sees it: `page("billing/", 200)`."""
+
+    def text_of(path: str, status: int = 200, browser: Client = owner) -> str:
+        answer = browser.get(home + path)
+        assert answer.status_code == status
+        return answer.content.decode()
+
+    return text_of
+
+
+@pytest.fixture
+def post(owner: Client, home: str) -> Page:
+    """Posts a form as the owner and follows it to the page that says what became of it: its text."""
+
+    def text_after(path: str, form: dict[str, object] | None = None, browser: Client = owner, status: int = 200) -> str:
+        answer = browser.post(home + path, form or {}, follow=True)
+        assert answer.status_code == status
+        return answer.content.decode()
+
+    return text_after
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,13 @@ CONSOLE = (
     "members/leave/",
     "memory/",
     "sessions/",
+    "usage/",
+    "billing/",
+    "billing/plan/",
+    "billing/invoices/",
+    "billing/credits/",
+    "billing/caps/",
+    "billing/details/",
     "audit/",
     "settings/",
 )

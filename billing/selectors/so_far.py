@@ -1,0 +1,72 @@
+"""Reads where the period that runs stands: what was used of what is included, and what more has cost until now."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.utils import timezone
+
+from billing.metering.meters import GAUGES
+from billing.metering.selectors import totals
+from billing.money import Money, round_line, times
+from billing.plans import ALLOWANCE_METERS, Allowance, Included
+from billing.quotas.selectors import billing_period
+from billing.selectors.entitlements import Entitlements, effective
+from tenancy.models import Membership
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceSoFar:
+    """One allowance: `used` is None where the period has no sample yet; `cost` is that of what is not included."""
+
+    allowance: Allowance
+    used: int | None
+    included: Included
+    cost: Money
+
+    @property
+    def share(self) -> float:
+        """How much of what is included is used; above 1 where more is."""
+        return (self.used or 0) / self.included.quantity if self.included.quantity else float(bool(self.used))
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether it is a daily sample and not a count."""
+        return bool(ALLOWANCE_METERS[self.allowance] & GAUGES)
+
+
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """The period under way as of `as_of`."""
+
+    starts_at: datetime
+    ends_at: datetime
+    entitled: Entitlements
+    allowances: tuple[AllowanceSoFar, ...]
+    as_of: datetime
+
+    @property
+    def overage(self) -> Money:
+        """What use above what is included has cost so far, each allowance rounded once as its invoice line will be."""
+        return Money(sum(one.cost.amount for one in self.allowances), self.entitled.plan.currency)
+
+
+def so_far(*, now: datetime | None = None) -> SoFar:
+    """Where the organization in scope stands. Seats are its members now."""
+    now = now or timezone.now()
+    period, entitled = billing_period(), effective(now=now)
+    found = totals(period.starts_at, period.ends_at)
+    used: dict[Allowance, int | None] = {Allowance.SEATS: Membership.objects.count()}
+    for one, meters in ALLOWANCE_METERS.items():
+        sums = [found.meters[meter] for meter in meters if meter in found.meters]
+        used.setdefault(one, sum(sums) if sums or not meters & GAUGES else None)
+    allowances = tuple(
+        AllowanceSoFar(one, used.get(one), included, _cost(used.get(one) or 0, included, entitled.plan.currency))
+        for one, included in entitled.allowances.items()
+    )
+    return SoFar(period.starts_at, period.ends_at, entitled, allowances, found.as_of)
+
+
+def _cost(used: int, included: Included, currency: str) -> Money:
+    above = max(0, used - included.quantity)
+    return Money(round_line(times(included.overage or Decimal(0), above))[0], currency)

@@ -1,0 +1,141 @@
+"""The billing home: the plan, this period so far and where it leads, caps, notices, the next invoice and credits."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST, require_safe
+
+from billing import plan_words
+from billing.credits import selectors as credits_of
+from billing.metering.selectors import usage
+from billing.models import Subscription
+from billing.money import Money
+from billing.plans import ALLOWANCE_METERS, ALLOWANCE_NAMES, FREE, Allowance, Interval
+from billing.quotas import selectors as quotas
+from billing.quotas import services as quota_services
+from billing.quotas.forecasts import Forecast, forecast
+from billing.selectors import subscriptions as agreed
+from billing.selectors.so_far import AllowanceSoFar, SoFar, so_far
+from billing.services.time_machine import LEAPS
+from capsule_cloud.web.billing_frame import billing_page
+from capsule_cloud.web.console import page, perform
+from capsule_cloud.web.trend import Trend, trend
+from tenancy.access import MemberPrincipal
+from tenancy.roles import Right
+
+NEAR, FULL = 0.8, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Meterstick:
+    """An allowance as a bar: what was used, of how much, and what that means."""
+
+    name: str
+    used: str
+    included: str
+    share: float
+    level: str  # "", warn or bad
+    note: str
+
+
+@require_safe
+@page(Right.BILLING_READ)
+def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
+    """Everything about money at one look."""
+    standing, live, account = so_far(), agreed.live(), agreed.account()
+    foretold = forecast(Allowance.OPERATIONS, limit=standing.entitled.allowances[Allowance.OPERATIONS].quantity)
+    currency = standing.entitled.plan.currency
+    return billing_page(
+        request,
+        member,
+        "web/billing.html",
+        "billing",
+        standing=standing,
+        plan=standing.entitled.plan,
+        is_free=standing.entitled.plan.key == FREE,
+        live=live,
+        account=account,
+        sticks=[_stick(one) for one in standing.allowances],
+        trend=_trend(standing, foretold),
+        foretold=foretold,
+        reach=_reach(foretold),
+        next_invoice=_next_invoice(standing, live),
+        credits=Money(credits_of.balance(currency), currency),
+        caps=[(plan_words.quantity(Allowance(cap.allowance), cap.amount), cap) for cap in quotas.caps()[:4]],
+        notices=quotas.notices(limit=5),
+        parked=quotas.parked(),
+        documents=list(agreed.documents()[:4]),
+        leaps=LEAPS if settings.STRIPE_SANDBOX and account and account.stripe_customer_id else (),
+    )
+
+
+@require_POST
+@page(Right.BILLING_WRITE)
+def dismiss(request: HttpRequest, member: MemberPrincipal, notice_id: UUID) -> HttpResponse:
+    """Put a notice away."""
+    perform(
+        request,
+        member,
+        lambda: quota_services.dismiss(actor=member.actor, notice_id=notice_id),
+        "The notice is put away.",
+    )
+    return redirect("billing", slug=member.slug)
+
+
+def _stick(one: AllowanceSoFar) -> Meterstick:
+    name = ALLOWANCE_NAMES[one.allowance].partition(" (")[0]
+    included = plan_words.quantity(one.allowance, one.included.quantity)
+    if one.used is None:
+        return Meterstick(name, "not yet", included, 0, "", "Sampled once a day: the first sample is still to come.")
+    more = plan_words.price_of_more(one.allowance, one.included, one.cost.currency)
+    if one.cost.amount:
+        level, note = "", f"{one.cost} so far for what is not included."
+    elif one.share >= FULL and not more:
+        level, note = "bad", "At the cap: nothing more can be added until the period ends or the plan changes."
+    elif one.share >= NEAR and not more:
+        level, note = "warn", "Close to the cap."
+    else:
+        level, note = "", f"Then {more}." if more else "No more than this on your plan."
+    return Meterstick(name, plan_words.quantity(one.allowance, one.used), included, one.share, level, note)
+
+
+def _trend(standing: SoFar, foretold: Forecast) -> Trend | None:
+    """The memory operations of the period, day by day; None before there is any."""
+    if not foretold.used:
+        return None
+    first, days = standing.starts_at.date(), max(1, (standing.ends_at - standing.starts_at).days)
+    sums: dict[datetime, int] = {}
+    for point in usage(since=standing.starts_at, until=standing.ends_at, grain="day").points:
+        if point.group["meter"] in ALLOWANCE_METERS[Allowance.OPERATIONS]:
+            sums[point.at] = sums.get(point.at, 0) + point.quantity
+    passed = min(days, max(1, (standing.as_of.date() - first).days + 1))
+    start = standing.starts_at.replace(hour=0, minute=0, second=0, microsecond=0)
+    daily = [sums.get(start + timedelta(days=day), 0) for day in range(passed)]
+    return trend(daily=daily, first=first, days=days, foretold=foretold)
+
+
+def _reach(foretold: Forecast) -> str:
+    """When what is included is used up, in a sentence."""
+    if foretold.limit is None or foretold.used >= foretold.limit:
+        return "Everything that is included is used." if foretold.limit is not None else ""
+    if foretold.reaches_at is None:
+        return "At this pace what is included lasts until the period ends."
+    sooner = foretold.earliest_at
+    early = f", {sooner:%-d %B} at the earliest" if sooner and sooner.date() < foretold.reaches_at.date() else ""
+    return f"At this pace what is included is used up on {foretold.reaches_at:%-d %B}{early}."
+
+
+def _next_invoice(standing: SoFar, live: Subscription | None) -> tuple[Money, datetime] | None:
+    """What the next invoice comes to as things stand, without tax and credits, and when; None on the free plan."""
+    if live is None:
+        return None
+    plan = standing.entitled.plan
+    is_due = live.cancel_at is None and (live.interval == Interval.MONTHLY or live.period_end <= standing.ends_at)
+    extra = max(0, live.seats - plan.allowances[Allowance.SEATS].quantity)
+    fixed = plan.amount(Interval(live.interval)) + extra * plan.seat if is_due else 0
+    metered = sum(one.cost.amount for one in standing.allowances if one.allowance is not Allowance.SEATS)
+    return Money(fixed + metered, plan.currency), standing.ends_at

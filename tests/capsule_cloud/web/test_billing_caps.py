@@ -1,0 +1,110 @@
+"""Caps and alerts on a page: set, shown with whom they hold, taken away."""
+
+from uuid import UUID
+
+import pytest
+from django.test import Client
+
+from billing.quotas.models import Cap, Watch
+from tenancy.models import Project
+from tenancy.roles import Role
+from tenancy.scope import scope
+from tests.capsule_cloud.web.conftest import Page, SignIn, queries
+from tests.factories import Tenant, add_member
+
+CAP = {"allowance": "operations", "subject": "organization", "amount": "900", "span": "period", "reaction": "stop"}
+
+
+def caps_of(tenant: Tenant) -> list[tuple[str, UUID, int]]:
+    with scope(tenant.organization):
+        return [(cap.level, cap.subject_id, cap.amount) for cap in Cap.objects.order_by("amount")]
+
+
+def test_without_caps_the_page_says_what_they_are_for(page: Page) -> None:
+    text = page("billing/caps/")
+    assert "No cap of your own" in text
+    assert 'value="50, 80, 100"' in text
+
+
+def test_a_cap_is_set_for_everybody_a_project_or_a_key(tenant: Tenant, page: Page, post: Page) -> None:
+    assert "holds within a second" in post("billing/caps/set/", CAP)
+    post("billing/caps/set/", CAP | {"subject": f"project:{tenant.project.pk}", "amount": "800"})
+    post("billing/caps/set/", CAP | {"subject": f"key:{tenant.key.pk}", "amount": "700", "span": "day"})
+    assert caps_of(tenant) == [
+        ("key", tenant.key.pk, 700),
+        ("project", tenant.project.pk, 800),
+        ("organization", tenant.organization.pk, 900),
+    ]
+    text = page("billing/caps/")
+    for words in (
+        "The whole organization",
+        f"Project {tenant.project.name}",
+        f"Key {tenant.key.name}",
+        "Refuse writes",
+    ):
+        assert words in text
+
+
+def test_a_cap_is_taken_away(tenant: Tenant, post: Page) -> None:
+    post("billing/caps/set/", CAP)
+    with scope(tenant.organization):
+        cap = Cap.objects.get()
+    assert "The cap is gone." in post(f"billing/caps/{cap.pk}/clear/")
+    assert caps_of(tenant) == []
+    post(f"billing/caps/{cap.pk}/clear/", status=404)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"amount": "-1"},
+        {"amount": "x"},
+        {"amount": "999999"},  # more than the plan's
+        {"allowance": "stored_bytes"},
+        {"subject": "project:nothing"},
+        {"span": "year"},
+        {"reaction": "explode"},
+        {"reaction": "park"},  # the free plan has none
+    ],
+)
+def test_a_cap_that_cannot_be_is_refused_with_a_reason(tenant: Tenant, post: Page, wrong: dict[str, str]) -> None:
+    text = post("billing/caps/set/", CAP | wrong, status=422)
+    assert "field-error" in text or 'role="alert"' in text
+    assert caps_of(tenant) == []
+
+
+def test_a_strangers_project_is_no_subject(tenant: Tenant, stranger: Tenant, post: Page) -> None:
+    post("billing/caps/set/", CAP | {"subject": f"project:{stranger.project.pk}"}, status=422)
+    assert caps_of(tenant) == []
+
+
+def test_alerts_are_chosen_and_put_off(tenant: Tenant, page: Page, post: Page) -> None:
+    assert "Saved." in post("billing/caps/alerts/", {"allowance": "operations", "percents": "90, 25 %, 90"})
+    with scope(tenant.organization):
+        assert Watch.objects.get().percents == [25, 90]
+    assert 'value="25, 90"' in page("billing/caps/")
+    post("billing/caps/alerts/", {"allowance": "operations", "percents": ""})
+    with scope(tenant.organization):
+        assert Watch.objects.get().percents == []
+    assert 'value=""' in page("billing/caps/")
+    for percents in ("half", "0", "1001", "-5", "9" * 99, ",".join(map(str, range(1, 12)))):
+        text = post("billing/caps/alerts/", {"allowance": "operations", "percents": percents})
+        assert "percentages" in text.split("toast-error")[1]
+
+
+def test_an_admin_sees_caps_and_changes_none(tenant: Tenant, sign_in: SignIn, home: str) -> None:
+    browser = sign_in(add_member(tenant, Role.ADMIN, "Adam"))
+    text = browser.get(f"{home}billing/caps/").content.decode()
+    assert "billing/caps/set/" not in text
+    assert "50, 80, 100" in text
+    assert browser.post(f"{home}billing/caps/set/", CAP).status_code == 403
+
+
+def test_more_caps_cost_no_more_queries(tenant: Tenant, owner: Client, home: str, post: Page) -> None:
+    post("billing/caps/set/", CAP)
+    few = queries(owner, f"{home}billing/caps/")
+    with scope(tenant.organization):
+        for number in range(4):
+            one = Project.objects.create(name=f"P {number}", slug=f"p-{number}")
+            Cap.objects.create(allowance="operations", level="project", subject_id=one.pk, amount=number)
+    assert queries(owner, f"{home}billing/caps/") == few
