@@ -18,7 +18,7 @@ from billing.quotas.services import QuotaReached, admit, undo
 from capsule_cloud.lib import crypto
 from capsule_cloud.memory.limits import InvalidInput, TooLarge
 from capsule_cloud.memory.selectors.sessions import SessionNotFound, get_session
-from capsule_cloud.memory.services import sessions
+from capsule_cloud.memory.services import capsules, sessions
 from tenancy.audit import actions
 from tenancy.audit import services as audit
 from tenancy.audit.services import Actor, Target
@@ -236,7 +236,12 @@ def _push_ahead(organization_id: UUID, project_id: UUID) -> None:
             _fail(write, "It failed unexpectedly, again and again: tell us its id.")
 
 
-def forget(*, project_id: UUID, user_id: str) -> int:
-    """Delete what waits, failed or was applied of an end user who is being deleted; returns how many writes."""
-    deleted, _ = ParkedWrite.objects.filter(project_id=project_id, end_user=user_id).delete()
+def delete_user(*, project_id: UUID, user_id: str, actor: Actor) -> capsules.DeletedUser:
+    """Delete everything that is remembered of an end user, and what waits to be; says how much was remembered.
+
+    Raises as the memory's own `delete_user` does.
+    """
+    with transaction.atomic():
+        deleted = capsules.delete_user(project_id=project_id, user_id=user_id, actor=actor)
+        ParkedWrite.objects.filter(project_id=project_id, end_user=user_id).delete()
     return deleted

@@ -19,7 +19,7 @@ from billing.quotas.leases import MissingCounter, Subject, Taken, leases
 from billing.quotas.models import Cap, Counter, Level, Notice, Reaction, Span, Watch
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
-from tenancy.errors import Forbidden, Invalid, NotFound
+from tenancy.errors import Forbidden, Invalid, NotFound, TenancyError
 from tenancy.models import Organization
 from tenancy.scope import current_organization_id, scope
 from tenancy.services import organizations
@@ -32,7 +32,7 @@ MOST_PERCENTS = 10
 LARGEST_AMOUNT = 2**53  # exact in every client that reads JSON
 
 
-class QuotaReached(Exception):
+class QuotaReached(TenancyError):
     """A write found a cap reached: nothing has happened. `str()` says what it means and what helps.
 
     `may_park`: the customer chose that such writes wait, or earlier ones wait already and this one must not overtake.

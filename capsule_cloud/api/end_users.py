@@ -11,7 +11,6 @@ from capsule_cloud.api.operations import Call, operation, reply
 from capsule_cloud.api.shapes import MOMENT_OR_NULL, TEXT, WHOLE, many, shape
 from capsule_cloud.memory import limits
 from capsule_cloud.memory.selectors import capsules as selectors
-from capsule_cloud.memory.services import capsules
 from tenancy.roles import Right
 from tenancy.scope import scope
 
@@ -44,8 +43,7 @@ def list_users(call: Call) -> HttpResponse:
 def delete_user(call: Call, user_id: str) -> HttpResponse:
     """Delete everything that is remembered of an end user, and say exactly how much that was."""
     with scope(call.principal.organization_id):
-        deleted = capsules.delete_user(project_id=call.project, user_id=user_id, actor=call.principal.actor)
-        parking.forget(project_id=call.project, user_id=user_id)
+        deleted = parking.delete_user(project_id=call.project, user_id=user_id, actor=call.principal.actor)
         call.count_write(Meter.DELETE)
     return reply(asdict(deleted))
 
