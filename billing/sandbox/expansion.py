@@ -26,7 +26,7 @@ def expanded(books: Books, found: Json, paths: list[str]) -> Json:
     found = copy.deepcopy(found)
     for path in paths:
         steps = path.split(".")
-        if len(steps) > DEEPEST + (steps[0] == "data"):
+        if len(steps) - steps.count("data") > DEEPEST:
             raise Refusal(f"You cannot expand more than {DEEPEST} levels of a property. Property: {path}")
         _expand(books, found, steps, path)
     return found

@@ -73,16 +73,18 @@ class Books:
         contract.check_object(shown)
         customer = found["id"] if found["object"] == "customer" else found.get("customer") or ""
         due = DUE[found["object"]](found) if found["object"] in DUE else None
-        row, is_new = Object.objects.update_or_create(
-            account=self.account,
-            stripe_id=found["id"],
-            defaults={"kind": found["object"], "customer": customer, "due_at": due, "body": found},
-        )
-        before = self._told.get(found["id"])
-        self._rows[found["id"]] = row.pk
-        if event and (is_new or before is None or before != shown or not event.endswith(".updated")):
+        kept = {"kind": found["object"], "customer": customer, "due_at": due, "body": found}
+        is_new = found["id"] not in self._rows
+        if is_new:
+            row = Object.objects.create(account=self.account, stripe_id=found["id"], **kept)
+            self._rows[found["id"]] = row.pk
             self._told[found["id"]] = shown
-            self.tell(event, shown, before if event.endswith(".updated") else None)
+        else:
+            Object.objects.filter(pk=self._rows[found["id"]]).update(**kept)
+        before, is_update = self._told[found["id"]], bool(event and event.endswith(".updated"))
+        if event and not (is_update and before == shown):
+            self._told[found["id"]] = shown
+            self.tell(event, shown, before if is_update else None)
         return found
 
     def tell(self, event: str, shown: Json, before: Json | None = None) -> None:
@@ -97,6 +99,7 @@ class Books:
         """Forget the object, tell of it, and return what Stripe answers."""
         Object.objects.filter(account=self.account, stripe_id=found["id"]).delete()
         self._objects.pop(found["id"], None)
+        self._rows.pop(found["id"], None)
         if event:
             self.tell(event, render(found))
         return {"id": found["id"], "object": found["object"], "deleted": True, "_": {}}
@@ -127,10 +130,6 @@ class Books:
     def page(self, rows: Any) -> list[Json]:
         """The objects of a query's rows."""
         return [self._take_over(row) for row in rows]
-
-    def row_of(self, wanted: str) -> int | None:
-        """The number of the object's row: later objects have higher ones."""
-        return Object.objects.filter(account=self.account, stripe_id=wanted).values_list("pk", flat=True).first()
 
     def _take_over(self, row: Object) -> Json:
         if row.stripe_id not in self._objects:
