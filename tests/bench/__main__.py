@@ -12,7 +12,7 @@ import django
 from tests.bench import report
 from tests.bench.house import ROOT, house
 
-MEASURES = ("recall", "writes", "reads", "indexed_read", "costs", "quotas", "metering", "growth")
+MEASURES = ("recall", "writes", "reads", "indexed_read", "costs", "quotas", "metering", "webhooks", "growth")
 # Scripts with a database of their own; what they print is written down as it is.
 SCRIPTS = ("recall_quality", "tenants")
 
