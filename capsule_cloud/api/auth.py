@@ -8,9 +8,9 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from billing.plans import FEATURE_NAMES, Feature
+from billing.restrictions import check_paid
 from capsule_cloud.api.errors import ApiError
 from tenancy.access import KeyPrincipal
-from tenancy.models import Organization
 from tenancy.roles import SCOPE_RIGHTS, Right
 
 
@@ -25,33 +25,16 @@ def principal_of(request: HttpRequest) -> KeyPrincipal:
     return principal
 
 
-_DATA_PLANE = {Right.MEMORY_READ, Right.MEMORY_WRITE, Right.MEMORY_DELETE}
-# What an unpaid bill closes, and what it says. The way out stays: taking data away, and forgetting an end user.
-_CLOSED: dict[str, tuple[set[Right], str]] = {
-    Organization.Access.FULL: (set(), ""),
-    Organization.Access.READ_ONLY: (
-        {Right.MEMORY_WRITE},
-        "An invoice is overdue: recalls, reads, exports and deletions go on, writes wait until it is paid.",
-    ),
-    Organization.Access.SUSPENDED: (
-        _DATA_PLANE,
-        "An invoice is long overdue: until it is paid you can list and export capsules, and delete end users.",
-    ),
-}
-
-
 def demand(principal: KeyPrincipal, right: Right, *, is_way_out: bool = False) -> None:
     """Raise `missing_scope`, naming the scopes that would do, unless the key has the right.
 
-    Raises `billing_restricted` where an unpaid bill has closed it; what is a way out stays open.
+    Raises BillingRestricted where an unpaid bill has closed it; what is a way out stays open.
     """
     if not principal.has(right):
         scopes = " or ".join(sorted(scope for scope, rights in SCOPE_RIGHTS.items() if right in rights))
         detail = f"This key lacks the scope {scopes}." if scopes else "No API key may do this: use the console."
         raise ApiError("missing_scope", detail)
-    closed, sentence = _CLOSED[principal.access]
-    if right in closed and not is_way_out:
-        raise ApiError("billing_restricted", sentence)
+    check_paid(principal.access, right, is_way_out=is_way_out)
 
 
 def demand_feature(principal: KeyPrincipal, feature: Feature) -> None:

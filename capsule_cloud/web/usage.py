@@ -10,10 +10,14 @@ from typing import TypeVar
 from billing.metering.meters import Meter
 from billing.metering.services import Use, record
 from billing.quotas.services import admit, undo
+from billing.restrictions import check_paid
 from tenancy.access import MemberPrincipal
 from tenancy.models import Project
+from tenancy.roles import Right
+from tenancy.selectors import organization
 
 Result = TypeVar("Result")
+WAYS_OUT = {Meter.EXPORT, Meter.DELETE}  # an unpaid bill keeps nobody from them
 
 
 def counted(
@@ -25,10 +29,12 @@ def counted(
 ) -> Callable[[], Result]:
     """The service call, and its usage event in the same transaction; `end_user` finds in the result whose it was.
 
-    No key is behind it. A refused call counts for nothing. Run in a savepoint; raises QuotaReached.
+    No key is behind it. A refused call counts for nothing. Run in a savepoint; raises QuotaReached, or
+    BillingRestricted where an unpaid bill has closed writes.
     """
 
     def call_and_count() -> Result:
+        check_paid(organization().access, Right.MEMORY_WRITE, is_way_out=meter in WAYS_OUT)
         use = Use(member.organization_id, project.pk, None, meter)
         receipt = admit(use)
         try:
