@@ -59,7 +59,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         is_free=standing.entitled.plan.key == FREE,
         live=live,
         account=account,
-        sticks=[_stick(one) for one in standing.allowances],
+        sticks=[_stick(one, live.seats if live else 0) for one in standing.allowances],
         trend=_trend(standing, foretold),
         foretold=foretold,
         reach=_reach(foretold),
@@ -86,9 +86,11 @@ def dismiss(request: HttpRequest, member: MemberPrincipal, notice_id: UUID) -> H
     return redirect("billing", slug=member.slug)
 
 
-def _stick(one: AllowanceSoFar) -> Meterstick:
+def _stick(one: AllowanceSoFar, bought: int) -> Meterstick:
+    """`bought` are the seats that are paid for; those that are included are among them."""
     name = ALLOWANCE_NAMES[one.allowance].partition(" (")[0]
-    included = plan_words.quantity(one.allowance, one.included.quantity)
+    whole = max(one.included.quantity, bought) if one.allowance is Allowance.SEATS else one.included.quantity
+    included = plan_words.quantity(one.allowance, whole)
     if one.used is None:
         return Meterstick(name, "not yet", included, 0, "", "Sampled once a day: the first sample is still to come.")
     more = plan_words.price_of_more(one.allowance, one.included, one.cost.currency)
@@ -100,7 +102,9 @@ def _stick(one: AllowanceSoFar) -> Meterstick:
         level, note = "warn", "Close to the cap."
     else:
         level, note = "", f"Then {more}." if more else "No more than this on your plan."
-    return Meterstick(name, plan_words.quantity(one.allowance, one.used), included, one.share, level, note)
+    return Meterstick(
+        name, plan_words.quantity(one.allowance, one.used), included, one.used / max(1, whole), level, note
+    )
 
 
 def _trend(standing: SoFar, foretold: Forecast) -> Trend | None:

@@ -134,6 +134,14 @@ class DetailsForm(forms.Form):
         """In capitals, as ISO 3166 has it."""
         return str(self.cleaned_data["country"]).upper()
 
+    def about(self) -> list[forms.BoundField]:
+        """The fields that are no part of the address."""
+        return [bound for bound in self if bound.name not in ADDRESS]
+
+    def places(self) -> list[forms.BoundField]:
+        """The parts of the address."""
+        return [bound for bound in self if bound.name in ADDRESS]
+
     def address(self) -> dict[str, str]:
         """The parts that were written."""
         return {part: self.cleaned_data[part] for part in ADDRESS if self.cleaned_data[part]}

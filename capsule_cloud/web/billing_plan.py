@@ -79,6 +79,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         "web/billing_plan.html",
         "billing_plan",
         live=live,
+        account=account,
         source=entitled.source,
         plan=entitled.plan,
         scheduled=_scheduled(live),

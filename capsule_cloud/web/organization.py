@@ -5,11 +5,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
+from billing.services.accounts import close_organization
 from capsule_cloud.web import forms
+from capsule_cloud.web.billing_frame import order
 from capsule_cloud.web.console import attempt, page, perform, sensitive, show
 from tenancy import selectors
 from tenancy.access import MemberPrincipal
 from tenancy.roles import Right
+from tenancy.scope import scope
 from tenancy.services import organizations
 
 
@@ -45,20 +48,20 @@ def security(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     return _settings_page(request, member, security_form=form)
 
 
-@page(Right.ORGANIZATION_CLOSE)
+@page(Right.ORGANIZATION_CLOSE, is_scoped=False)
 @sensitive
 def close(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
-    """Close the organization, after its short name is typed and the person has signed in again."""
+    """Close the organization and end what it pays for, after its short name is typed and the person signed in again."""
     form = forms.CloseForm(member.slug, request.POST or None)
     if form.is_valid():
-        perform(
+        order(
             request,
-            member,
-            lambda: organizations.close(actor=member.actor),
+            lambda: close_organization(organization_id=member.organization_id, actor=member.actor),
             f"{member.name} is closed. You can restore it until its data is deleted.",
         )
         return redirect("settings", slug=member.slug)
-    return show(request, member, "web/organization_close.html", "settings", form=form)
+    with scope(member.organization_id):
+        return show(request, member, "web/organization_close.html", "settings", form=form)
 
 
 @require_POST

@@ -3,9 +3,11 @@
 import pytest
 from django.test import Client
 
+from billing.selectors.subscriptions import live
 from tenancy.models import Organization
 from tenancy.scope import scope
 from tenancy.selectors import organization
+from tests.billing.services.conftest import Buy
 from tests.factories import PASSWORD, Tenant
 
 
@@ -47,6 +49,14 @@ def test_closing_needs_the_short_name_letter_by_letter(tenant: Tenant, fresh: Cl
     answer = fresh.post(home + "settings/close/", {"confirmation": tenant.organization.slug}, follow=True)
     assert "is closed" in answer.content.decode()
     assert _now(tenant).closed_at is not None
+
+
+def test_closing_ends_what_is_paid_for(tenant: Tenant, fresh: Client, home: str, buy: Buy) -> None:
+    buy(tenant, "pro")
+    fresh.post(home + "settings/close/", {"confirmation": tenant.organization.slug})
+    assert _now(tenant).closed_at is not None
+    with scope(tenant.organization):
+        assert live() is None
 
 
 def test_a_closed_organization_can_be_restored(tenant: Tenant, fresh: Client, home: str) -> None:

@@ -9,7 +9,7 @@ PAGES = "\n".join(
     path.read_text() for path in (*WEB.rglob("*.html"), *WEB.rglob("*.py"), STATIC / "app.js", STATIC / "favicon.svg")
 )
 # Named by a computed part, or set by htmx.
-COMPUTED = re.compile(r"meter-\d|tok-[ksnc]|toast-(error|warning)|turn-assistant|htmx-request")
+COMPUTED = re.compile(r"meter-\d|tok-[ksnc]|toast-(error|warning)|stick-(warn|bad)|turn-assistant|htmx-request")
 
 
 def _is_named(word: str) -> bool:
