@@ -1,5 +1,6 @@
 """The time machine: lets a customer's time pass, one due thing after the other, always in the same order."""
 
+import logging
 import time
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from billing.sandbox import (
     standing,
     subscriptions,
 )
+from billing.sandbox.contract import Broken
 from billing.sandbox.models import Object
 from billing.sandbox.periods import DAY
 from billing.sandbox.refusals import Json, Refusal
@@ -23,6 +25,9 @@ from billing.sandbox.routing import answers
 from billing.sandbox.store import Books, render
 
 ORDER = ("subscription_schedule", "subscription", "invoice", "checkout.session")  # of what is due at the same second
+
+
+log = logging.getLogger("sandbox")
 
 
 class Stuck(AssertionError):
@@ -55,7 +60,7 @@ def now_of(customer: str, *, account: str = keys.ACCOUNT) -> int:
 
 
 def tick() -> None:
-    """Do what has become due for customers whose time simply passes."""
+    """Do what has become due for customers whose time simply passes; one who is stuck does not hold up the others."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT o.account, o.customer FROM sandbox_object o "
@@ -66,10 +71,13 @@ def tick() -> None:
         )
         waiting = cursor.fetchall()
     for account, customer in waiting:
-        with transaction.atomic():
-            books = Books(account)
-            books.lock()
-            play(books, [customer], books.now(customer))
+        try:
+            with transaction.atomic():
+                books = Books(account)
+                books.lock()
+                play(books, [customer], books.now(customer))
+        except (Broken, Refusal, Stuck):
+            log.exception("sandbox.stuck account=%s customer=%s", account, customer)
 
 
 def play(books: Books, customers: list[str], target: int) -> None:

@@ -8,7 +8,6 @@ from django.utils import timezone
 from billing.sandbox import contract, keys
 from billing.sandbox.ids import new_id
 from billing.sandbox.models import Delivery, Object
-from capsule_cloud.lib import jobs
 
 Json = dict[str, Any]
 
@@ -46,8 +45,6 @@ def emit(account: str, name: str, shown: Json, before: Json | None) -> Json:
     Delivery.objects.bulk_create(
         Delivery(account=account, event=event["id"], url=url, secret=secret, due_at=now) for url, secret in owed
     )
-    if owed:
-        jobs.enqueue("sandbox.deliver_webhooks")
     return event
 
 

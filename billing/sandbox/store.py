@@ -12,6 +12,7 @@ from billing.sandbox import contract, outbox
 from billing.sandbox.ids import new_id
 from billing.sandbox.models import Object
 from billing.sandbox.refusals import missing
+from capsule_cloud.lib import jobs
 
 Json = dict[str, Any]
 DUE: dict[str, Callable[[Json], int | None]] = {}  # by kind: when something must happen to an object, in Unix seconds
@@ -33,6 +34,7 @@ class Books:
         self._objects: dict[str, Json] = {}
         self._rows: dict[str, int] = {}
         self._told: dict[str, Json] = {}  # as the last event, or the database, has it
+        self._has_woken = False
 
     def lock(self) -> None:
         """Let one request at a time change the account."""
@@ -88,8 +90,11 @@ class Books:
         return found
 
     def tell(self, event: str, shown: Json, before: Json | None = None) -> None:
-        """Emit the event about the object as it is shown."""
-        outbox.emit(self.account, event, shown, before)
+        """Emit the event about the object as it is shown; what owes a webhook wakes the delivery, once a request."""
+        told = outbox.emit(self.account, event, shown, before)
+        if told["pending_webhooks"] and not self._has_woken:
+            self._has_woken = True
+            jobs.enqueue("sandbox.deliver_webhooks")
 
     def tell_of(self, found: Json, event: str) -> None:
         """Emit an event about something that happened to the object without changing it further."""

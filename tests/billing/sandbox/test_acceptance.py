@@ -1,6 +1,7 @@
 """Other people's scenarios and fixtures, written for Stripe itself, hold on the sandbox."""
 
 import json
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -8,24 +9,32 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import stripe
 import yaml
 from billing_e2e.runner import Runner
 from billing_e2e.scenario import load_scenario, parse_config
 
+from billing.sandbox import contract
 from tests.billing.sandbox.conftest import Account
 
-SCENARIOS = sorted(
-    str(one) for one in files("billing_e2e").joinpath("scenarios").iterdir() if one.name.endswith(".yml")
-)
+THEIRS = sorted(str(one) for one in files("billing_e2e").joinpath("scenarios").iterdir() if one.name.endswith(".yml"))
+OURS = sorted(str(one) for one in Path(__file__).with_name("scenarios").iterdir())
+# With a test key of Stripe's own they are played on Stripe too: STRIPE_TEST_KEY=sk_test_… make test ARGS="-k plays"
+STRIPE_KEY = os.environ.get("STRIPE_TEST_KEY", "")
+PLACES = ["sandbox", "stripe"] if STRIPE_KEY.startswith("sk_test_") else ["sandbox"]
 TRIGGERS: dict[str, list[dict[str, Any]]] = yaml.safe_load(Path(__file__).with_name("triggers.yaml").read_text())
 
 
-def test_there_are_five_scenarios() -> None:
-    assert len(SCENARIOS) == 5
+def test_there_are_five_scenarios_of_theirs() -> None:
+    assert len(THEIRS) == 5
 
 
-@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.rpartition("/")[2])
-def test_a_scenario_of_billing_e2e_passes(account: Account, path: str) -> None:
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("path", [*THEIRS, *OURS], ids=lambda path: path.rpartition("/")[2])
+def test_a_scenario_plays(account: Account, path: str, place: str) -> None:
+    if place == "stripe":
+        client = stripe.StripeClient(STRIPE_KEY, stripe_version=contract.version())
+        account = Account("stripe", STRIPE_KEY, account.transport, client)
     prices = {"monthly_price": account.price(2000).id, "upgrade_price": account.price(5000).id}
     config = parse_config({"stripe": {"key": account.key}, "vars": prices})
     played = Runner(config, account.client).run(load_scenario(path))
