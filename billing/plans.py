@@ -32,7 +32,6 @@ class Feature(StrEnum):
     """What a plan can do, or not at all (403 `feature_not_in_plan`)."""
 
     MCP = "mcp"
-    ALERT_WEBHOOKS = "alert_webhooks"
     PARKED_WRITES = "parked_writes"
     DATA_PLANES = "data_planes"
     MANUAL_INVOICES = "manual_invoices"
@@ -66,14 +65,13 @@ ALLOWANCE_NAMES: Mapping[Allowance, str] = MappingProxyType(
 FEATURE_NAMES: Mapping[Feature, str] = MappingProxyType(
     {
         Feature.MCP: "MCP endpoint",
-        Feature.ALERT_WEBHOOKS: "Alerts by webhook",
         Feature.PARKED_WRITES: "Writes parked at a cap instead of refused",
-        Feature.DATA_PLANES: "Data planes of your own: signed entitlements, usage events",
+        Feature.DATA_PLANES: "Data planes of your own, with signed entitlements",
         Feature.MANUAL_INVOICES: "Invoices paid by bank transfer, with your order number",
     }
 )
 # What goes on where a copy of the entitlements has run out and we cannot be asked; everything else stops
-FAIL_OPEN = frozenset({Feature.MCP, Feature.ALERT_WEBHOOKS})
+FAIL_OPEN = frozenset({Feature.MCP})
 # The column of Organization that holds an allowance where nothing more can be bought; null where it can
 LIMIT_COLUMNS: Mapping[Allowance, str] = MappingProxyType(
     {
@@ -197,7 +195,7 @@ PLANS: tuple[Plan, ...] = (
             Allowance.SEATS: Included(10, Decimal(9_00)),
         },
         limits={"project_limit": 25, "member_limit": 10, "key_limit": 250, "requests_per_minute": 6_000},
-        features=frozenset({Feature.MCP, Feature.ALERT_WEBHOOKS, Feature.PARKED_WRITES}),
+        features=frozenset({Feature.MCP, Feature.PARKED_WRITES}),
         trial_days=14,
     ),
     Plan(
@@ -215,7 +213,7 @@ PLANS: tuple[Plan, ...] = (
             Allowance.SEATS: Included(25, Decimal(8_00)),
         },
         limits={"project_limit": 200, "member_limit": 25, "key_limit": 2_000, "requests_per_minute": 30_000},
-        features=frozenset({Feature.MCP, Feature.ALERT_WEBHOOKS, Feature.PARKED_WRITES, Feature.DATA_PLANES}),
+        features=frozenset({Feature.MCP, Feature.PARKED_WRITES, Feature.DATA_PLANES}),
         trial_days=14,
     ),
     Plan(
