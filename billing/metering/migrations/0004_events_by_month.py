@@ -39,7 +39,7 @@ MONTHLY_TABLE = """
 CARRY_OVER = """
     ALTER TABLE metering_usageevent_before NO FORCE ROW LEVEL SECURITY;
     SELECT metering_make_partitions(
-        least(greatest(min(occurred_at), now() - interval '5 years'), now() - interval '35 days'),
+        least(greatest(coalesce(min(occurred_at), now()), now() - interval '5 years'), now() - interval '35 days'),
         now() + interval '3 months'
     ) FROM metering_usageevent_before;
     INSERT INTO metering_usageevent
