@@ -14,7 +14,7 @@ from tenancy.services import organizations
 
 
 class OrganizationAnswer(serializers.ModelSerializer[Organization]):
-    """An organization and the limits of its plan."""
+    """An organization and what its plan allows: a limit that is null is none."""
 
     class Meta:
         model = Organization
@@ -28,6 +28,14 @@ class OrganizationAnswer(serializers.ModelSerializer[Organization]):
             "member_limit",
             "key_limit",
             "requests_per_minute",
+            "operation_limit",
+            "stored_byte_limit",
+            "document_limit",
+            "end_user_limit",
+            "features",
+            "access",
+            "period_start",
+            "period_end",
             "created_at",
         ]
 

@@ -15,6 +15,7 @@ def test_the_organization_is_the_keys_own_and_can_be_renamed(api: Api) -> None:
     before = api.get("/v1/organization").json()
     assert before["id"] == str(api.tenant.organization.pk)
     assert before["project_limit"] == 5
+    assert (before["operation_limit"], before["features"], before["access"]) == (25_000, ["mcp"], "full")
     answer = api.patch("/v1/organization", {"name": " Acme "})
     assert (answer.status_code, answer.json()) == (200, before | {"name": "Acme"})
     assert "signing_key" not in before
