@@ -15,7 +15,7 @@ from capsule_cloud.api.resource import Resource
 from tenancy.roles import Right
 
 
-class PlanAnswer(serializers.Serializer[Any]):
+class EntitledPlanAnswer(serializers.Serializer[Any]):
     """The version of a plan, and what it rests on: free, stripe, contract or manual."""
 
     key = serializers.CharField()
@@ -23,14 +23,14 @@ class PlanAnswer(serializers.Serializer[Any]):
     basis = serializers.CharField()
 
 
-class IncludedAnswer(serializers.Serializer[Any]):
+class EntitledIncludedAnswer(serializers.Serializer[Any]):
     """What a period includes; `overage` is the price of one more in minor units, null where there is none."""
 
     quantity = serializers.IntegerField()
     overage = serializers.CharField(allow_null=True)
 
 
-class PeriodAnswer(serializers.Serializer[Any]):
+class EntitledPeriodAnswer(serializers.Serializer[Any]):
     """What usage is counted in; null: the calendar month in UTC."""
 
     start = serializers.DateTimeField(allow_null=True)
@@ -46,15 +46,15 @@ class EntitlementsAnswer(serializers.Serializer[Any]):
     issued_at = serializers.DateTimeField()
     valid_until = serializers.DateTimeField()
     when_stale = serializers.DictField(child=serializers.CharField())
-    plan = PlanAnswer()
+    plan = EntitledPlanAnswer()
     access = serializers.CharField()
     features = serializers.ListField(child=serializers.CharField())
     limits = serializers.DictField(child=serializers.IntegerField(allow_null=True))
-    included = serializers.DictField(child=IncludedAnswer())
-    period = PeriodAnswer()
+    included = serializers.DictField(child=EntitledIncludedAnswer())
+    period = EntitledPeriodAnswer()
 
 
-class SignatureAnswer(serializers.Serializer[Any]):
+class EntitlementsSignatureAnswer(serializers.Serializer[Any]):
     """Ed25519, base64; `public_key` is what a data plane is set up with, once."""
 
     key_id = serializers.CharField()
@@ -67,7 +67,7 @@ class SnapshotAnswer(serializers.Serializer[Any]):
     """Entitlements and the organization's signature over their canonical bytes."""
 
     entitlements = EntitlementsAnswer()
-    signature = SignatureAnswer()
+    signature = EntitlementsSignatureAnswer()
 
 
 class EntitlementsResource(Resource):
