@@ -1,11 +1,17 @@
 """Reads what the organization in scope pays for, and what stands against a smaller plan."""
 
+from datetime import timedelta
+
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from billing.metering.meters import Meter
+from billing.metering.selectors import totals
 from billing.models import ENDED, BillingAccount, Document, Subscription
 from billing.plans import Plan
 from tenancy.models import ApiKey, Membership, Project
+
+SAMPLES = timedelta(days=2)  # what is stored is sampled once a day
 
 
 def account() -> BillingAccount | None:
@@ -37,8 +43,13 @@ def blockers(plan: Plan) -> list[str]:
         ),
     }
     columns = plan.columns
-    return [
+    reasons = [
         f"There are {count} {name} and {plan.name} has {columns[column]}: {verb} {count - columns[column]} first."
         for column, (count, name, verb) in used.items()
         if columns.get(column) is not None and count > columns[column]
     ]
+    most = columns["stored_byte_limit"]
+    stored = totals(now - SAMPLES, now).meters.get(Meter.STORED_BYTES, 0)
+    if most is not None and stored > most:
+        reasons.append(f"{stored:,} bytes are stored and {plan.name} has {most:,}: delete {stored - most:,} first.")
+    return reasons

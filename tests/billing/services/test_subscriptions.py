@@ -4,7 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from billing.metering.meters import Meter
+from billing.metering.models import UsageHour
 from billing.models import BillingAccount, Subscription
 from billing.sandbox import checkout as pages
 from billing.sandbox import clock, keys
@@ -125,6 +128,25 @@ def test_a_downgrade_is_blocked_with_reasons_while_more_is_in_use(tenant: Tenant
         )
     assert caught.value.reasons == ["There are 11 members and Pro has 10: remove 1 first."]
     assert subscription_of(tenant).scheduled_plan_key == ""
+
+
+def test_a_downgrade_is_blocked_while_more_is_stored(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant)
+    yesterday = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(days=1)
+    with scope(tenant.organization):
+        UsageHour.objects.create(
+            project_id=tenant.project.pk,
+            key_id=None,
+            meter=Meter.STORED_BYTES,
+            hour=yesterday,
+            quantity=3 * 10**9,
+            events=1,
+        )
+    with pytest.raises(Blocked, match="2,000,000,000 first"):
+        subscriptions.schedule_downgrade(
+            organization_id=tenant.organization.pk, actor=tenant.actor, plan_key="free", interval="monthly"
+        )
+    assert subscription_of(tenant).cancel_at is None
 
 
 def test_going_back_to_the_free_plan_is_a_cancellation(tenant: Tenant, buy: Buy) -> None:
