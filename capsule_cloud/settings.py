@@ -146,6 +146,7 @@ CELERY_BEAT_SCHEDULE = {
     "settle-counters": {"task": "quotas.settle_counters", "schedule": 60.0},
     "say-crossed-thresholds": {"task": "quotas.say_crossed", "schedule": 60.0},
     "say-unusual-use": {"task": "quotas.say_unusual", "schedule": 600.0},
+    "sample-allowances": {"task": "quotas.sample", "schedule": 600.0},
     "seal-idle-sessions": {"task": "metering.seal_idle_sessions", "schedule": 60.0},
     "purge-expired-memory": {"task": "memory.purge_expired", "schedule": 900.0},
     "renew-search-entries": {"task": "memory.renew_search_entries", "schedule": 60.0},

@@ -1,19 +1,25 @@
 """Keeps the counters true: makes them anew from usage events, and deletes what nobody reads any more."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Sum
+from django.utils import timezone
 
-from billing.plans import Allowance
+from billing.metering.selectors import usage
+from billing.plans import ALLOWANCE_METERS, LIMIT_COLUMNS, Allowance
 from billing.quotas import selectors
-from billing.quotas.models import Counter
+from billing.quotas.models import SAMPLED, Counter, Level
+from billing.selectors.entitlements import effective
+from capsule_cloud.memory.models import Capsule
 from tenancy.scope import current_organization_id, scope, unscoped
 
 # Longer than a lease lives, an operation takes and the spool is shipped: what was granted before is in the events
 GRACE = timedelta(minutes=10)
 BATCH = 500
 KEPT_DAYS = 400
+RECENT = timedelta(days=3)
+NEAR = 0.8  # of the limit: from there on stored bytes are summed themselves
 
 
 def settle(*, grace: timedelta = GRACE) -> int:
@@ -44,6 +50,52 @@ def _settle(counter: Counter) -> bool:
         cursor.execute("SELECT quotas_settle(%s, %s, %s)", [current_organization_id(), counter.pk, so_far])
         [(change,)] = cursor.fetchall()
     return bool(change)
+
+
+def sample() -> int:
+    """See what every organization in use has of what no lease counts, for its alerts and its cap on stored bytes.
+
+    That is what there is (stored bytes, end users), and what was used of an allowance of which more can be bought.
+    Returns how many organizations there were.
+    """
+    with unscoped(reason="organizations are sampled by one loop") as wide:
+        found = wide.rows("quotas_organizations_in_use")
+    for row in found:
+        with scope(row["organization_id"]):
+            _sample()
+    return len(found)
+
+
+def _sample() -> None:
+    entitled, period = effective(), selectors.billing_period()
+    for allowance in LIMIT_COLUMNS:
+        limit = selectors.plan_limit(allowance)
+        if allowance in selectors.FLOWS and limit is not None:
+            continue  # the counter that leases take from says it
+        included = entitled.allowances[allowance].quantity if limit is None else limit
+        Counter.objects.update_or_create(
+            allowance=allowance,
+            subject_id=current_organization_id(),
+            span=SAMPLED,
+            starts_at=period.starts_at,
+            defaults={
+                "level": Level.ORGANIZATION,
+                "included": included,
+                "used": _seen(allowance, period.starts_at, limit),
+            },
+        )
+
+
+def _seen(allowance: Allowance, since: datetime, limit: int | None) -> int:
+    if allowance in selectors.FLOWS:
+        return selectors.used(allowance, level=Level.ORGANIZATION, subject_id=current_organization_id(), since=since)
+    [meter] = ALLOWANCE_METERS[allowance]
+    samples = usage(since=max(since, timezone.now() - RECENT), until=timezone.now(), group_by=(), meter=meter)
+    last = samples.points[-1].quantity if samples.points else None
+    is_near = last is None or (limit is not None and last >= NEAR * limit)
+    if allowance is Allowance.STORED_BYTES and is_near:  # the sample is of last night, and a cap must lift when it can
+        return int(Capsule.objects.aggregate(bytes=Sum("size"))["bytes"] or 0)
+    return last or 0
 
 
 def tidy() -> int:

@@ -54,6 +54,7 @@ class Answer:
     span: str
     amount: int
     reaction: str
+    allowance: str
 
 
 @dataclass(slots=True)
@@ -234,7 +235,7 @@ def ask(subject: Subject, units: int, *, owed: int = 0, is_write: bool, is_queue
         ),
     )
     state, granted, rest, counters, starts_at, ends_at, may_keep, is_throttled, level, subject_id, *cap = row
-    span, amount, reaction = cap
+    span, amount, reaction, allowance = cap
     if state == "missing":
         raise MissingCounter(level, subject_id, span, starts_at)
     return Answer(
@@ -249,6 +250,7 @@ def ask(subject: Subject, units: int, *, owed: int = 0, is_write: bool, is_queue
         span=span or "",
         amount=amount or 0,
         reaction=reaction or "",
+        allowance=allowance,
     )
 
 

@@ -28,6 +28,11 @@ class Span(models.TextChoices):
     DAY = "day", "Day (UTC)"
 
 
+SAMPLED = (
+    "sampled"  # the span of a counter that nobody takes from: what there is, or what a plan includes, as last seen
+)
+
+
 class Reaction(models.TextChoices):
     """What happens at a cap. Recalls and other reads go on whatever it is."""
 
@@ -71,6 +76,7 @@ class Counter(OwnedModel):
     span = models.CharField(max_length=8, choices=Span.choices)
     starts_at = models.DateTimeField()
     used = models.BigIntegerField()
+    included = models.BigIntegerField(null=True)  # of a sample: what the plan has of it
     granted = models.BigIntegerField(default=0)  # ever, whatever came back
     marked = models.BigIntegerField(default=0)  # `granted` at `marked_at`
     marked_at = models.DateTimeField(default=timezone.now)

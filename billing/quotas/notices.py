@@ -22,7 +22,12 @@ BATCH = 1_000
 LEAST = 100  # of a meter in an hour: below it nothing is unusual
 TIMES, DEVIATIONS = 4.0, 6.0
 LOOK_BACK = timedelta(hours=24)
-WORDS = {Allowance.OPERATIONS: "operations", Allowance.DOCUMENTS: "documents"}
+WORDS = {
+    Allowance.OPERATIONS: "operations",
+    Allowance.DOCUMENTS: "documents",
+    Allowance.STORED_BYTES: "stored bytes",
+    Allowance.END_USERS: "active end users",
+}
 WHOSE = {Level.ORGANIZATION: "your organization", Level.PROJECT: "the project", Level.KEY: "the API key"}
 
 
@@ -78,7 +83,7 @@ def _threshold(row: dict[str, Any]) -> Notice | None:
 
 
 def _forecast_of(row: dict[str, Any]) -> Forecast | None:
-    if row["span"] == Span.DAY:
+    if row["span"] == Span.DAY or row["allowance"] not in selectors.FLOWS:
         return None
     return forecast(Allowance(row["allowance"]), level=row["level"], subject_id=row["subject_id"], limit=row["cap"])
 

@@ -26,6 +26,7 @@ from tenancy.services import organizations
 
 MOST_COUNTERS = 8  # the plan's, and a cap a period and a day on the organization, the project and the key
 COUNTED = {meter: one for one in selectors.FLOWS for meter in ALLOWANCE_METERS[one]}
+CAPPED = frozenset({*selectors.FLOWS, Allowance.STORED_BYTES})
 SOFT = frozenset({Meter.RECALL})  # goes on at a cap
 DEFAULT_PERCENTS = (50, 80, 100)
 MOST_PERCENTS = 10
@@ -127,6 +128,11 @@ def _sentence(taken: Taken, organization_id: UUID) -> str:
     link = _plan_page(organization_id)
     if answer.state == "queued":
         return f"Earlier writes wait for a cap to lift, and this one may not overtake them. Raise the cap: {link}"
+    if answer.allowance == Allowance.STORED_BYTES:
+        return (
+            f"The organization stores its {answer.amount:,} bytes: nothing was written. Recalls, reads and deletions "
+            f"go on. Delete memories, raise the cap or change the plan; it is noticed within ten minutes: {link}"
+        )
     whose = {Level.ORGANIZATION: "organization", Level.PROJECT: "project", Level.KEY: "API key"}[Level(answer.level)]
     span = "day" if answer.span == Span.DAY else "billing period"
     until = f"{datetime.fromtimestamp(answer.ends_at, UTC):%Y-%m-%d %H:%M} UTC"
@@ -218,8 +224,8 @@ def dismiss(*, actor: Actor, notice_id: UUID) -> None:
 
 
 def _check_words(allowance: str, level: str, span: str, reaction: str) -> None:
-    if allowance not in selectors.FLOWS:
-        raise Invalid("allowance", f"Choose an allowance: {', '.join(sorted(selectors.FLOWS))}.")
+    if allowance not in CAPPED:
+        raise Invalid("allowance", f"Choose an allowance: {', '.join(sorted(CAPPED))}.")
     for name, word, words in (
         ("level", level, Level.values),
         ("span", span, Span.values),
@@ -227,6 +233,8 @@ def _check_words(allowance: str, level: str, span: str, reaction: str) -> None:
     ):
         if word not in words:
             raise Invalid(name, f"Choose one of: {', '.join(words)}.")
+    if allowance == Allowance.STORED_BYTES and (level, span) != (Level.ORGANIZATION, Span.PERIOD):
+        raise Invalid("level", "Stored bytes have a cap for the whole organization, and not for a day.")
 
 
 def _changed() -> None:

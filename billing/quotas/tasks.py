@@ -26,6 +26,12 @@ def say_crossed(**kwargs: Any) -> None:
     notices.say_crossed()
 
 
+@shared_task(name="quotas.sample")
+def sample(**kwargs: Any) -> None:
+    """See what organizations have of what no lease counts."""
+    counters.sample()
+
+
 @shared_task(name="quotas.say_unusual")
 def say_unusual(**kwargs: Any) -> None:
     """Tell customers whose use stands out."""

@@ -43,6 +43,7 @@ GLOBAL = {
     "sandbox.deliver_webhooks": "a twin of Stripe knows no organizations",
     "sandbox.pass_time": "a twin of Stripe knows no organizations",
     "quotas.apply_parked_writes": "asks whose writes wait, then opens each one's scope",
+    "quotas.sample": "asks which organizations are in use, then opens each one's scope",
     "quotas.say_crossed": "asks who has crossed a threshold, then opens each one's scope",
     "quotas.say_unusual": "asks whose use stands out, then opens each one's scope",
     "quotas.settle_counters": "asks which counters are due, then opens each one's scope",
