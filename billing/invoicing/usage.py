@@ -5,9 +5,9 @@ transactions that it does not see came later, and are for an adjustment.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from billing.plans import ALLOWANCE_METERS, Allowance
 from tenancy.scope import current_organization_id
 
 Period = tuple[datetime, datetime]
+HOUR = timedelta(hours=1)
 MOST_EVENTS = 1_000  # a page
 SEEN = "pg_visible_in_snapshot(abs(written_by)::text::xid8, %(watermark)s::pg_snapshot)"
 UNSEEN = "NOT pg_visible_in_snapshot(abs(written_by)::text::xid8, %(after)s::pg_snapshot)"
@@ -66,30 +67,46 @@ class RawEvent:
 
 
 def whole_hours(period: Period) -> Period:
-    """The hours that a period is made of: the first, and the first that is not."""
-    start, end = (moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for moment in period)
+    """The hours that begin in a period: the first, and the first that does not."""
+    start, end = (_next_hour(moment.astimezone(UTC)) for moment in period)
     return start, end
 
 
+def _next_hour(moment: datetime) -> datetime:
+    whole = moment.replace(minute=0, second=0, microsecond=0)
+    return whole if whole == moment else whole + HOUR
+
+
 def measured(period: Period) -> Measured:
-    """What the hourly sums say now, and what is written but not in them yet."""
-    since, until = whole_hours(period)
+    """What the hourly sums of a period say now, and what is written but not in them yet."""
+    [found] = measured_all([period])
+    return found
+
+
+def measured_all(periods: Sequence[Period]) -> list[Measured]:
+    """The same of several periods, all in the sight of one watermark."""
+    bounds = [whole_hours(period) for period in periods]
     query = f"""
         SELECT pg_current_snapshot()::text, summed.* FROM (VALUES (1)) AS one LEFT JOIN (
-            SELECT meter, CASE WHEN meter = ANY(%(gauges)s) THEN hour END AS hour, sum(quantity)::bigint AS quantity
-            FROM ({SUMS}) AS every WHERE hour >= %(since)s AND hour < %(until)s GROUP BY 1, 2
+            SELECT p.n, meter, CASE WHEN meter = ANY(%(gauges)s) THEN hour END AS hour, sum(quantity)::bigint
+            FROM ({SUMS}) AS every
+            JOIN unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) WITH ORDINALITY AS p(starts, ends, n)
+                ON hour >= p.starts AND hour < p.ends
+            WHERE hour >= %(since)s AND hour < %(until)s GROUP BY 1, 2, 3
         ) AS summed ON true
     """  # noqa: S608  # names are ours
     params: dict[str, Any] = {
         "organization": current_organization_id(),
-        "since": since,
-        "until": until,
+        "starts": [start for start, _ in bounds],
+        "ends": [end for _, end in bounds],
+        "since": min(start for start, _ in bounds),
+        "until": max(end for _, end in bounds),
         "gauges": [gauge.value for gauge in GAUGES],
     }
     with connection.cursor() as cursor:
         cursor.execute(query, params)
         rows = cursor.fetchall()
-    return summed(rows[0][0], [row[1:] for row in rows if row[1] is not None])
+    return [summed(rows[0][0], [row[2:] for row in rows if row[1] == number]) for number in range(1, len(periods) + 1)]
 
 
 def summed(watermark: str, rows: Iterable[tuple[str, Any, int]]) -> Measured:

@@ -14,7 +14,7 @@ from tests.bench.house import ROOT, house
 
 MEASURES = ("recall", "writes", "reads", "indexed_read", "costs", "quotas", "metering", "webhooks", "growth")
 # Scripts with a database of their own; what they print is written down as it is.
-SCRIPTS = ("recall_quality", "tenants")
+SCRIPTS = ("recall_quality", "tenants", "month_close")
 
 
 def main() -> int:

@@ -1,5 +1,8 @@
 """Reads what is priced and what has been billed so far, for the organization in scope."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from django.db.models import F, Sum
 
 from billing.invoicing.models import Invoice, InvoiceLine
@@ -7,6 +10,8 @@ from billing.invoicing.pricing import SPENDING
 from billing.invoicing.terms import Step, Terms
 from billing.invoicing.usage import Measured
 from billing.plans import Allowance
+
+Billed = dict[Allowance, tuple[int, str]]  # how much was billed, and up to which watermark
 
 
 def used_of(terms: Terms, seen: Measured) -> dict[Allowance, int]:
@@ -17,13 +22,14 @@ def used_of(terms: Terms, seen: Measured) -> dict[Allowance, int]:
     return used
 
 
-def billed_for(invoice: Invoice) -> dict[Allowance, tuple[int, str]]:
-    """What was billed for an invoice's period, here and in adjustments since: how much, and up to which watermark."""
-    rows = InvoiceLine.objects.filter(period_start=invoice.period_start).exclude(allowance="")
-    return {
-        Allowance(row.allowance): (row.how["used"], row.how["watermark"])
-        for row in rows.order_by("invoice__period_start", "place")
-    }
+def billed_for(invoices: Sequence[Invoice]) -> dict[datetime, Billed]:
+    """What was billed for the periods of invoices, by their start: there, and in adjustments since."""
+    starts = [invoice.period_start for invoice in invoices]
+    found: dict[datetime, Billed] = {start: {} for start in starts}
+    rows = InvoiceLine.objects.filter(period_start__in=starts).exclude(allowance="")
+    for row in rows.order_by("invoice__period_start", "place"):
+        found[row.period_start][Allowance(row.allowance)] = (row.how["used"], row.how["watermark"])
+    return found
 
 
 def spent_in(step: Step) -> int:

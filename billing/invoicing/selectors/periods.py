@@ -1,6 +1,7 @@
 """Reads which periods of the organization in scope are over, and what each was priced by."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from billing.invoicing.models import Contract, Invoice
@@ -19,17 +20,29 @@ MOMENT = timedelta(microseconds=1)
 MOST_YEARS = 100
 
 
-def periods_over(now: datetime) -> Iterator[tuple[Subscription, Period]]:
-    """The periods that are over at `now` and have no invoice, oldest first, with the subscription of each."""
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A period that is over, and what it was used under."""
+
+    period: Period
+    subscription: Subscription
+    contract: Contract | None
+
+
+def periods_over(now: datetime) -> Iterator[Over]:
+    """The periods that are over at `now` and have no invoice, oldest first."""
     newest = Invoice.objects.order_by("-period_end").first()
     closed_until = newest.period_end if newest else None
+    contracts = {contract.subscription_id: contract for contract in Contract.objects.all()}
     for subscription in Subscription.objects.exclude(status__in=NEVER_BEGUN).order_by("created_at"):
-        for period in _periods(subscription, closed_until, now):
-            yield subscription, period
+        contract = contracts.get(subscription.pk)
+        for period in _periods(subscription, contract, closed_until, now):
+            yield Over(period, subscription, contract)
 
 
-def _periods(subscription: Subscription, closed_until: datetime | None, now: datetime) -> list[Period]:
-    contract = Contract.objects.filter(subscription=subscription).first()
+def _periods(
+    subscription: Subscription, contract: Contract | None, closed_until: datetime | None, now: datetime
+) -> list[Period]:
     if contract is not None:
         over = [one for one in months_of(contract, now) if one[1] <= now]
         return [one for one in over if closed_until is None or one[0] >= closed_until]
@@ -51,12 +64,12 @@ def _months_between(begin: datetime, end: datetime) -> list[Period]:
     return result[::-1]
 
 
-def terms_of(subscription: Subscription, period: Period) -> Terms:
+def terms_of(over: Over) -> Terms:
     """What a period is priced by: the plan's version, the contract, and what was granted beside it at its end.
 
     Of a plan that Stripe collects the fixed price and the seats for, use alone is ours to price.
     """
-    contract = Contract.objects.filter(subscription=subscription).first()
+    period, subscription, contract = over.period, over.subscription, over.contract
     agreed = agreed_plan(contract) if contract else plan(subscription.plan_key, subscription.plan_version)
     granted = {one.key: one.value for one in live_overrides(period[1] - MOMENT)}
     allowances = applied_to_allowances(agreed.allowances, granted)

@@ -89,7 +89,7 @@ def _wrong_sums(invoice: Invoice, lines: Sequence[InvoiceLine]) -> Iterator[str]
 def _not_billed(invoice: Invoice) -> Iterator[str]:
     """What the events say now beside what was billed, here and by adjustments of later invoices."""
     terms = from_json(invoice.terms)
-    billed = billed_for(invoice)
+    billed = billed_for([invoice])[invoice.period_start]
     for allowance, used in sorted(used_of(terms, _rebuilt(invoice, sight_of(None))).items()):
         before, _ = billed.get(allowance, (0, ""))
         if used != before and allowance in terms.allowances and not terms.is_free:

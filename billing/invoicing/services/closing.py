@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import DatabaseError
 from django.utils import timezone
 
-from billing.invoicing.models import Contract, Invoice
+from billing.invoicing.models import Invoice
 from billing.invoicing.selectors.periods import Period, periods_over, terms_of
 from billing.invoicing.services.lines import write_lines
 from billing.models import ENDED, BillingAccount, Source, Status, Subscription
@@ -98,9 +98,9 @@ def _is_mine() -> bool:
 
 def _draft_all(now: datetime) -> None:
     account = BillingAccount.objects.first()
-    for subscription, period in periods_over(now):
-        terms = terms_of(subscription, period)
-        contract = Contract.objects.filter(subscription=subscription).first()
+    for over in periods_over(now):
+        period, subscription, contract = over.period, over.subscription, over.contract
+        terms = terms_of(over)
         Invoice.objects.create(
             period_start=period[0],
             period_end=period[1],
@@ -124,8 +124,9 @@ def _end(subscription: Subscription, ended_at: datetime) -> None:
 
 
 def _open_all(now: datetime) -> int:
-    drafts = Invoice.objects.filter(state=Invoice.State.DRAFT, period_end__lte=now - GRACE).order_by("period_start")
-    return len([_open(draft, actor=SYSTEM, now=now) for draft in drafts])
+    drafts = Invoice.objects.filter(state=Invoice.State.DRAFT, period_end__lte=now - GRACE)
+    in_order = drafts.select_related("contract").order_by("period_start")
+    return len([_open(draft, actor=SYSTEM, now=now) for draft in in_order])
 
 
 def _open(invoice: Invoice, *, actor: Actor, now: datetime) -> Invoice:

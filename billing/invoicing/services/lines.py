@@ -11,7 +11,7 @@ from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.pricing import Charge, against_paid_commit, with_commit
 from billing.invoicing.selectors.billed import billed_for, spent_in, used_of
 from billing.invoicing.terms import Step, Terms, from_json
-from billing.invoicing.usage import Measured, measured, whole_hours
+from billing.invoicing.usage import Measured, measured_all, whole_hours
 from billing.plans import ALLOWANCE_METERS, Allowance
 from tenancy.audit.services import SYSTEM
 
@@ -23,12 +23,13 @@ def write_lines(invoice: Invoice, *, now: datetime) -> None:
     """Give a draft its lines, sums and watermark, in the transaction and under the lock of its caller."""
     terms = from_json(invoice.terms)
     period = (invoice.period_start, invoice.period_end)
-    seen = measured(period)
+    earlier = earlier_invoices(invoice)
+    seen, *now_seen = measured_all([period, *((past.period_start, past.period_end) for past in earlier)])
     lines = [
         explained(line, terms, seen, period)
         for line in pricing.charges(terms, used_of(terms, seen), invoice.period_start)
     ]
-    late = list(late_lines(invoice))
+    late = list(late_lines(earlier, now_seen))
     if terms.step is None:
         lines = [*_of_past_steps(late, None), *lines]
     else:
@@ -57,20 +58,23 @@ def explained(line: Charge, terms: Terms, seen: Measured, period: tuple[datetime
     return replace(line, how=how)
 
 
-def late_lines(invoice: Invoice) -> Iterator[tuple[Charge, Step | None]]:
-    """What was stored for earlier periods after they were billed, each with the step of its contract."""
+def earlier_invoices(invoice: Invoice) -> list[Invoice]:
+    """Those whose periods may still have late use, the oldest first."""
     earlier = Invoice.objects.filter(period_end__lte=invoice.period_start).exclude(state=Invoice.State.DRAFT)
-    for past in reversed(earlier.order_by("-period_end")[:LOOKED_BACK]):
+    return list(earlier.order_by("-period_end")[:LOOKED_BACK])[::-1]
+
+
+def late_lines(earlier: Sequence[Invoice], seen: Sequence[Measured]) -> Iterator[tuple[Charge, Step | None]]:
+    """What was stored for earlier periods after they were billed, each with the step of its contract."""
+    billed = billed_for(earlier) if earlier else {}
+    for past, now in zip(earlier, seen, strict=True):
         terms = from_json(past.terms)
-        period = (past.period_start, past.period_end)
-        seen = measured(period)
-        billed = billed_for(past)
-        for allowance, used in used_of(terms, seen).items():
-            before, watermark = billed.get(allowance, (0, past.watermark))
+        for allowance, used in used_of(terms, now).items():
+            before, watermark = billed[past.period_start].get(allowance, (0, past.watermark))
             if used != before and allowance in terms.allowances:
                 line = pricing.adjustment(terms, allowance, billed=before, used=used, period_start=past.period_start)
                 line = replace(line, how=line.how | {"after": watermark})
-                yield explained(line, terms, seen, period), terms.step
+                yield explained(line, terms, now, (past.period_start, past.period_end)), terms.step
 
 
 def _of_past_steps(late: Sequence[tuple[Charge, Step | None]], current: Step | None) -> list[Charge]:

@@ -10,7 +10,9 @@ from django.db import DatabaseError, connection, transaction
 from billing.invoicing import services
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.services.closing import NoSuchPeriod
+from billing.invoicing.usage import measured
 from billing.metering.meters import Meter
+from billing.metering.selectors import totals
 from billing.models import BillingAccount, Source, Status
 from tenancy.audit.models import AuditEvent
 from tenancy.audit.services import SYSTEM
@@ -135,8 +137,8 @@ def test_a_trial_costs_nothing_and_is_settled(committed: Tenant) -> None:
 def test_a_subscription_that_ended_is_billed_until_then(committed: Tenant) -> None:
     ended = START + timedelta(days=10, minutes=30)
     subscribe(committed, status=Status.CANCELED, ended_at=ended)
-    used(committed, 260_000, ended.replace(minute=0) - timedelta(minutes=1))
-    used(committed, 1_000_000, ended.replace(minute=0))
+    used(committed, 260_000, ended.replace(minute=59))  # an hour counts where it begins
+    used(committed, 1_000_000, ended.replace(hour=ended.hour + 1, minute=0))
     found = lines(committed, close(committed, (START, ended), ended + timedelta(days=2)))
     assert found["operations"].how["used"] == 260_000
 
@@ -211,3 +213,12 @@ def test_nobody_sees_another_s_invoices(committed: Tenant) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM invoicing_invoiceline")
             assert cursor.fetchall() == [(0,)]
+
+
+def test_what_is_billed_is_what_metering_says(committed: Tenant) -> None:
+    start, end = START + timedelta(minutes=20), END + timedelta(minutes=20)
+    for at in (START, START + timedelta(hours=1), END, END + timedelta(hours=1)):
+        for number, meter in enumerate(Meter, start=7):
+            used(committed, number * at.day + at.month, at, meter)
+    with scope(committed.organization):
+        assert measured((start, end)).meters == totals(start, end).meters
