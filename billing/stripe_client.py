@@ -348,6 +348,10 @@ class StripeClient:
         }
         return self._post("billing/meters", form, key)
 
+    def invoices(self, customer: str, status: str) -> list[Json]:
+        """A customer's invoices that are draft, open, paid, uncollectible or void; newest first."""
+        return list(self._pages("invoices", {"customer": customer, "status": status}))
+
     def payments(self, invoice: str) -> list[Json]:
         """The payments of an invoice."""
         return list(self._pages("invoice_payments", {"invoice": invoice}))

@@ -42,6 +42,7 @@ class Dunning(OwnedModel):
     state = models.CharField(max_length=16, choices=STATES, default=DunningState.OK.value)
     since = models.DateTimeField()
     terms = models.JSONField(default=dict)
+    seen_at = models.DateTimeField(null=True, blank=True)  # the latest moment it was looked at: time never goes back
     told_at = models.DateTimeField(null=True, blank=True)  # the moment on the ladder that we last wrote about
     next_at = models.DateTimeField(null=True, blank=True)  # when the sweep looks again
 

@@ -5,13 +5,20 @@ from typing import Any
 
 import pytest
 
-from billing.models import BillingAccount
+from billing.credits.selectors import balance
+from billing.credits.services import grant
+from billing.models import BillingAccount, Dunning, Subscription
+from billing.plans import current
 from billing.services import time_machine
+from billing.stripe_client import client
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
+from tenancy.audit.services import SYSTEM
 from tenancy.errors import Conflict, Invalid, NotFound
+from tenancy.models import Organization
 from tenancy.scope import scope
 from tests.billing.services.conftest import Buy
+from tests.billing.shop import DECLINED_CARD, give_card
 from tests.factories import Tenant
 
 
@@ -34,6 +41,38 @@ def test_time_passes_for_one_customer_and_is_recorded(tenant: Tenant, stranger: 
     with scope(tenant.organization):
         event = AuditEvent.objects.get(action=actions.BILLING_TIME_PASSED.name)
     assert event.metadata["days"] == 40
+
+
+def test_credits_pay_the_renewals_on_the_way(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant, "pro")
+    with scope(tenant.organization):
+        grant(actor=SYSTEM, amount=1000, currency="usd", category="paid", reason="A test", ref="credits")
+    advance(tenant, 40)
+    with scope(tenant.organization):
+        assert balance("usd") == 0
+        customer = str(BillingAccount.objects.get().stripe_customer_id)
+    assert client().invoices(customer, "paid")[0]["total"] == current("pro").monthly - 1000
+
+
+def test_who_does_not_pay_loses_access_as_the_days_pass(tenant: Tenant, buy: Buy) -> None:
+    def standing() -> tuple[str, str]:
+        with scope(tenant.organization):
+            row = Dunning.objects.first()
+            return (row.state if row else "ok", Organization.objects.get().access)
+
+    buy(tenant, "pro")
+    customer = give_card(tenant, DECLINED_CARD)
+    with scope(tenant.organization):
+        subscription = str(Subscription.objects.get().stripe_id)
+    client().update_subscription(subscription, {"default_payment_method": ""}, key="")
+    seen = []
+    for days in (7, 40, 7, 7, 7, 40):
+        advance(tenant, days)
+        seen.append(standing())
+    assert seen[0] == ("ok", "full")
+    assert seen[1:4] == [("restricted", "read_only")] * 2 + [("suspended", "suspended")]
+    assert seen[-1] == ("cancelled", "suspended")
+    assert client().invoices(customer, "open")
 
 
 def test_only_leaps_of_a_day_a_week_or_a_month_and_more(tenant: Tenant, buy: Buy) -> None:
