@@ -33,8 +33,9 @@ Json = dict[str, Any]
 
 
 @pytest.fixture
-def double(monkeypatch: pytest.MonkeyPatch) -> Double:
-    """Stripe, with the answers that a test puts into it."""
+def double(db: None, monkeypatch: pytest.MonkeyPatch) -> Double:
+    """Stripe, with the answers that a test puts into it, and an inbox without what other tests have left there."""
+    StripeEvent.objects.filter(status="new").update(status="done")
     made = Double()
     monkeypatch.setattr(stripe_events, "client", lambda: made.client)
     return made
@@ -188,8 +189,7 @@ def test_an_event_whose_workers_all_died_is_given_up(double: Double, tenant: Ten
     assert StripeEvent.objects.get(event_id=event).status == "dead"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_workers_side_by_side_share_the_work(double: Double) -> None:
+def test_workers_side_by_side_share_the_work(transactional_db: None, double: Double) -> None:
     tenant = make_tenant()
     customer = make_customer(tenant)
     found = customer_object(tenant, customer)
