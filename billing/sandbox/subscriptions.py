@@ -78,7 +78,9 @@ def create(books: Books, params: Json, *, pays_now: bool = True) -> Json:
         if made["trial_end"]:
             item |= {"current_period_start": start, "current_period_end": made["trial_end"]}
     put_discounts(books, made, params.get("discounts") or [])
-    books.add(made, None)
+    if pays_now and made["status"] == "active" and made["collection_method"] == "charge_automatically":
+        made["status"] = "incomplete"  # until its first invoice is paid
+    books.add(made)
     books.tell_of(made, "customer.subscription.created")
     if made["trial_end"] and made["trial_end"] - TRIAL_ENDING <= start:
         made["_"]["trial_end_told"] = True
@@ -171,9 +173,6 @@ def _first_invoice(books: Books, made: Json, params: Json, *, pays_now: bool) ->
     invoices.finalize(books, invoice)
     if invoice["status"] == "paid":
         return
-    if not is_trial:
-        made["status"] = "incomplete"
-        books.save(made)
     if behavior in PAYS_AT_ONCE:
         _pay_first(books, made, invoice, params, must_succeed=behavior == "error_if_incomplete")
 

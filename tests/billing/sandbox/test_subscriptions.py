@@ -63,6 +63,12 @@ def test_a_declined_first_payment_leaves_it_incomplete_and_expires_after_23_hour
     assert account.invoices(made.id)[0].status == "void"
 
 
+def test_the_first_event_of_a_subscription_promises_no_payment(account: Account) -> None:
+    account.subscribe(account.customer("pm_card_chargeCustomerFail").id, account.price().id)
+    [event] = account.client.v1.events.list({"type": "customer.subscription.created"}).data
+    assert event.data.object["status"] == "incomplete"
+
+
 def test_a_declined_payment_undoes_everything_where_that_is_asked_for(account: Account) -> None:
     customer = account.customer("pm_card_chargeCustomerFail")
     with pytest.raises(stripe.CardError) as declined:
