@@ -110,16 +110,8 @@ class Leases:
                 lease = None
             if lease is not None:
                 lease.used_at = now
-                answer = lease.answer
-                if answer.rest is None:
-                    return Taken(answer, True, None)
-                if lease.tokens >= units:
-                    lease.tokens -= units
-                    return Taken(answer, True, max(0, answer.rest + lease.tokens), units, lease)
-                if lease.refused_until > now:
-                    if not is_write:
-                        lease.owed += units
-                    return Taken(answer, False, max(0, answer.rest + lease.tokens), 0, lease)
+                if taken := _from_lease(lease, units, now, is_write=is_write):
+                    return taken
         return self._ask(subject, units, stamp=stamp, is_write=is_write, is_queued=is_queued, lease=lease)
 
     def _ask(
@@ -137,11 +129,14 @@ class Leases:
                 with self._lock:
                     lease.owed += owed
             raise
+        if lease is not None and not answer.counters:  # it was told before anything was counted
+            with self._lock:
+                lease.owed += owed
         is_allowed = answer.state in {"free", "granted"}
         taken = units if answer.state == "granted" else 0
-        if answer.may_keep and answer.state != "queued":
-            if not is_inside:
-                return self._keep(subject, answer, taken, stamp, is_allowed=is_allowed)
+        if not is_inside and (answer.may_keep or not is_write):
+            return self._keep(subject, answer, taken, stamp, is_allowed=is_allowed)
+        if answer.may_keep:
 
             def keep() -> None:
                 self._keep(subject, answer, taken, stamp, is_allowed=is_allowed)
@@ -153,7 +148,9 @@ class Leases:
 
     def _keep(self, subject: Subject, answer: Answer, taken: int, stamp: Hashable, *, is_allowed: bool) -> Taken:
         now = time.monotonic()
-        until = min(now + KEPT, now + answer.ends_at - time.time())
+        # where writes must ask each time, reads ask twice a second, and owe what they use in between
+        must_ask = answer.state == "full" or not answer.may_keep
+        until = now + min(KEPT if answer.may_keep else ASK_AGAIN, answer.ends_at - time.time())
         with self._lock:
             lease = self._held.get(subject)
             if lease is not None and (lease.stamp != stamp or lease.answer.counters != answer.counters):
@@ -166,7 +163,7 @@ class Leases:
                 lease = self._held[subject] = Lease(answer, stamp, until, now)
             lease.answer, lease.until, lease.used_at = answer, until, now
             lease.tokens += answer.granted - taken
-            lease.refused_until = now + ASK_AGAIN if answer.state == "full" else 0.0
+            lease.refused_until = now + ASK_AGAIN if must_ask else 0.0
             rest = None if answer.rest is None else max(0, answer.rest + lease.tokens)
             return Taken(answer, is_allowed, rest, taken, lease)
 
@@ -214,6 +211,23 @@ class Leases:
         with self._lock:
             for subject in [one for one in self._held if one.organization_id == organization_id]:
                 self._dropped.append((subject, self._held.pop(subject)))
+
+
+def _from_lease(lease: Lease, units: int, now: float, *, is_write: bool) -> Taken | None:
+    """Units, or a refusal that is fresh; None: ask."""
+    answer = lease.answer
+    if is_write and not answer.may_keep:
+        return None
+    if answer.rest is None:
+        return Taken(answer, True, None)
+    if lease.tokens >= units:
+        lease.tokens -= units
+        return Taken(answer, True, max(0, answer.rest + lease.tokens), units, lease)
+    if lease.refused_until > now:
+        if not is_write:
+            lease.owed += units
+        return Taken(answer, False, max(0, answer.rest + lease.tokens), 0, lease)
+    return None
 
 
 def ask(subject: Subject, units: int, *, owed: int = 0, is_write: bool, is_queued: bool) -> Answer:

@@ -6,18 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import connections
+from django.http import HttpRequest, HttpResponse
 
 from billing.metering.meters import Meter
 from billing.metering.services import Use
 from billing.quotas.leases import leases
 from billing.quotas.models import Counter, Span
 from billing.quotas.services import QuotaReached, admit, undo
+from capsule_cloud.api import receipts
 from tenancy.models import Organization
 from tenancy.scope import scope
 from tests.bench import report
 from tests.bench.world import World
 
 CHECKS, REFILLS = 200_000, 2_000
+ROUNDS = 7
+SHARE_US = 20.0  # a hundredth of the CPU of a recall (docs/performance.md)
 PROCESSES, RACE_LIMIT = 8, 40_000
 ALLOWED_MS = 0.1
 
@@ -28,6 +32,7 @@ def measure(world: World) -> str:
     use = Use(place.organization_id, place.project_id, None, Meter.INGEST)
     asked = _timed(REFILLS // 10 if world.is_quick else REFILLS, lambda: _ask(use))
     held = _timed(CHECKS // 10 if world.is_quick else CHECKS, lambda: admit(use))
+    added = _added(use)
     leases.forget(place.organization_id)
     leases.give_back(idle=-1.0)
     done, seconds = _race(use)
@@ -39,6 +44,14 @@ def measure(world: World) -> str:
             report.ratio(asked[0] / held[0]),
             f"p99 < {ALLOWED_MS} ms",
             held[1] < ALLOWED_MS,
+        ),
+        report.Row(
+            "what check and receipt add to an answer, CPU",
+            f"{added:.1f} µs",
+            "",
+            "",
+            f"< {SHARE_US:g} µs",
+            added < SHARE_US,
         ),
         report.Row(
             f"{PROCESSES} processes, hard cap of {RACE_LIMIT:,}",
@@ -55,6 +68,28 @@ def measure(world: World) -> str:
 def _ask(use: Use) -> None:
     leases.forget(use.organization_id)
     undo(admit(use))
+
+
+def _added(use: Use) -> float:
+    """Microseconds of CPU: an answer with its check and its receipt, less one without; the best of several rounds."""
+
+    def plain() -> None:
+        HttpRequest()
+        HttpResponse(b"{}")
+
+    def whole() -> None:
+        request, response = HttpRequest(), HttpResponse(b"{}")
+        receipts.note(request, admit(use))
+        receipts.add_headers(request, response)
+
+    return min(_cpu(whole) for _ in range(ROUNDS)) - min(_cpu(plain) for _ in range(ROUNDS))
+
+
+def _cpu(work: Callable[[], Any], times: int = 5_000) -> float:
+    start = time.thread_time()
+    for _ in range(times):
+        work()
+    return (time.thread_time() - start) / times * 1_000_000
 
 
 def _timed(times: int, work: Callable[[], Any]) -> tuple[float, float]:

@@ -132,6 +132,30 @@ def test_a_lease_ends_and_is_given_back_then(committed: Tenant, use: Counting, m
     assert used(committed) == 2
 
 
+def test_where_writes_are_parked_they_ask_each_time_and_reads_do_not(
+    committed: Tenant, use: Counting, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    limit(committed, None, features=["parked_writes"])
+    with scope(committed.organization):
+        services.set_cap(
+            actor=committed.actor,
+            allowance="operations",
+            level="organization",
+            subject_id=committed.organization.pk,
+            amount=100,
+            reaction="park",
+        )
+    admit(use(Meter.RECALL))
+    with django_assert_num_queries(0):
+        for _ in range(5):
+            admit(use(Meter.RECALL))
+    with django_assert_num_queries(1):
+        admit(use())
+    assert used(committed) == 7, "a write brings what reads owe"
+
+
 def test_threads_at_once_never_pass_the_limit(committed: Tenant, use: Counting) -> None:
     limit(committed, 500)
 
