@@ -81,6 +81,12 @@ def live_subscription(organization_id: UUID) -> Subscription:
     return found
 
 
+def refuse_scheduled(row: Subscription) -> None:
+    """Raise Conflict while another change waits for the period's end: the two would undo each other."""
+    if row.schedule_id:
+        raise Conflict("A change of plan is scheduled: take it back first.")
+
+
 def claim_revision(organization_id: UUID, row: Subscription) -> int:
     """The next revision: of two who change the subscription side by side the second is told. Raises Conflict."""
     with scope(organization_id):
@@ -97,6 +103,7 @@ def preview_change(*, organization_id: UUID, plan_key: str, interval: str, seats
     """
     chosen, every = chosen_plan(plan_key, interval)
     row = live_subscription(organization_id)
+    refuse_scheduled(row)
     if row.status not in {Status.ACTIVE, Status.TRIALING}:
         raise Conflict("An invoice is open: pay it first.")
     customer = customer_of(organization_id)
@@ -158,7 +165,13 @@ def apply_change(*, organization_id: UUID, actor: Actor, token: str) -> None:
     change = _read(token, organization_id)
     row = live_subscription(organization_id)
     digest = hashlib.sha256(token.encode()).hexdigest()
-    if row.change_token != digest:
+    if row.change_token == digest:  # tried before: it may have been done, with the answer lost
+        refresh("subscription", str(row.stripe_id))
+        row = live_subscription(organization_id)
+        if (row.plan, row.interval, row.seats) == (change.chosen, change.interval, change.seats):
+            _count_seats_paid(organization_id, row, change)
+            return
+    else:
         again = _preview(
             row, change.chosen, Interval(change.interval), change.seats, change.at, customer_of(organization_id)
         )
@@ -175,6 +188,10 @@ def apply_change(*, organization_id: UUID, actor: Actor, token: str) -> None:
         refresh("subscription", str(row.stripe_id))
         raise
     apply("subscription", found, at)
+    _count_seats_paid(organization_id, row, change)
+
+
+def _count_seats_paid(organization_id: UUID, row: Subscription, change: _Change) -> None:
     with scope(organization_id):
         # its invoice has taken the line of added seats along
         Subscription.objects.filter(pk=row.pk).update(paid_seats=change.seats, seat_line_id="", seat_line_amount=0)

@@ -12,7 +12,7 @@ from billing.money import prorate, round_line
 from billing.plans import Allowance, Interval
 from billing.selectors.agreements import usage_period
 from billing.services.accounts import customer_of, locked_account
-from billing.services.changes import claim_revision, live_subscription
+from billing.services.changes import claim_revision, live_subscription, refuse_scheduled
 from billing.services.prices import items_for
 from billing.services.projection import target_of
 from billing.stripe_client import Item, Json, StripeRefused, StripeUnavailable, client
@@ -44,6 +44,7 @@ def _change(organization_id: UUID, actor: Actor, row: Subscription, seats: int) 
     seats = max(seats, row.plan.allowances[Allowance.SEATS].quantity)
     if seats == row.seats:
         return
+    refuse_scheduled(row)
     revision = claim_revision(organization_id, row)
     customer = customer_of(organization_id)
     moment = datetime.fromtimestamp(client().time_of(customer), UTC)

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 import stripe
+from django.conf import settings as django_settings
 from django.db import transaction
+from djstripe.settings import djstripe_settings
 
 from billing import stripe_client
+from billing.sandbox import contract
 from billing.stripe_client import OpenTransaction, StripeRefused, StripeUnavailable, client
 from tenancy.scope import scope
 from tests.billing.double import Double
@@ -108,6 +111,20 @@ def test_nothing_is_asked_in_an_open_transaction_outside_of_tests_either(double:
         double.client.retrieve("customer", "cus_1")
     with pytest.raises(StripeRefused):
         double.client.retrieve("customer", "cus_1")
+
+
+def test_stripe_itself_is_asked_with_the_key_and_given_ten_seconds(settings: Any) -> None:
+    settings.STRIPE_API_KEY = "sk_test_of_this_test_0123"
+    requestor = client()._stripe._requestor
+    assert requestor.api_key == "sk_test_of_this_test_0123"
+    assert isinstance(requestor._client, stripe.RequestsClient)
+    assert requestor._client._timeout == 10
+
+
+def test_everybody_speaks_the_pinned_version() -> None:
+    assert contract.version() == django_settings.STRIPE_API_VERSION
+    assert djstripe_settings.STRIPE_API_VERSION == django_settings.STRIPE_API_VERSION
+    assert not djstripe_settings.STRIPE_SECRET_KEY
 
 
 def test_without_a_key_and_a_simulator_there_is_nobody_to_ask(settings: Any) -> None:

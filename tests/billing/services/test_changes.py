@@ -14,7 +14,7 @@ from billing.sandbox import clock
 from billing.selectors.subscriptions import live
 from billing.services import changes, subscriptions
 from billing.services.changes import Preview, apply_change, preview_change
-from billing.stripe_client import StripeRefused, client
+from billing.stripe_client import StripeClient, StripeRefused, StripeUnavailable, client
 from billing.stripe_events import refresh
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
@@ -71,6 +71,25 @@ def test_the_same_confirmation_twice_charges_once(tenant: Tenant, buy: Buy) -> N
     confirm(tenant, seen)
     assert len(invoices(tenant)) == 2
     assert subscription_of(tenant).plan_key == "scale"
+
+
+def test_a_confirmation_whose_answer_was_lost_can_be_repeated(
+    tenant: Tenant, buy: Buy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buy(tenant, "pro", seats=12)
+    seen = preview(tenant, "scale")
+    real = StripeClient.change_subscription
+
+    def lost(self: StripeClient, *args: Any, **values: Any) -> Any:
+        real(self, *args, **values)
+        raise StripeUnavailable("The answer was lost.", 1)
+
+    monkeypatch.setattr(StripeClient, "change_subscription", lost)
+    with pytest.raises(StripeUnavailable):
+        confirm(tenant, seen)
+    monkeypatch.setattr(StripeClient, "change_subscription", real)
+    confirm(tenant, seen)
+    assert (subscription_of(tenant).plan_key, len(invoices(tenant))) == ("scale", 2)
 
 
 def test_of_two_tabs_one_wins_and_the_other_is_told(tenant: Tenant, buy: Buy) -> None:

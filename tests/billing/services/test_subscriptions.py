@@ -14,6 +14,8 @@ from billing.sandbox import clock, keys
 from billing.sandbox.store import Books
 from billing.selectors.subscriptions import live
 from billing.services import subscriptions
+from billing.services.changes import preview_change
+from billing.services.seats import set_seats
 from billing.services.subscriptions import Blocked, Trial
 from billing.stripe_client import client
 from billing.stripe_events import refresh
@@ -109,6 +111,10 @@ def test_a_downgrade_waits_for_the_period_s_end_and_can_be_taken_back(tenant: Te
     assert (row.plan_key, row.scheduled_plan_key, row.scheduled_at) == ("scale", "pro", row.period_end)
     refresh("subscription", str(row.stripe_id))
     assert subscription_of(tenant).scheduled_plan_key == "pro"
+    with pytest.raises(Conflict, match="scheduled"):
+        preview_change(organization_id=tenant.organization.pk, plan_key="enterprise", interval="monthly", seats=0)
+    with pytest.raises(Conflict, match="scheduled"):
+        set_seats(**where, seats=30)
     subscriptions.cancel_schedule(**where)
     row = subscription_of(tenant)
     assert (row.plan_key, row.scheduled_plan_key, row.schedule_id) == ("scale", "", "")
