@@ -86,7 +86,9 @@ class Visit:
 
         is_post = request.method == "POST" and self.surface.has_idempotency_keys
         if is_post and idempotency.META_NAME in request.META:
-            return idempotency.once(request, principal, perform)
+            calls_out = getattr(getattr(view, "cls", None), "calls_out", False)
+            once = idempotency.once_outside if calls_out else idempotency.once
+            return once(request, principal, perform)
         return perform()
 
     def _let_in(self) -> KeyPrincipal:

@@ -13,6 +13,7 @@ from rest_framework.exceptions import APIException, MethodNotAllowed, Validation
 from rest_framework.response import Response
 
 from billing.quotas.services import QuotaReached
+from billing.stripe_client import StripeRefused, StripeUnavailable
 from capsule_cloud.memory.limits import InvalidInput, TooLarge
 from capsule_cloud.memory.selectors.capsules import CapsuleNotFound
 from capsule_cloud.memory.selectors.sessions import SessionNotFound
@@ -37,6 +38,10 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
     "quota_reached": (
         HTTPStatus.PAYMENT_REQUIRED,
         "A cap is reached, and nothing was written: `detail` says which, until when, and what to do.",
+    ),
+    "payment_refused": (
+        HTTPStatus.PAYMENT_REQUIRED,
+        "The payment was refused, and nothing was changed: `detail` says why. Try another card.",
     ),
     "forbidden": (HTTPStatus.FORBIDDEN, "The key may see this but not do that."),
     "missing_scope": (HTTPStatus.FORBIDDEN, "The key lacks the scope that `detail` names: make a key that has it."),
@@ -65,6 +70,10 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
         "This `Idempotency-Key` was used for another request: use a new one for each.",
     ),
     "rate_limited": (HTTPStatus.TOO_MANY_REQUESTS, "Too many requests this minute: wait `Retry-After` seconds."),
+    "payment_unavailable": (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The payment service cannot be reached: nothing is lost, try again after `Retry-After` seconds.",
+    ),
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "Our fault. Tell us the `X-Request-Id`."),
 }
 
@@ -223,6 +232,8 @@ _MEANINGS: dict[type, Callable[[Any], ApiError]] = {
     SessionSealed: _says("conflict"),
     SessionFull: _says("conflict"),
     QuotaReached: _says("quota_reached"),
+    StripeRefused: _says("payment_refused"),
+    StripeUnavailable: lambda error: ApiError("payment_unavailable", headers={"Retry-After": str(error.retry_after)}),
     TenancyError: _refusal_of_tenancy,
     Invalid: _refusal_of_field,
     APIException: _refusal_of_drf,

@@ -18,6 +18,8 @@ from tenancy.scope import scope, unscoped
 HEADER, META_NAME = "Idempotency-Key", "HTTP_IDEMPOTENCY_KEY"
 KEPT = timedelta(hours=24)
 PURGE_BATCH = 1000
+IN_FLIGHT = 0  # the status of a row whose answer is still to come
+GIVEN_UP = timedelta(minutes=2)  # longer than any call out takes: whoever wrote the row is dead
 _name = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
@@ -33,25 +35,63 @@ def once(request: HttpRequest, principal: KeyPrincipal, perform: Callable[[], Ht
         raise ApiError("invalid_idempotency_key")
     fingerprint = _fingerprint(request)
     with scope(principal.organization_id):
-        # Held until the transaction ends, however it ends: no row says "in flight", so none can be left behind.
-        if not _try_lock(f"{principal.key_id}/{name}"):
-            raise ApiError("request_in_flight", headers={"Retry-After": "1"})
-        known = IdempotencyKey.objects.filter(key_id=principal.key_id, name=name).first()
-        if known is not None and known.created_at < timezone.now() - KEPT:
-            known.delete()
-            known = None
+        known = _known(principal, name)
         if known is not None:
             return _replay(known, fingerprint)
         response = perform()
-        IdempotencyKey.objects.create(
-            key_id=principal.key_id,
-            name=name,
-            fingerprint=fingerprint,
-            status=response.status_code,
-            content_type=response.headers["Content-Type"],
-            sealed_answer=crypto.seal(response.content),
-        )
+        _keep(IdempotencyKey(key_id=principal.key_id, name=name, fingerprint=fingerprint), response)
     return response
+
+
+def once_outside(request: HttpRequest, principal: KeyPrincipal, perform: Callable[[], HttpResponse]) -> HttpResponse:
+    """As `once`, for a `perform` that asks another service, which no transaction may be open for.
+
+    A row says that it is under way. If it dies, the key may be used again after two minutes; what it asked for must
+    bear repetition by itself.
+    """
+    name = request.META[META_NAME]
+    if not _name.fullmatch(name):
+        raise ApiError("invalid_idempotency_key")
+    fingerprint = _fingerprint(request)
+    row = IdempotencyKey(
+        key_id=principal.key_id, name=name, fingerprint=fingerprint, status=IN_FLIGHT, sealed_answer=b""
+    )
+    with scope(principal.organization_id):
+        known = _known(principal, name)
+        if known is not None and known.status == IN_FLIGHT and known.created_at > timezone.now() - GIVEN_UP:
+            raise ApiError("request_in_flight", headers={"Retry-After": "5"})
+        if known is not None and known.status != IN_FLIGHT:
+            return _replay(known, fingerprint)
+        if known is not None:
+            known.delete()
+        row.save(force_insert=True)
+    try:
+        response = perform()
+    except Exception:
+        with scope(principal.organization_id):
+            row.delete()
+        raise
+    with scope(principal.organization_id):
+        _keep(row, response)
+    return response
+
+
+def _known(principal: KeyPrincipal, name: str) -> IdempotencyKey | None:
+    """What is kept of the key's request, locked until the transaction ends. Raises `request_in_flight`."""
+    if not _try_lock(f"{principal.key_id}/{name}"):
+        raise ApiError("request_in_flight", headers={"Retry-After": "1"})
+    known = IdempotencyKey.objects.filter(key_id=principal.key_id, name=name).first()
+    if known is not None and known.created_at < timezone.now() - KEPT:
+        known.delete()
+        return None
+    return known
+
+
+def _keep(row: IdempotencyKey, response: HttpResponse) -> None:
+    row.status = response.status_code
+    row.content_type = response.headers.get("Content-Type", "")
+    row.sealed_answer = crypto.seal(response.content)
+    row.save()
 
 
 def purge() -> int:

@@ -35,6 +35,7 @@ class Resource(APIView):
     """One path of the control plane. `rights` says what each method needs."""
 
     rights: ClassVar[dict[str, Right]]
+    calls_out: ClassVar[bool] = False  # whether its POST asks another service, which no transaction may be open for
     parser_classes = [StrictJson]
     metadata_class = None  # OPTIONS is for preflights, which the door answers
     http_method_names = ["get", "post", "patch", "delete"]

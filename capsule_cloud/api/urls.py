@@ -4,6 +4,10 @@ from django.urls import include, path
 
 from capsule_cloud.api import (
     audit,
+    billing,
+    billing_caps,
+    billing_invoices,
+    billing_plan,
     entitlements,
     health,
     invitations,
@@ -33,6 +37,22 @@ control_plane = [
     path("keys/<uuid:key_id>/rotate", keys.KeyRotationResource.as_view()),
     path("usage", usage.UsageResource.as_view()),
     path("entitlements", entitlements.EntitlementsResource.as_view()),
+    path("billing", billing.BillingResource.as_view()),
+    path("billing/plans", billing.PlansResource.as_view()),
+    path("billing/credits", billing.CreditsResource.as_view()),
+    path("billing/invoices", billing_invoices.InvoicesResource.as_view()),
+    path("billing/invoices/<uuid:invoice_id>", billing_invoices.InvoiceResource.as_view()),
+    path("billing/lines/<uuid:line_id>", billing_invoices.InvoiceLineResource.as_view()),
+    path("billing/caps", billing_caps.CapsResource.as_view()),
+    path("billing/caps/<uuid:cap_id>", billing_caps.CapResource.as_view()),
+    path("billing/notices", billing_caps.NoticesResource.as_view()),
+    path("billing/checkout", billing_plan.CheckoutResource.as_view()),
+    path("billing/portal", billing_plan.PortalResource.as_view()),
+    path("billing/preview", billing_plan.PreviewResource.as_view()),
+    path("billing/change", billing_plan.ChangeResource.as_view()),
+    path("billing/downgrade", billing_plan.DowngradeResource.as_view()),
+    path("billing/cancel", billing_plan.CancelResource.as_view()),
+    path("billing/resume", billing_plan.ResumeResource.as_view()),
     path("audit/events", audit.AuditEventsResource.as_view()),
 ]
 plain = routes([one for group in PLAIN.values() for one in group])

@@ -33,6 +33,9 @@ class ConsoleRow:
 
 READ, WRITE, DELETE = KeyScope.MEMORY_READ, KeyScope.MEMORY_WRITE, KeyScope.MEMORY_DELETE
 ORG_READ, ORG_WRITE = KeyScope.ORG_READ, KeyScope.ORG_WRITE
+MONEY_READ, MONEY_WRITE = KeyScope.BILLING_READ, KeyScope.BILLING_WRITE
+WISH = {"plan": "pro"}
+CAP = {"allowance": "operations", "amount": 1000}
 
 API = (
     # The engine's routes and their extras
@@ -87,6 +90,25 @@ API = (
     ApiRow("POST", "/v1/keys/{key_id}/rotate", KeyScope.KEYS_WRITE, body={}, ok=201, stranger=404),
     ApiRow("GET", "/v1/usage", ORG_READ),
     ApiRow("GET", "/v1/entitlements", ORG_READ, ok=403),  # the free plan has no data planes of its own
+    ApiRow("GET", "/v1/billing", MONEY_READ),
+    ApiRow("GET", "/v1/billing/plans", MONEY_READ),
+    ApiRow("GET", "/v1/billing/credits", MONEY_READ),
+    ApiRow("GET", "/v1/billing/invoices", MONEY_READ),
+    ApiRow("GET", "/v1/billing/invoices/{invoice_id}", MONEY_READ, stranger=404),
+    ApiRow("GET", "/v1/billing/lines/{line_id}", MONEY_READ, stranger=404),
+    ApiRow("GET", "/v1/billing/caps", MONEY_READ),
+    ApiRow("POST", "/v1/billing/caps", MONEY_WRITE, body=CAP),
+    ApiRow("DELETE", "/v1/billing/caps/{cap_id}", MONEY_WRITE, ok=204, stranger=404),
+    ApiRow("GET", "/v1/billing/notices", MONEY_READ),
+    # On the free plan there is nothing to change yet
+    ApiRow("POST", "/v1/billing/checkout", MONEY_WRITE, body={"plan": "free"}, ok=422),
+    ApiRow("POST", "/v1/billing/portal", MONEY_WRITE, ok=409),
+    ApiRow("POST", "/v1/billing/preview", MONEY_WRITE, body=WISH, ok=409),
+    ApiRow("POST", "/v1/billing/change", MONEY_WRITE, body={"token": "x"}, ok=422),
+    ApiRow("POST", "/v1/billing/downgrade", MONEY_WRITE, body=WISH, ok=409),
+    ApiRow("DELETE", "/v1/billing/downgrade", MONEY_WRITE, ok=409),
+    ApiRow("POST", "/v1/billing/cancel", MONEY_WRITE, ok=409),
+    ApiRow("POST", "/v1/billing/resume", MONEY_WRITE, ok=409),
     ApiRow("GET", "/v1/audit/events", KeyScope.AUDIT_READ),
     # MCP: any key may talk; each tool asks for its own scope
     ApiRow("POST", "/mcp", None, body=PING),

@@ -1,6 +1,7 @@
 """Makes one of everything that an address can name, through the API itself."""
 
 from tests.capsule_cloud.api.client import Api
+from tests.capsule_cloud.web.billing_things import make_billing_things
 
 NOTICED = {"user_message": "Tea, remember this", "assistant_response": "Perfect, noted", "user_id": "ada"}
 
@@ -11,7 +12,7 @@ def make_things(api: Api) -> dict[str, str]:
     capsule = api.post("/api/v1/sessions/sealed/seal").json()["capsule_id"]
     api.post("/api/v1/sessions/open/ingest", NOTICED)
     [trigger] = api.get("/api/v1/sessions/open/triggers").json()["triggers"]
-    return {
+    return make_billing_things(api.tenant) | {
         "session_id": "open",
         "event_id": trigger["event_id"],
         "capsule_id": capsule,

@@ -1,0 +1,34 @@
+"""Lets an API key read and change what is billed."""
+
+import django.contrib.postgres.fields
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("tenancy", "0005_caps_have_a_version"),
+    ]
+
+    operations = [
+        migrations.AlterField(
+            model_name="apikey",
+            name="scopes",
+            field=django.contrib.postgres.fields.ArrayField(
+                base_field=models.CharField(
+                    choices=[
+                        ("memory:read", "Read and recall memories"),
+                        ("memory:write", "Ingest, seal, import and change memories"),
+                        ("memory:delete", "Delete memories and end users"),
+                        ("org:read", "Read the organization, its projects, members, keys and usage"),
+                        ("org:write", "Change projects, members and invitations"),
+                        ("keys:write", "Create, rotate and revoke API keys"),
+                        ("audit:read", "Read the audit log"),
+                        ("billing:read", "Read the plan, invoices, credits and usage"),
+                        ("billing:write", "Change the plan and caps, and pay"),
+                    ],
+                    max_length=32,
+                ),
+                size=None,
+            ),
+        ),
+    ]
