@@ -73,11 +73,14 @@ def checkout(
         key="",
     )
     with scope(organization_id):
-        if not BillingAccount.objects.filter(checkout_id=account.checkout_id).update(checkout_id=session["id"]):
-            raise Conflict("Another checkout was opened meanwhile: use that page, or try again.")
-        metadata = {"plan": chosen.key, "interval": every.value, "seats": seats}
-        target = Target("checkout", session["id"], chosen.name)
-        record(action=actions.BILLING_CHECKOUT_OPENED, actor=actor, target=target, metadata=metadata)
+        mine = BillingAccount.objects.filter(checkout_id=account.checkout_id)
+        if is_open := bool(mine.update(checkout_id=session["id"])):
+            metadata = {"plan": chosen.key, "interval": every.value, "seats": seats}
+            target = Target("checkout", session["id"], chosen.name)
+            record(action=actions.BILLING_CHECKOUT_OPENED, actor=actor, target=target, metadata=metadata)
+    if not is_open:
+        _close_page(session["id"])
+        raise Conflict("Another checkout was opened meanwhile: use that page, or try again.")
     return str(session["url"])
 
 

@@ -14,6 +14,7 @@ from billing.sandbox import clock, keys
 from billing.sandbox.store import Books
 from billing.selectors.subscriptions import live
 from billing.services import subscriptions
+from billing.services.accounts import ensure_customer
 from billing.services.changes import preview_change
 from billing.services.seats import set_seats
 from billing.services.subscriptions import Blocked, Trial
@@ -26,7 +27,9 @@ from tenancy.models import Organization
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tests.billing.services.conftest import Buy
-from tests.factories import Tenant, add_member
+from tests.billing.shop import publish
+from tests.factories import Tenant, add_member, make_tenant
+from tests.threads import at_once
 
 RETURN = "http://testserver/o/x/billing/"
 
@@ -75,6 +78,28 @@ def test_a_new_checkout_closes_the_one_before(tenant: Tenant, shop: None) -> Non
             opened.append(BillingAccount.objects.get().checkout_id)
     states = [client().retrieve("checkout.session", session)["status"] for session in opened]
     assert states == ["expired", "open"]
+
+
+def test_of_two_checkouts_at_once_one_can_be_paid(transactional_db: None) -> None:
+    tenant = make_tenant()
+    publish()
+    ensure_customer(organization_id=tenant.organization.pk)
+
+    def open_page() -> str:
+        return subscriptions.checkout(
+            organization_id=tenant.organization.pk,
+            actor=tenant.actor,
+            plan_key="pro",
+            interval="monthly",
+            seats=0,
+            return_url=RETURN,
+        )
+
+    at_once(*[open_page] * 3)
+    with scope(tenant.organization):
+        account = BillingAccount.objects.get()
+    pages_of = list(client()._pages("checkout/sessions", {"customer": account.stripe_customer_id}))
+    assert [one["id"] for one in pages_of if one["status"] == "open"] == [account.checkout_id]
 
 
 @pytest.mark.parametrize(("plan_key", "interval"), [("free", "monthly"), ("gold", "monthly"), ("pro", "weekly")])
