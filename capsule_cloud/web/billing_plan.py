@@ -89,7 +89,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         included_seats=entitled.plan.allowances[Allowance.SEATS].quantity,
         interval=interval.value,
         cards=[_card(one, entitled.plan, interval, live, account) for one in sold()],
-        is_back=request.GET.get("done") == "1" and live is None,
+        is_back=request.GET.get("done") == "1",
     )
 
 

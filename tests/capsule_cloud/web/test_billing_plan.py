@@ -9,9 +9,13 @@ from django.test import Client
 from billing.models import BillingAccount, Subscription
 from billing.money import Money
 from billing.plans import sold
+from billing.sandbox import checkout as pages
+from billing.sandbox import keys
+from billing.sandbox.store import Books
 from billing.selectors.subscriptions import live
 from billing.services import changes
 from billing.stripe_client import client
+from billing.stripe_events import refresh
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tests.billing.services.conftest import Buy
@@ -48,6 +52,11 @@ def test_a_plan_is_bought_on_the_payment_page(tenant: Tenant, owner: Client, hom
     assert "/checkout/" in answer["Location"]
     assert subscription_of(tenant) is None
     assert "as soon as the payment is confirmed" in owner.get(f"{home}billing/plan/?done=1").content.decode()
+    refresh(
+        "subscription",
+        pages.complete(Books(keys.ACCOUNT), answer["Location"].rsplit("/", 1)[1], "visa", {})["subscription"],
+    )
+    assert "you are on Pro now" in owner.get(f"{home}billing/plan/?done=1").content.decode()
 
 
 def test_a_trial_begins_without_a_card_and_only_once(tenant: Tenant, page: Page, post: Page, shop: None) -> None:
