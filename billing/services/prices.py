@@ -23,6 +23,8 @@ def items_for(plan: Plan, interval: Interval, seats: int, *, existing: Sequence[
     items = []
     for item in existing:
         what = _place(item)
+        if not what:
+            continue  # agreed by hand at Stripe: it stays as it is
         if what in taken or (what not in wanted and what != "fixed"):
             items.append(Item(price=item["price"]["id"], id=item["id"], is_deleted=True))
         else:
