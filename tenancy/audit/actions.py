@@ -45,7 +45,7 @@ SIGNED_IN = Action("account.signed_in", "signed in")
 ACCOUNT_RENAMED = Action("account.renamed", "changed their name")
 SIGN_IN_FAILED = Action("account.sign_in_failed", "failed to sign in")
 # --- Subscriptions ---
-BILLING_LINK_MISMATCH = Action("billing.account.link_mismatch", "found the customer at Stripe claimed for somebody else")
+BILLING_LINK_MISMATCH = Action("billing.account.link_mismatch", "found its customer at Stripe claimed by another")
 BILLING_DETAILS_CHANGED = Action("billing.account.details_changed", "changed what invoices say")
 BILLING_TAX_ID_ADDED = Action("billing.account.tax_id_added", "added a tax id")
 BILLING_TAX_ID_REMOVED = Action("billing.account.tax_id_removed", "removed a tax id")

@@ -21,7 +21,7 @@ from tests.live import environment
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
     "billing.find_missed_events": "Stripe's events are one stream",
-    "billing.process_stripe_events": "an event names a customer; whose it is shows in the account, whose scope is opened",
+    "billing.process_stripe_events": "an event names a customer; its account says whose scope is opened",
     "billing.push_usage": "asks whose usage Stripe bills, then opens each one's scope",
     "billing.remind_of_trials": "asks whose trial ends soon, then opens each one's scope",
     "billing.sync_seats": "asks whose seats Stripe bills, then opens each one's scope",

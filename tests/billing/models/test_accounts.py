@@ -27,8 +27,9 @@ def test_a_customer_belongs_to_one_organization_alone(tenant: Tenant, stranger: 
 
 
 def test_an_organization_has_one_account(tenant: Tenant) -> None:
-    with pytest.raises(IntegrityError, match="billing_account_once"), scope(tenant.organization):
+    with scope(tenant.organization):
         BillingAccount.objects.create()
+    with pytest.raises(IntegrityError, match="billing_account_once"), scope(tenant.organization):
         BillingAccount.objects.create()
 
 
