@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from billing import stripe_events
-from billing.services import catalogue, dunning, entitlements, inbox, meter_pushes, seats, trials, unpaid
+from billing.services import catalogue, dunning, entitlements, inbox, meter_pushes, push_checks, seats, trials, unpaid
 from billing.stripe_client import client, is_on
 
 
@@ -31,6 +31,12 @@ def find_missed_events(**kwargs: Any) -> None:
 def push_usage(**kwargs: Any) -> None:
     """Tell Stripe's meters what has been used."""
     meter_pushes.push_all()
+
+
+@shared_task(name="billing.check_pushes")
+def check_pushes(**kwargs: Any) -> None:
+    """Compare what was used, what was pushed and what Stripe's meters hold."""
+    push_checks.check_all()
 
 
 @shared_task(name="billing.sync_seats")
