@@ -153,6 +153,7 @@ CELERY_BEAT_SCHEDULE = {
     "process-stripe-events": {"task": "billing.process_stripe_events", "schedule": 5.0},
     "find-missed-stripe-events": {"task": "billing.find_missed_events", "schedule": 86400.0},
     "push-usage-to-stripe": {"task": "billing.push_usage", "schedule": 300.0},
+    "check-pushed-usage": {"task": "billing.check_pushes", "schedule": 86400.0},
     "sync-seats": {"task": "billing.sync_seats", "schedule": 3600.0},
     "remind-of-trials": {"task": "billing.remind_of_trials", "schedule": 3600.0},
     "advance-dunning": {"task": "billing.advance_dunning", "schedule": 300.0},
