@@ -20,6 +20,7 @@ from tests.live import environment
 # Tasks that look across organizations, and why
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
+    "billing.check_pushes": "asks whose usage Stripe bills, then opens each one's scope",
     "billing.find_missed_events": "Stripe's events are one stream",
     "billing.process_stripe_events": "an event names a customer; its account says whose scope is opened",
     "billing.push_usage": "asks whose usage Stripe bills, then opens each one's scope",
