@@ -84,6 +84,7 @@ def create_session(books: Books, params: Json) -> Json:
     wanted = params.get("configuration")
     offered = books.get("billing_portal.configuration", wanted, "configuration") if wanted else _default(books)
     made = books.new("billing_portal.session", customer=params["customer"], configuration=offered["id"])
+    made["created"] = books.now()  # a page is open for an hour of real time, whatever the customer's clock says
     made |= {"return_url": params.get("return_url") or offered["default_return_url"]}
     made["url"] = f"{accounts.pages_url()}/portal/{made['id']}"
     return books.add(made, "billing_portal.session.created")

@@ -7,8 +7,10 @@ from uuid import uuid4
 
 import pytest
 import stripe
+from django.utils import timezone
 
 from billing.sandbox import contract
+from billing.sandbox.models import Delivery
 from billing.sandbox.transport import SandboxTransport
 
 START = 1_800_000_000  # 15 Jan 2027, 08:00 UTC
@@ -85,7 +87,8 @@ def open_account() -> Account:
 
 @pytest.fixture
 def account(db: None) -> Account:
-    """An account that only this test uses."""
+    """An account that only this test uses; what other tests have left under way is not delivered."""
+    Delivery.objects.filter(done_at=None).update(done_at=timezone.now())
     return open_account()
 
 

@@ -230,8 +230,11 @@ def test_a_previewed_renewal_is_the_later_renewal_to_the_cent(account: Account, 
     dice = random.Random(seed)
     made, clock = running(account, dice.randint(1, 50_000))
     account.advance(clock, START + dice.randint(1, 20 * DAY))
-    change(account, made, items=[{"id": item(made), "quantity": dice.randint(2, 50)}])
+    details = {"items": [{"id": item(made), "quantity": dice.randint(2, 50)}]}
+    before = account.client.v1.invoices.create_preview({"subscription": made.id, "subscription_details": details})  # type: ignore[arg-type]
+    change(account, made, **details)
     preview = account.client.v1.invoices.create_preview({"subscription": made.id})
+    assert (before.total, len(before.lines.data)) == (preview.total, len(preview.lines.data))
     account.advance(clock, START + MONTH + HOUR)
     invoice = account.invoices(made.id)[0]
     assert (invoice.total, invoice.amount_paid) == (preview.total, preview.amount_due)

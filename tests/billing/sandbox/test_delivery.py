@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 import stripe
+from django.conf import LazySettings
 from django.utils import timezone
 
-from billing.sandbox import delivery
+from billing.models import StripeEvent
+from billing.sandbox import contract, delivery, keys
 from billing.sandbox.models import Answer, Delivery
+from billing.sandbox.transport import SandboxTransport
 from tests.billing.sandbox.conftest import Account
+from tests.live import LiveServer
 
 
 @dataclass
@@ -70,6 +74,18 @@ def test_an_event_arrives_with_a_signature_that_stripe_python_accepts(account: A
     with pytest.raises(stripe.SignatureVerificationError):
         stripe.Webhook.construct_event(body, signature, "whsec_other")
     assert account.client.v1.events.retrieve(event.id).pending_webhooks == 0
+
+
+def test_an_installation_s_events_arrive_in_its_own_inbox(
+    live: LiveServer, transactional_db: None, settings: LazySettings
+) -> None:
+    Delivery.objects.filter(done_at=None).update(done_at=timezone.now())
+    settings.PUBLIC_URL = live.url
+    own = stripe.StripeClient(keys.secret_key(), http_client=SandboxTransport(), stripe_version=contract.version())
+    customer = own.v1.customers.create({"name": "Ada"})
+    assert delivery.deliver() == 1
+    [event] = [one for one in own.v1.events.list({"limit": 5}).data if one.data.object["id"] == customer.id]
+    assert StripeEvent.objects.get(event_id=event.id).type == "customer.created"
 
 
 def test_an_endpoint_gets_the_events_that_it_asked_for_alone(account: Account, receiver: Receiver) -> None:

@@ -1,5 +1,6 @@
 """The hosted pages: subscribing, paying, changing cards, and what they refuse."""
 
+import time
 from typing import Any
 
 import pytest
@@ -139,6 +140,17 @@ def test_the_portal_changes_details_and_adds_a_tax_id(portal: tuple[Account, Any
     assert (customer.name, customer.address.country) == ("New Name", "DE")  # type: ignore[union-attr]
     assert customer.tax_ids.data[0].value == "DE123456789"  # type: ignore[union-attr]
     assert Client().post(url, {"do": "tax_id", "value": "none"}).status_code == 402
+
+
+def test_the_portal_is_open_for_an_hour_whatever_the_customer_s_clock_says(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = account.customer(test_clock=account.clock(1_600_000_000).id)
+    url = path(account.client.v1.billing_portal.sessions.create({"customer": customer.id}).url)
+    assert Client().get(url).status_code == 200
+    later = time.time() + 3601
+    monkeypatch.setattr("time.time", lambda: later)
+    assert Client().get(url).status_code == 404
 
 
 def test_the_portal_touches_nobody_else_s_things(portal: tuple[Account, Any, str]) -> None:
