@@ -21,7 +21,8 @@ from capsule_cloud.memory.selectors.sessions import SessionNotFound, get_session
 from capsule_cloud.memory.services import capsules, sessions
 from tenancy.audit import actions
 from tenancy.audit import services as audit
-from tenancy.audit.services import Actor, Target
+from tenancy.audit.services import Actor
+from tenancy.errors import NotFound
 from tenancy.scope import OfFirst, scope, unscoped
 
 MOST_LANES = 500  # a sweep
@@ -104,12 +105,9 @@ def _park(
 ) -> ParkedWrite:
     if not reached.may_park:
         raise reached
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT nextval('quotas_parked_order')")
-        [(number,)] = cursor.fetchall()
     use = reached.use
     write = ParkedWrite.objects.create(
-        number=number,
+        number=_next_number(),
         project_id=use.project_id,
         key_id=use.key_id,
         session_id=session_id,
@@ -120,12 +118,7 @@ def _park(
         actor=asdict(actor),
         sealed_body=crypto.seal(orjson.dumps(body)),
     )
-    audit.record(
-        action=actions.WRITE_PARKED,
-        actor=actor,
-        target=sessions.session_target(session_id),
-        metadata={"kind": kind.value, "parked_id": str(write.pk)},
-    )
+    _record(actions.WRITE_PARKED, actor, write)
     return write
 
 
@@ -215,12 +208,7 @@ def _fail(write: ParkedWrite, error: str) -> None:
     """Set a write aside that cannot be applied. It keeps its content, so that nothing is lost."""
     write.state, write.ended_at, write.error = ParkedWrite.State.FAILED, timezone.now(), error[:500]
     write.save(update_fields=["state", "ended_at", "error"])
-    audit.record(
-        action=actions.PARKED_WRITE_FAILED,
-        actor=audit.SYSTEM,
-        target=Target("session", write.session_id, write.session_id),
-        metadata={"kind": write.kind, "parked_id": str(write.pk), "error": write.error},
-    )
+    _record(actions.PARKED_WRITE_FAILED, audit.SYSTEM, write, error=write.error)
 
 
 def _push_ahead(organization_id: UUID, project_id: UUID) -> None:
@@ -234,6 +222,48 @@ def _push_ahead(organization_id: UUID, project_id: UUID) -> None:
         write.save(update_fields=["attempts", "due_at"])
         if write.attempts >= MOST_ATTEMPTS:
             _fail(write, "It failed unexpectedly, again and again: tell us its id.")
+
+
+def retry(*, actor: Actor, write_id: UUID) -> ParkedWrite:
+    """Let a write that could not be applied wait again, behind the others. Raises NotFound unless it failed."""
+    with transaction.atomic():
+        write = _locked(write_id, ParkedWrite.State.FAILED)
+        write.state, write.number, write.attempts = ParkedWrite.State.PARKED, _next_number(), 0
+        write.due_at, write.ended_at, write.error = timezone.now(), None, ""
+        write.save(update_fields=["state", "number", "attempts", "due_at", "ended_at", "error"])
+        _record(actions.PARKED_WRITE_RETRIED, actor, write)
+    return write
+
+
+def drop(*, actor: Actor, write_id: UUID) -> None:
+    """Delete a write that waits or could not be applied: it never happens. Raises NotFound for any other."""
+    with transaction.atomic():
+        write = _locked(write_id, ParkedWrite.State.PARKED, ParkedWrite.State.FAILED)
+        _record(actions.PARKED_WRITE_DROPPED, actor, write)
+        write.delete()
+
+
+def _locked(write_id: UUID, *states: ParkedWrite.State) -> ParkedWrite:
+    write = ParkedWrite.objects.filter(pk=write_id, state__in=states).select_for_update().first()
+    if write is None:
+        raise NotFound("There is no such write.")
+    return write
+
+
+def _record(action: actions.Action, actor: Actor, write: ParkedWrite, **more: Any) -> None:
+    audit.record(
+        action=action,
+        actor=actor,
+        target=sessions.session_target(write.session_id),
+        metadata={"kind": write.kind, "parked_id": str(write.pk), **more},
+    )
+
+
+def _next_number() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval('quotas_parked_order')")
+        [(number,)] = cursor.fetchall()
+    return int(number)
 
 
 def delete_user(*, project_id: UUID, user_id: str, actor: Actor) -> capsules.DeletedUser:

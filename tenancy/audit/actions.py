@@ -106,6 +106,8 @@ CAP_SET = Action("billing.cap.set", "set a cap")
 CAP_CLEARED = Action("billing.cap.cleared", "took a cap away")
 WRITE_PARKED = Action("billing.write.parked", "kept a write until a cap lifts")
 PARKED_WRITE_FAILED = Action("billing.write.failed", "could not apply a write that had waited")
+PARKED_WRITE_RETRIED = Action("billing.write.retried", "let a write that could not be applied wait again")
+PARKED_WRITE_DROPPED = Action("billing.write.dropped", "dropped a write that had waited")
 NOTICE_DISMISSED = Action("billing.notice.dismissed", "put a notice about use away")
 WATCH_SET = Action("billing.watch.set", "chose when to be told about use")
 # --- Entitlements ---

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from capsule_cloud.memory.services import sessions
 from tenancy.access import reset_key_cache
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
+from tenancy.errors import NotFound
 from tenancy.models import Organization
 from tenancy.scope import scope
 from tests.billing.quotas.conftest import limit, used
@@ -211,6 +213,31 @@ def test_one_that_fails_waits_longer_each_time_and_holds_up_its_own_project_alon
         assert parking.apply_due() == 0, "not due"
     assert states(tenant) == ["failed"]
     assert said(stranger) == ["one"]
+
+
+def test_what_could_not_be_applied_can_wait_again_or_be_dropped(tenant: Tenant, stranger: Tenant, api: Api) -> None:
+    allow(tenant, 1)
+    api.ingest("one")
+    kept = [api.ingest(word).json()["parked_id"] for word in ("two", "three")]
+    with scope(tenant.organization):
+        Session.objects.update(sealed_at=timezone.now())
+    allow(tenant, 5)
+    parking.apply_due()
+    with scope(stranger.organization), pytest.raises(NotFound):
+        parking.retry(actor=stranger.actor, write_id=uuid.UUID(kept[0]))
+    with scope(tenant.organization):
+        Session.objects.update(sealed_at=None)
+        parking.retry(actor=tenant.actor, write_id=uuid.UUID(kept[0]))
+        parking.drop(actor=tenant.actor, write_id=uuid.UUID(kept[1]))
+        with pytest.raises(NotFound):
+            parking.retry(actor=tenant.actor, write_id=uuid.UUID(kept[0]))
+    parking.apply_due()
+    assert said(tenant) == ["one", "two"]
+    with scope(tenant.organization), pytest.raises(NotFound):
+        parking.drop(actor=tenant.actor, write_id=uuid.UUID(kept[0]))
+    for action in (actions.PARKED_WRITE_RETRIED, actions.PARKED_WRITE_DROPPED):
+        with scope(tenant.organization):
+            assert AuditEvent.objects.filter(action=action.name).count() == 1
 
 
 def test_a_deleted_end_user_s_writes_do_not_come_back(tenant: Tenant, api: Api) -> None:
