@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing import letters
+from billing.credits.services.checks import clean_text
 from billing.dunning_terms import DunningState, Terms
 from billing.models import ENDED, Debt, Dunning, Subscription
 from billing.money import Money
@@ -135,8 +136,9 @@ def payment_succeeded(
 
 
 def set_terms(*, actor: Actor, terms: Terms, reason: str, now: datetime | None = None) -> Dunning:
-    """Agree on other terms with the organization in scope, an open episode included."""
+    """Agree on other terms with the organization in scope, an open episode included. Raises Invalid: say why."""
     now = now or timezone.now()
+    reason = clean_text("reason", reason)
     with transaction.atomic():
         organization = organizations.locked()
         dunning, _ = Dunning.objects.get_or_create(defaults={"since": now})

@@ -12,9 +12,8 @@ from billing.invoicing.selectors.invoices import organization_named
 from billing.models import EntitlementOverride
 from billing.selectors.entitlements import effective, override_history
 from billing.services import entitlements
-from tenancy.audit.services import Actor
+from capsule_cloud.management.staff import staff
 from tenancy.errors import TenancyError
-from tenancy.models import User
 from tenancy.scope import scope
 
 
@@ -47,13 +46,13 @@ class Command(BaseCommand):
 
     def _change(self, options: dict[str, Any]) -> None:
         if options["approve"]:
-            entitlements.approve_override(actor=_staff(options["by"]), override_id=options["approve"])
+            entitlements.approve_override(actor=staff(options["by"]), override_id=options["approve"])
         elif options["end"]:
-            entitlements.end_override(actor=_staff(options["by"]), override_id=options["end"])
+            entitlements.end_override(actor=staff(options["by"]), override_id=options["end"])
         elif options["grant"]:
             key, _, text = options["grant"].partition("=")
             entitlements.grant_override(
-                actor=_staff(options["by"]),
+                actor=staff(options["by"]),
                 key=key,
                 value=_value(text),
                 reason=options["reason"],
@@ -69,13 +68,6 @@ class Command(BaseCommand):
             self.stdout.write(f"  {name:20} {_words(value)}{note}")
         for one in override_history():
             self.stdout.write(f"  {one.pk} {one.key}={json.dumps(one.value)} {_state(one)}: {one.reason}")
-
-
-def _staff(email: str | None) -> Actor:
-    user = User.objects.filter(email=(email or "").lower(), is_staff=True, is_active=True).first()
-    if user is None:
-        raise CommandError("Say who does it: --by with the address of a member of staff.")
-    return Actor("staff", str(user.pk), user.email)
 
 
 def _value(text: str) -> Any:
