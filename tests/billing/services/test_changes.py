@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing.models import BillingAccount, Subscription
-from billing.plans import Allowance, current
+from billing.plans import Allowance, Interval, current
 from billing.sandbox import clock
 from billing.selectors.subscriptions import live
 from billing.services import changes, subscriptions
@@ -163,34 +163,36 @@ def test_without_a_subscription_there_is_nothing_to_change(tenant: Tenant, shop:
         preview(tenant)
 
 
-PLANS = st.sampled_from(["pro", "scale", "enterprise"])
-STEP = st.tuples(PLANS, st.integers(0, 130), st.integers(0, 20 * 86_400))
+PLANS, INTERVALS = st.sampled_from(["pro", "scale", "enterprise"]), st.sampled_from(list(Interval))
+STEP = st.tuples(PLANS, INTERVALS, st.integers(0, 130), st.integers(0, 20 * 86_400))
 
 
 @settings(
-    max_examples=8,
+    max_examples=25,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(start=PLANS, steps=st.lists(STEP, min_size=1, max_size=4))
+@given(start=PLANS, steps=st.lists(STEP, min_size=2, max_size=5))
 def test_every_change_is_charged_to_the_cent_as_previewed(
-    buy: Buy, start: str, steps: list[tuple[str, int, int]]
+    buy: Buy, start: str, steps: list[tuple[str, Interval, int, int]]
 ) -> None:
     tenant = make_tenant()
     buy(tenant, start)
-    for plan_key, seats, seconds in steps:
+    for plan_key, interval, seats, seconds in steps:
         clock.advance(customer_of(tenant), timedelta(seconds=seconds))
         refresh("subscription", str(subscription_of(tenant).stripe_id))
         row = subscription_of(tenant)
-        if (row.plan_key, row.seats) == (plan_key, max(seats, current(plan_key).allowances[Allowance.SEATS].quantity)):
+        wanted = (plan_key, interval, max(seats, current(plan_key).allowances[Allowance.SEATS].quantity))
+        if (row.plan_key, row.interval, row.seats) == wanted:
             with pytest.raises(Invalid):
-                preview(tenant, plan_key, seats=seats)
+                preview(tenant, plan_key, interval=interval, seats=seats)
             continue
         known = {one["id"] for one in invoices(tenant)}
-        seen = preview(tenant, plan_key, seats=seats)
+        seen = preview(tenant, plan_key, interval=interval, seats=seats)
         confirm(tenant, seen)
         new = [one for one in invoices(tenant) if one["id"] not in known]
         assert [one["amount_due"] for one in new] == [seen.due_now]
         assert [line["amount"] for one in new for line in one["lines"]["data"]] == [one.amount for one in seen.lines]
         assert max(0, -new[0]["total"]) == seen.credit
-        assert subscription_of(tenant).plan_key == plan_key
+        row = subscription_of(tenant)
+        assert (row.plan_key, row.interval, row.seats) == wanted
