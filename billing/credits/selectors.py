@@ -35,8 +35,8 @@ def in_burn_order(currency: str, now: datetime) -> QuerySet[Grant]:
     return alive.order_by("priority", F("expires_at").asc(nulls_last=True), "id")
 
 
-def grants() -> list[GrantUse]:
-    """Every grant, newest first, with what became of it."""
+def grants(limit: int = 50) -> list[GrantUse]:
+    """Grants, newest first, with what became of each."""
 
     def sum_in(kind: AccountKind) -> Coalesce:
         return Coalesce(Sum("entries__amount", filter=Q(entries__account__kind=kind)), 0)
@@ -44,7 +44,8 @@ def grants() -> list[GrantUse]:
     rows = Grant.objects.order_by("-id").annotate(
         burned=sum_in(AccountKind.BURNED), expired=sum_in(AccountKind.EXPIRED), voided=sum_in(AccountKind.VOIDED)
     )
-    return [GrantUse(row, row.burned, row.expired, row.voided) for row in rows]
+    page = rows[: min(limit, LARGEST_PAGE)]
+    return [GrantUse(row, row.burned, row.expired, row.voided) for row in page]
 
 
 def entries(*, after: UUID | None = None, limit: int = 50) -> list[Transaction]:
