@@ -24,6 +24,7 @@ from billing.sandbox.refusals import Json, Refusal
 from billing.sandbox.routing import answers
 from billing.sandbox.store import Books, render
 
+LAST = 4_102_444_800  # 1 Jan 2100
 ORDER = ("subscription_schedule", "subscription", "invoice", "checkout.session")  # of what is due at the same second
 
 
@@ -164,6 +165,7 @@ def _advance_clock(books: Books, clock: Json, target: int) -> None:
 @answers("POST /v1/test_helpers/test_clocks")
 def create(books: Books, params: Json) -> Json:
     """Make a clock, on which customers can live."""
+    _refuse_far_future(params)
     made = books.new("test_helpers.test_clock", params, status="ready", status_details={})
     made |= {"frozen_time": params["frozen_time"], "deletes_after": made["created"] + 30 * DAY}
     return books.add(made, "test_helpers.test_clock.created")
@@ -173,10 +175,16 @@ def create(books: Books, params: Json) -> Json:
 def advance_clock(books: Books, params: Json, test_clock: str) -> Json:
     """Let the time of everybody on the clock pass. It is done when this is answered."""
     found = books.get("test_helpers.test_clock", test_clock)
+    _refuse_far_future(params)
     if params["frozen_time"] <= found["frozen_time"]:
         raise Refusal("A clock only goes forward.", param="frozen_time", code="test_clock_advance_invalid")
     _advance_clock(books, found, params["frozen_time"])
     return found
+
+
+def _refuse_far_future(params: Json) -> None:
+    if not 0 <= params["frozen_time"] < LAST:
+        raise Refusal("Invalid timestamp: clocks end in 2100.", param="frozen_time", code="parameter_invalid_integer")
 
 
 @answers("GET /v1/test_helpers/test_clocks/{test_clock}")

@@ -11,13 +11,15 @@ NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 class Unreadable(Exception):
-    """The form's brackets contradict each other; the text is the parameter's name."""
+    """The form's brackets contradict each other, or it holds a NUL; the text is the parameter's name."""
 
 
 def parse(body: str) -> Json:
     """A form as nested dicts of texts; an index of a list is a key of its own here."""
     found: Json = {}
     for name, value in parse_qsl(body, keep_blank_values=True):
+        if "\0" in name + value:  # PostgreSQL has none
+            raise Unreadable(name.replace("\0", ""))
         keys = [part.rstrip("]") for part in name.split("[")]
         at: Any = found
         for key in keys[:-1]:

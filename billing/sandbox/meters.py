@@ -14,6 +14,7 @@ from billing.sandbox.routing import answers
 from billing.sandbox.store import Books, listing, take
 
 OLDEST, NEWEST = 35 * DAY, 300  # how far an event may be in the past and in the future
+LARGEST = Decimal(10) ** 18
 WINDOWS = {"hour": 3600, "day": DAY}
 
 
@@ -114,7 +115,7 @@ def _value(meter: Json, payload: Json) -> Decimal:
         value = Decimal(payload.get(meter["value_settings"]["event_payload_key"], ""))
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite():
+    if not value.is_finite() or abs(value) >= LARGEST:
         raise Refusal(
             "The value of a meter event must be a number.", code="meter_event_invalid_value", param="payload[value]"
         )

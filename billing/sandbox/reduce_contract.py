@@ -18,7 +18,7 @@ from billing.sandbox.routing import ROUTES
 
 Json = dict[str, Any]
 REFERENCE = re.compile(r'"#/\$defs/([^"]+)"')
-DROPPED = {"description", "maxLength", "format", "pattern", "title"}
+DROPPED = {"description", "format", "pattern", "title"}
 
 
 def main(folder: str) -> None:

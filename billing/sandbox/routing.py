@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import unquote_plus
 
 from billing.sandbox.refusals import Refusal
 
@@ -34,5 +35,7 @@ def find(method: str, path: str) -> tuple[str, dict[str, str]]:
         return wanted, {}
     for operation, pattern in _patterns.items():
         if found := pattern.fullmatch(wanted):
-            return operation, found.groupdict()
+            values = {name: unquote_plus(value) for name, value in found.groupdict().items()}
+            if "\0" not in "".join(values.values()):  # PostgreSQL has none
+                return operation, values
     raise Refusal(f"Unrecognized request URL ({method.upper()}: {path}).", status=404)

@@ -17,6 +17,7 @@ from billing.sandbox.refusals import Json, Refusal
 from billing.sandbox.store import Books, render
 
 log = logging.getLogger("sandbox")
+LONGEST_KEY = 255
 
 
 class SandboxTransport(stripe.HTTPClient):
@@ -64,6 +65,8 @@ class SandboxTransport(stripe.HTTPClient):
         except forms.Unreadable as unreadable:
             raise Refusal(f"Invalid form: {unreadable}", param=str(unreadable)) from unreadable
         key = headers.get("idempotency-key") if method.lower() == "post" else None
+        if key is not None and not 0 < len(key) <= LONGEST_KEY:
+            raise Refusal(f"An Idempotency-Key has between 1 and {LONGEST_KEY} characters.")
         with transaction.atomic():
             books = Books(account)
             if method.lower() != "get":

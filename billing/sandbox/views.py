@@ -30,7 +30,7 @@ def hosted(*kinds: str) -> Callable[[Callable[..., HttpResponse]], View]:
         @never_cache
         @require_http_methods(["GET", "POST"])
         def page(request: HttpRequest, stripe_id: str, **more: Any) -> HttpResponse:
-            row = Object.objects.filter(stripe_id=stripe_id, kind__in=kinds).first()
+            row = Object.objects.filter(stripe_id=stripe_id.replace("\0", ""), kind__in=kinds).first()
             if not settings.STRIPE_SANDBOX or row is None:
                 raise Http404
             try:
@@ -65,11 +65,16 @@ def _is_order(request: HttpRequest, refused: str) -> bool:
     return request.method == "POST" and not refused
 
 
+def _typed(form: Any, name: str) -> str:
+    """What somebody typed, without what PostgreSQL cannot keep, and not endless."""
+    return str(form.get(name, "")).replace("\0", "").strip()[:200]
+
+
 @hosted("checkout.session")
 def checkout_page(request: HttpRequest, books: Books, session: Json, refused: str = "") -> HttpResponse:
     """Subscribe, pay, or leave a card; then on to the seller's page."""
     if _is_order(request, refused):
-        details = {name: request.POST.get(name, "").strip()[:200] for name in ("email", "name", "promotion_code")}
+        details = {name: _typed(request.POST, name) for name in ("email", "name", "promotion_code")}
         checkout.complete(books, session["id"], request.POST.get("card") or None, details)
         return redirect((session["success_url"] or "/").replace("{CHECKOUT_SESSION_ID}", session["id"]))
     if session["status"] != "open":
@@ -102,12 +107,12 @@ def _own(books: Books, kind: str, wanted: str, customer: Json) -> Json:
 
 
 def _end(books: Books, customer: Json, form: Any) -> None:
-    found = _own(books, "subscription", form.get("subscription", ""), customer)
+    found = _own(books, "subscription", _typed(form, "subscription"), customer)
     changes.update(books, {"cancel_at_period_end": True}, found["id"])
 
 
 def _keep(books: Books, customer: Json, form: Any) -> None:
-    found = _own(books, "subscription", form.get("subscription", ""), customer)
+    found = _own(books, "subscription", _typed(form, "subscription"), customer)
     changes.update(books, {"cancel_at_period_end": False}, found["id"])
 
 
@@ -125,22 +130,22 @@ def _pay_with(books: Books, customer: Json, method: str) -> None:
 
 
 def _choose_card(books: Books, customer: Json, form: Any) -> None:
-    _pay_with(books, customer, _own(books, "payment_method", form.get("method", ""), customer)["id"])
+    _pay_with(books, customer, _own(books, "payment_method", _typed(form, "method"), customer)["id"])
 
 
 def _remove_card(books: Books, customer: Json, form: Any) -> None:
-    methods.detach(books, {}, _own(books, "payment_method", form.get("method", ""), customer)["id"])
+    methods.detach(books, {}, _own(books, "payment_method", _typed(form, "method"), customer)["id"])
 
 
 def _change_details(books: Books, customer: Json, form: Any) -> None:
     places = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
-    address = places | {name: form.get(name, "").strip()[:200] or None for name in places if name in form}
-    given = {name: form.get(name, "").strip()[:200] for name in ("name", "email")}
+    address = places | {name: _typed(form, name) or None for name in places if name in form}
+    given = {name: _typed(form, name) for name in ("name", "email")}
     customers.update(books, given | {"address": address}, customer["id"])
 
 
 def _add_tax_id(books: Books, customer: Json, form: Any) -> None:
-    customers.create_tax_id(books, {"type": "eu_vat", "value": form.get("value", "").strip()[:30]}, customer["id"])
+    customers.create_tax_id(books, {"type": "eu_vat", "value": _typed(form, "value")[:30]}, customer["id"])
 
 
 ORDERS: dict[str, Callable[[Books, Json, Any], None]] = {

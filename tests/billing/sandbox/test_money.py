@@ -259,6 +259,14 @@ def test_an_identifier_counts_once(account: Account) -> None:
         report(account, customer, 5, START, "once")
 
 
+@pytest.mark.parametrize("value", ["", "many", "NaN", "Infinity", "1e18"])
+def test_a_meter_counts_numbers_alone(account: Account, value: str) -> None:
+    meter(account)
+    payload = {"stripe_customer_id": account.customer().id, "value": value}
+    with pytest.raises(stripe.InvalidRequestError, match="must be a number"):
+        account.client.v1.billing.meter_events.create({"event_name": "calls", "payload": payload})
+
+
 @pytest.mark.parametrize("offset", [-35 * DAY - 1, 301])
 def test_an_event_is_neither_too_old_nor_in_the_future(account: Account, offset: int) -> None:
     meter(account)

@@ -43,7 +43,7 @@ def test_a_reduced_contract_keeps_what_is_asked_for_alone() -> None:
     assert list(found["operations"]) == ["GET /v1/things"]
     assert set(found["$defs"]) == {"thing", "error"}
     assert found["$defs"]["thing"]["properties"] == {
-        "title": {"type": ["string", "null"]},
+        "title": {"type": ["string", "null"], "maxLength": 5},
         "other": {"type": ["string", "object"]},
     }
 
@@ -91,6 +91,10 @@ def test_an_unknown_parameter_is_refused_at_any_depth(account: Account) -> None:
         ("/v1/subscriptions", "customer=cus_none"),
         ("/v1/test_helpers/test_clocks", ""),
         ("/v1/billing/meters", "display_name=x"),
+        ("/v1/customers", "name=a%00b"),
+        ("/v1/customers", f"name={'x' * 300}"),
+        ("/v1/test_helpers/test_clocks", "frozen_time=99999999999"),
+        ("/v1/subscription_schedules", "phases[0][items]=x"),
     ],
 )
 def test_bad_input_is_refused_and_leaves_nothing(account: Account, path: str, form: str) -> None:
@@ -100,8 +104,13 @@ def test_bad_input_is_refused_and_leaves_nothing(account: Account, path: str, fo
 
 
 def test_what_is_not_there_is_404(account: Account) -> None:
-    for path in ("/v1/customers/cus_none", "/v1/nonsense", "/v1/invoices/in_none"):
+    for path in ("/v1/customers/cus_none", "/v1/nonsense", "/v1/invoices/in_none", "/v1/customers/a%00b"):
         assert raw(account, "get", path)[1] == 404
+
+
+def test_an_id_of_one_s_own_may_have_any_letters(account: Account) -> None:
+    made = account.client.v1.coupons.create({"id": "20 % off/all", "percent_off": 20, "duration": "once"})
+    assert account.client.v1.coupons.retrieve(made.id).percent_off == 20
 
 
 def test_a_repeated_request_is_answered_as_before(account: Account) -> None:
@@ -111,6 +120,10 @@ def test_a_repeated_request_is_answered_as_before(account: Account) -> None:
     assert first == again
     assert (status, other["error"]["type"]) == (400, "idempotency_error")
     assert len(account.client.v1.customers.list().data) == 1
+
+
+def test_an_endless_key_is_refused(account: Account) -> None:
+    assert raw(account, "post", "/v1/customers", Idempotency_Key="k" * 256)[1] == 400
 
 
 def test_a_repeated_refusal_of_a_card_charges_nobody_again(account: Account) -> None:

@@ -161,6 +161,14 @@ def test_the_portal_touches_nobody_else_s_things(portal: tuple[Account, Any, str
     assert account.client.v1.subscriptions.retrieve(other.id).cancel_at_period_end is False
 
 
+def test_what_cannot_be_kept_is_refused_or_left_out(portal: tuple[Account, Any, str]) -> None:
+    account, subscription, url = portal
+    assert Client().get("/sandbox/portal/a%00b").status_code == 404
+    assert Client().post(url, {"do": "cancel", "subscription": "a\0b"}).status_code in {402, 404}
+    assert Client().post(url, {"do": "details", "name": "A\0da" + "x" * 500}).status_code == 302
+    assert str(account.client.v1.customers.retrieve(subscription.customer).name).startswith("Adax")
+
+
 def test_the_pages_take_no_forged_form(portal: tuple[Account, Any, str]) -> None:
     _, subscription, url = portal
     forged = Client(enforce_csrf_checks=True).post(url, {"do": "cancel", "subscription": subscription.id})
