@@ -145,6 +145,9 @@ def test_a_change_of_plan_pays_for_the_seats_it_brings(tenant: Tenant, buy: Buy)
     seats(tenant, 12)
     seen = preview_change(organization_id=tenant.organization.pk, plan_key="scale", interval="monthly", seats=30)
     apply_change(organization_id=tenant.organization.pk, actor=tenant.actor, token=seen.token)
+    newest = next(client()._pages("invoices", {"customer": customer_of(tenant)}))
+    assert newest["amount_due"] == seen.due_now
+    assert waiting_lines(tenant) == []  # what waited for the next invoice came with this one
     row = subscription_of(tenant)
     assert (row.paid_seats, row.seat_line_id, row.seat_line_amount) == (30, "", 0)
     seats(tenant, 31)
