@@ -1,11 +1,15 @@
 """What an organization is entitled to stands in its columns: the plan it agreed to, and what was granted beside it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from billing.invoicing.services.contracts import Offer, sign_contract
 from billing.models import BillingAccount, EntitlementOverride, EntitlementVersion, SeatPolicy, Status, Subscription
@@ -19,7 +23,8 @@ from tenancy.audit.services import SYSTEM, Actor
 from tenancy.errors import Invalid, NotFound
 from tenancy.models import Organization
 from tenancy.scope import scope
-from tests.factories import Tenant
+from tests.factories import Tenant, make_tenant
+from tests.threads import at_once
 
 MAX = Actor("staff", "staff-max", "max@example.com")
 EVA = Actor("staff", "staff-eva", "eva@example.com")
@@ -222,6 +227,27 @@ def test_a_second_override_of_one_key_ends_the_first(tenant: Tenant) -> None:
         assert (first.ended_by, second.ended_at) == ("eva@example.com", None)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_two_people_who_grant_at_once_leave_one_override_and_its_value_in_the_column() -> None:
+    tenant = make_tenant()
+
+    def granting(value: int) -> Callable[[], int]:
+        def act() -> int:
+            with scope(tenant.organization):
+                grant("key_limit", value)
+            return value
+
+        return act
+
+    values = [60, 70, 80, 90]
+    assert at_once(*(granting(value) for value in values)) == values
+    with scope(tenant.organization):
+        holds = EntitlementOverride.objects.get(ended_at=None)
+        assert column("key_limit") == holds.value
+        assert EntitlementOverride.objects.count() == 4
+        assert EntitlementVersion.objects.get().number == 4
+
+
 def test_an_override_stays_through_a_change_of_plan(tenant: Tenant) -> None:
     with scope(tenant.organization):
         grant("requests_per_minute", 9_000)
@@ -375,3 +401,40 @@ def test_a_version_counts_the_changes_that_a_data_plane_must_hear_of(tenant: Ten
             "read_only",
             60,
         )
+
+
+KEYS = ("key_limit", "operation_limit", "included:operations", "overage:operations", "feature:data_planes")
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "key_limit": st.integers(0, 250),
+    "operation_limit": st.none() | st.integers(0, 10**6),
+    "included:operations": st.integers(0, 10**6),
+    "overage:operations": st.none() | st.sampled_from(["0.01", "0.2"]),
+    "feature:data_planes": st.booleans(),
+}
+STEPS = st.sampled_from(KEYS).flatmap(lambda key: st.tuples(st.just(key), VALUES[key] | st.just("end")))
+
+
+@given(steps=st.lists(STEPS, max_size=8), plan=st.sampled_from([FREE, "pro"]))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_granted_and_ended_the_columns_say_what_is_effective(
+    tenant: Tenant, steps: list[tuple[str, Any]], plan: str
+) -> None:
+    with transaction.atomic():
+        with scope(tenant.organization):
+            if plan != FREE:
+                subscribe(plan)
+                entitlements.recompute(actor=SYSTEM)
+            held: dict[str, EntitlementOverride] = {}
+            for key, value in steps:
+                if value != "end":
+                    held[key] = grant(key, value, approver=EVA)
+                elif key in held:
+                    entitlements.end_override(actor=MAX, override_id=held.pop(key).pk)
+                organization = Organization.objects.get()
+                entitled = entitlements.effective()
+                assert {name: getattr(organization, name) for name in entitled.columns} == entitled.columns
+                assert {one.key for one in entitled.overrides} == set(held)
+            for one in held.values():
+                entitlements.end_override(actor=MAX, override_id=one.pk)
+            assert entitlements.effective().columns == entitlements.effective().base
+        transaction.set_rollback(True)
