@@ -71,7 +71,7 @@ class KeyScope(models.TextChoices):
     ORG_WRITE = "org:write", "Change projects, members and invitations"
     KEYS_WRITE = "keys:write", "Create, rotate and revoke API keys"
     AUDIT_READ = "audit:read", "Read the audit log"
-    BILLING_READ = "billing:read", "Read the plan, invoices, credits and usage"
+    BILLING_READ = "billing:read", "Read the plan, invoices and credits"
     BILLING_WRITE = "billing:write", "Change the plan and caps, and pay"
 
 
@@ -85,7 +85,7 @@ SCOPE_RIGHTS: dict[KeyScope, frozenset[Right]] = {
     KeyScope.ORG_WRITE: frozenset({Right.ORGANIZATION_WRITE, Right.MEMBERS_WRITE, Right.PROJECTS_WRITE}),
     KeyScope.KEYS_WRITE: frozenset({Right.KEYS_WRITE}),
     KeyScope.AUDIT_READ: frozenset({Right.AUDIT_READ}),
-    KeyScope.BILLING_READ: frozenset({Right.BILLING_READ, Right.USAGE_READ}),
+    KeyScope.BILLING_READ: frozenset({Right.BILLING_READ}),
     KeyScope.BILLING_WRITE: frozenset({Right.BILLING_WRITE}),
 }
 DEFAULT_SCOPES = [KeyScope.MEMORY_READ, KeyScope.MEMORY_WRITE]

@@ -214,6 +214,11 @@ def _refusal_of_serializer(error: ValidationError) -> ApiError:
     return ApiError("invalid", "; ".join(f"{e['field']}: {e['message']}" for e in errors), errors=errors)
 
 
+def _refusal_of_stripe(error: StripeRefused) -> ApiError:
+    is_for_sale = error.code not in {"price_missing", "stripe_off"}
+    return ApiError("payment_refused" if is_for_sale else "conflict", str(error))
+
+
 _MEANINGS: dict[type, Callable[[Any], ApiError]] = {
     InvalidKey: lambda _: ApiError(
         "unauthenticated", "Invalid or missing API key", headers={"WWW-Authenticate": "Bearer"}
@@ -232,7 +237,7 @@ _MEANINGS: dict[type, Callable[[Any], ApiError]] = {
     SessionSealed: _says("conflict"),
     SessionFull: _says("conflict"),
     QuotaReached: _says("quota_reached"),
-    StripeRefused: _says("payment_refused"),
+    StripeRefused: _refusal_of_stripe,
     StripeUnavailable: lambda error: ApiError("payment_unavailable", headers={"Retry-After": str(error.retry_after)}),
     TenancyError: _refusal_of_tenancy,
     Invalid: _refusal_of_field,

@@ -25,6 +25,7 @@ READ_ERRORS = (400, 401, 403, 404, 422, 429)
 WRITE_ERRORS = (*READ_ERRORS, 409, 413)
 CONTROL_PLANE_ERRORS = (406, 415)
 DATA_PLANE_ERRORS = (402,)
+PAYMENT_ERRORS = (402, 503)
 ENGINE_ERROR = shapes.shape(
     detail={"oneOf": [shapes.TEXT, shapes.many(shapes.ANYTHING)], "description": "A sentence, or FastAPI's list."}
 )
@@ -109,7 +110,9 @@ def _complete(path: str, method: str, described: Document) -> None:
         described["description"] = rest
     if method == "post":
         described.setdefault("parameters", []).append(IDEMPOTENCY)
-    errors = READ_ERRORS if method == "get" else WRITE_ERRORS
+    errors: tuple[int, ...] = READ_ERRORS if method == "get" else WRITE_ERRORS
+    if path.startswith("/v1/billing/") and method != "get":
+        errors += PAYMENT_ERRORS
     described["responses"].update(_errors((*errors, *CONTROL_PLANE_ERRORS), "Problem"))
 
 

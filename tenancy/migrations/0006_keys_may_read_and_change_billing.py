@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                         ("org:write", "Change projects, members and invitations"),
                         ("keys:write", "Create, rotate and revoke API keys"),
                         ("audit:read", "Read the audit log"),
-                        ("billing:read", "Read the plan, invoices, credits and usage"),
+                        ("billing:read", "Read the plan, invoices and credits"),
                         ("billing:write", "Change the plan and caps, and pay"),
                     ],
                     max_length=32,
