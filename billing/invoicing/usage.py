@@ -1,13 +1,13 @@
 """Reads what the organization in scope used in a period, as PostgreSQL saw it at one moment: the watermark.
 
-An hour belongs to the period in which it begins. A watermark is a snapshot of PostgreSQL as text: events of
-transactions that it does not see came later, and are for an adjustment.
+An hour in which one period ends and another begins belongs to the later one. A watermark is a snapshot of PostgreSQL
+as text: events of transactions that it does not see came later, and are for an adjustment.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,6 @@ from billing.plans import ALLOWANCE_METERS, Allowance
 from tenancy.scope import current_organization_id
 
 Period = tuple[datetime, datetime]
-HOUR = timedelta(hours=1)
 MOST_EVENTS = 1_000  # a page
 SEEN = "pg_visible_in_snapshot(abs(written_by)::text::xid8, %(watermark)s::pg_snapshot)"
 UNSEEN = "NOT pg_visible_in_snapshot(abs(written_by)::text::xid8, %(after)s::pg_snapshot)"
@@ -67,14 +66,9 @@ class RawEvent:
 
 
 def whole_hours(period: Period) -> Period:
-    """The hours that begin in a period: the first, and the first that does not."""
-    start, end = (_next_hour(moment.astimezone(UTC)) for moment in period)
+    """The hours of a period, as metering's closed periods have them: the first, and the first that is not its own."""
+    start, end = (moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for moment in period)
     return start, end
-
-
-def _next_hour(moment: datetime) -> datetime:
-    whole = moment.replace(minute=0, second=0, microsecond=0)
-    return whole if whole == moment else whole + HOUR
 
 
 def measured(period: Period) -> Measured:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from billing.invoicing.services import close_due
-from billing.invoicing.services.closing import GRACE
+from billing.metering.services.periods import GRACE
 
 
 def close(month_after: str) -> int:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from billing.invoicing.models import Invoice
 from billing.invoicing.selectors.periods import Period, periods_over, terms_of
 from billing.invoicing.services.lines import write_lines
+from billing.metering.services.periods import GRACE
 from billing.models import ENDED, BillingAccount, Source, Status, Subscription
 from billing.plans import UnknownPlan
 from billing.services import dunning
@@ -22,7 +23,6 @@ from tenancy.models import Organization
 from tenancy.scope import scope, unscoped
 from tenancy.services import organizations
 
-GRACE = timedelta(hours=24)  # use that is stored later than this after a period becomes an adjustment of the next
 NET_DAYS = 30
 PAGE = 500  # organizations that a sweep asks for at once
 log = logging.getLogger("billing.invoicing")

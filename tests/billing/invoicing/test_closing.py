@@ -11,8 +11,10 @@ from billing.invoicing import services
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.services.closing import NoSuchPeriod
 from billing.invoicing.usage import measured
-from billing.metering.meters import Meter
+from billing.metering.meters import COUNTERS, Meter
 from billing.metering.selectors import totals
+from billing.metering.services.corrections import correct
+from billing.metering.services.periods import close_period as close_usage
 from billing.models import BillingAccount, Source, Status
 from tenancy.audit.models import AuditEvent
 from tenancy.audit.services import SYSTEM
@@ -137,8 +139,8 @@ def test_a_trial_costs_nothing_and_is_settled(committed: Tenant) -> None:
 def test_a_subscription_that_ended_is_billed_until_then(committed: Tenant) -> None:
     ended = START + timedelta(days=10, minutes=30)
     subscribe(committed, status=Status.CANCELED, ended_at=ended)
-    used(committed, 260_000, ended.replace(minute=59))  # an hour counts where it begins
-    used(committed, 1_000_000, ended.replace(hour=ended.hour + 1, minute=0))
+    used(committed, 260_000, ended.replace(minute=0) - timedelta(minutes=1))
+    used(committed, 1_000_000, ended.replace(minute=0))  # of an hour that the next period begins in
     found = lines(committed, close(committed, (START, ended), ended + timedelta(days=2)))
     assert found["operations"].how["used"] == 260_000
 
@@ -216,9 +218,22 @@ def test_nobody_sees_another_s_invoices(committed: Tenant) -> None:
 
 
 def test_what_is_billed_is_what_metering_says(committed: Tenant) -> None:
-    start, end = START + timedelta(minutes=20), END + timedelta(minutes=20)
-    for at in (START, START + timedelta(hours=1), END, END + timedelta(hours=1)):
+    for at in (START - timedelta(hours=1), START, START + timedelta(hours=1), END - timedelta(hours=1), END):
         for number, meter in enumerate(Meter, start=7):
             used(committed, number * at.day + at.month, at, meter)
+    part = timedelta(minutes=20)
     with scope(committed.organization):
-        assert measured((start, end)).meters == totals(start, end).meters
+        found = measured((START + part, END + part)).meters
+        assert found == totals(START, END).meters
+        frozen = close_usage(actor=SYSTEM, since=START + part, until=END + part, now=CLOSED_AT).totals
+        assert {meter: found[meter] for meter in COUNTERS} == {meter: frozen[meter]["quantity"] for meter in COUNTERS}
+
+
+def test_a_correction_that_comes_late_is_given_back(committed: Tenant) -> None:
+    subscribe(committed)
+    event_id = used(committed, 350_000, START)
+    assert close(committed).total == 29_00 + 12_00
+    with scope(committed.organization):
+        correct(actor=SYSTEM, event_id=event_id, quantity=300_000, reason="A loop of ours")
+    invoice = close(committed, NEXT, NEXT_CLOSED_AT)
+    assert (lines(committed, invoice)["operations"].quantity, invoice.total) == (-50_000, 29_00 - 6_00)
