@@ -115,7 +115,7 @@ def sources(books: Books, customer: Json) -> Json:
 @on_request("customer", "tax")
 def tax(books: Books, customer: Json) -> Json:
     """No taxes are computed."""
-    return {"automatic_tax": "not_collecting", "ip_address": None, "location": None}
+    return {"automatic_tax": "not_collecting", "ip_address": None, "location": None, "provider": "stripe"}
 
 
 @answers("POST /v1/customers/{customer}/tax_ids")

@@ -1,7 +1,6 @@
 """Reads the events of every change, as the daily check for missed webhooks does."""
 
 from billing.sandbox import lists
-from billing.sandbox.models import Object
 from billing.sandbox.refusals import Json
 from billing.sandbox.routing import answers
 from billing.sandbox.store import Books
@@ -23,9 +22,3 @@ def list_all(books: Books, params: Json) -> Json:
 
 def _is_one(name: str, wanted: list[str]) -> bool:
     return any(name == one or (one.endswith("*") and name.startswith(one[:-1])) for one in wanted)
-
-
-def newest(account: str, limit: int) -> list[Json]:
-    """The account's newest events, for a page."""
-    rows = Object.objects.filter(account=account, kind="event").order_by("-id")[:limit]
-    return [row.body for row in rows]
