@@ -91,7 +91,10 @@ def _customer(found: Json, at: datetime) -> None:
         record(action=actions.BILLING_LINK_MISMATCH, actor=SYSTEM, target=target, metadata=metadata)
     account.link_alarm = alarm[:255]
     settings = found.get("invoice_settings") or {}
-    account.has_payment_method = bool(settings.get("default_payment_method") or found.get("default_source"))
+    if settings.get("default_payment_method") or found.get("default_source"):
+        account.has_payment_method = True
+    elif not Subscription.objects.exclude(status__in=ENDED).exclude(stripe_id=None).exists():
+        account.has_payment_method = False  # else the subscription may have a card, which its customer does not show
     account.legal_name = (found.get("name") or "")[:200]
     account.address = found.get("address") or {}
     tax_ids = found.get("tax_ids") or {"data": []}

@@ -82,6 +82,15 @@ def test_cards_are_managed_on_another_page(
     assert "/portal/" in owner.post(f"{home}billing/details/cards/")["Location"]
 
 
+def test_the_card_of_a_subscription_stays_on_file_when_details_change(
+    tenant: Tenant, page: Page, post: Page, buy: Buy
+) -> None:
+    buy(tenant, "pro")
+    post("billing/details/update/", DETAILS)
+    post("billing/details/tax-ids/add/", {"kind": "eu_vat", "tax_id": "DE123456789"})
+    assert "On file" in page("billing/details/")
+
+
 def test_who_counts_as_a_seat_is_chosen(tenant: Tenant, post: Page) -> None:
     assert "Saved." in post("billing/details/seats/", {"seat_policy": "used"})
     account = account_of(tenant)
