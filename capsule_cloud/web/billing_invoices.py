@@ -123,6 +123,11 @@ def _price(one: InvoiceLine, currency: str) -> str:
 
 
 def _said(value: object) -> str:
+    """A value of `how` as people read it: numbers with commas, spans of time to the minute, meters by their names."""
     if isinstance(value, int):
         return f"{value:,}"
-    return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return " to ".join(f"{datetime.fromisoformat(one):%-d %b %Y, %H:%M}" for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{quantity:,} {Meter(meter).label.lower()}" for meter, quantity in value.items())
+    return str(value)

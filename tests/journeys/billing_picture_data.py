@@ -71,7 +71,8 @@ def pay(organization: Organization, actor: Actor, project: Project, key: ApiKey)
 
 
 def _last_month(project: Project, key: ApiKey, start: datetime) -> None:
-    """Raw events, so that every line can be explained."""
+    """Raw events and nothing else, so that every line can be explained."""
+    UsageHour.objects.filter(hour__lt=month_after(start, 1)).delete()
     events = []
     for number in range(40):
         at = start + timedelta(hours=17 * number + 3, minutes=7 * number % 60)

@@ -14,9 +14,13 @@ from urllib.parse import quote
 from django.conf import settings
 from playwright.sync_api import ViewportSize, sync_playwright
 
+from billing.invoicing.models import InvoiceLine
 from capsule_cloud.memory.models import Capsule
+from tenancy.audit.services import Actor
+from tenancy.models import ApiKey, Project
 from tenancy.scope import scope
 from tests.capsule_cloud.web.browser import Visitor, launch, visit
+from tests.journeys.billing_picture_data import pay
 from tests.journeys.picture_data import make
 
 Theme = Literal["light", "dark"]
@@ -36,6 +40,14 @@ CONSOLE: tuple[Shot, ...] = (
     ("sessions", "sessions/?project=default", ("light",), False),
     ("session", "sessions/default/?id=chat-1052", ("light", "dark"), False),
     ("audit", "audit/", ("light", "dark"), True),
+    ("usage", "usage/", ("light", "dark"), True),
+    ("billing", "billing/", ("light", "dark"), True),
+    ("plan", "billing/plan/", ("light", "dark"), False),
+    ("plan-change", "billing/plan/change/?plan=scale", ("light",), False),
+    ("invoices", "billing/invoices/", ("light",), False),
+    ("credits", "billing/credits/", ("light",), False),
+    ("caps", "billing/caps/", ("light",), False),
+    ("billing-details", "billing/details/", ("light",), False),
     ("settings", "settings/", ("light",), False),
 )
 PUBLIC: tuple[Shot, ...] = (
@@ -57,6 +69,11 @@ def main() -> None:
     owner, organization = make(uuid.uuid4().hex[:4])
     home = f"/o/{organization.slug}/"
     with scope(organization):
+        project = Project.objects.get(slug="default")
+        key = ApiKey.objects.filter(project=project).earliest("created_at")
+    pay(organization, Actor("user", str(owner.pk), owner.email), project, key)
+    with scope(organization):
+        line = InvoiceLine.objects.get(allowance="operations", invoice__state="open")
         habits = Capsule.objects.filter(title__startswith="Release habits").order_by("sealed_at")
         capsule_id, later_id = (quote(capsule.capsule_id) for capsule in habits)
     console = [(name, home + path, themes, phone) for name, path, themes, phone in CONSOLE]
@@ -64,6 +81,8 @@ def main() -> None:
     pair = f"id={capsule_id}&id={later_id}"
     console.append(("compare", f"{home}memory/default/compare/?{pair}", ("light", "dark"), True))
     console.append(("merge", f"{home}memory/default/merge/?{pair}", ("light",), False))
+    console.append(("invoice", f"{home}billing/invoices/{line.invoice_id}/", ("light", "dark"), False))
+    console.append(("invoice-line", f"{home}billing/lines/{line.pk}/", ("light",), False))
     FOLDER.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = launch(playwright)

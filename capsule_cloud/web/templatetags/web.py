@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from billing.invoicing.models import Invoice
 from billing.money import Money
 from tenancy.audit.actions import CATALOGUE
 from tenancy.audit.models import AuditEvent
@@ -157,6 +158,14 @@ def thousands(number: int) -> str:
 def money(amount: int, currency: str) -> str:
     """Minor units as "$12.50"."""
     return str(Money(amount, currency))
+
+
+@register.filter
+def invoice_name(invoice: Invoice) -> str:
+    """Its number; what Stripe collects has none of ours and is called by its period."""
+    if invoice.number:
+        return invoice.number
+    return "Draft" if invoice.state == Invoice.State.DRAFT else f"Use from {invoice.period_start:%-d %B %Y}"
 
 
 @register.filter

@@ -59,6 +59,8 @@ def test_three_clicks_lead_from_an_invoice_to_raw_events(billed: Tenant) -> None
     assert path in text
     hour, text = click(path, r"lines/[0-9a-f-]+/events/\?hour=[^\"]+")
     assert "They come to <b>251,047</b>" in text
+    assert "40 turns ingested, 251,007 recalls" in text
+    assert "1 Aug 2026, 00:00 to 1 Sep 2026, 00:00" in text
     text = browser.get(hour).content.decode()
     assert "251,000" in text
     assert "ada" in text
