@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from billing.models import Subscription
-from billing.plans import current, sold
+from billing.plans import Allowance, current, sold
 from billing.selectors.subscriptions import live
 from tenancy.models import ApiKey
 from tenancy.roles import KeyScope
@@ -41,7 +41,7 @@ def test_the_free_plan_says_what_was_used_of_what_is_included(money: Api) -> Non
     assert operations == {
         "allowance": "operations",
         "used": 1,
-        "included": current("free").allowances["operations"].quantity,
+        "included": current("free").allowances[Allowance.OPERATIONS].quantity,
         "overage": None,
         "cost": 0,
     }
