@@ -179,6 +179,8 @@ CONSOLE = (
     ConsoleRow("POST", "billing/plan/code/", Right.BILLING_WRITE),
     ConsoleRow("GET", "billing/invoices/", Right.BILLING_READ),
     ConsoleRow("GET", "billing/invoices/{invoice_id}/", Right.BILLING_READ),
+    ConsoleRow("GET", "billing/invoices/{invoice_id}/statement/", Right.BILLING_READ),
+    ConsoleRow("GET", "billing/invoices/{invoice_id}/events/", Right.BILLING_READ),
     ConsoleRow("GET", "billing/lines/{line_id}/", Right.BILLING_READ),
     ConsoleRow("GET", "billing/lines/{line_id}/events/", Right.BILLING_READ),
     ConsoleRow("GET", "billing/credits/", Right.BILLING_READ),

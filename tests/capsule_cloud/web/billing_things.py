@@ -20,7 +20,7 @@ def make_billing_things(tenant: Tenant) -> dict[str, str]:
             defaults={"period_end": END, "source": Invoice.Source.STRIPE, "currency": "usd", "terms": {}},
         )
         line, _ = InvoiceLine.objects.get_or_create(
-            invoice=invoice,
+            invoice=invoice,  # a draft until it has its line
             place=1,
             defaults={
                 "kind": InvoiceLine.Kind.PLAN,
@@ -46,5 +46,6 @@ def make_billing_things(tenant: Tenant) -> dict[str, str]:
             starts_at=START,
             defaults={"limit": 100, "percent": 80, "used": 80, "sentence": "80 % of 100 operations are used."},
         )
+        Invoice.objects.filter(state=Invoice.State.DRAFT).update(state=Invoice.State.OPEN, watermark="10:10:")
     made = {"invoice_id": invoice, "line_id": line, "cap_id": cap, "notice_id": notice}
     return {name: str(thing.pk) for name, thing in made.items()}

@@ -1,0 +1,69 @@
+"""The signed usage statement of an invoice, and the raw events to check it with: two files, no trust needed."""
+
+import json
+from collections.abc import Iterator
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.views.decorators.http import require_safe
+
+from billing.invoicing.models import Invoice
+from billing.invoicing.selectors.invoices import invoice
+from billing.invoicing.selectors.statements import statement
+from billing.invoicing.statement import event_line
+from billing.invoicing.usage import Period, Sight
+from billing.invoicing.usage import events as page_of
+from capsule_cloud.web.console import page
+from tenancy.access import MemberPrincipal
+from tenancy.errors import NotFound
+from tenancy.roles import Right
+from tenancy.scope import scope
+
+
+@require_safe
+@page(Right.BILLING_READ)
+def signed(request: HttpRequest, member: MemberPrincipal, invoice_id: UUID) -> HttpResponse:
+    """The statement as JSON; 404 while the invoice is a draft."""
+    found = _opened(invoice_id)
+    content = json.dumps(statement((found.period_start, found.period_end)).as_json(), indent=1)
+    answer = HttpResponse(content, content_type="application/json")
+    answer["Content-Disposition"] = f'attachment; filename="{_name(member, found)}.json"'
+    return answer
+
+
+@require_safe
+@page(Right.BILLING_READ, is_scoped=False)
+def events(request: HttpRequest, member: MemberPrincipal, invoice_id: UUID) -> StreamingHttpResponse:
+    """The raw events that the statement stands for, a line each, written while they are read."""
+    with scope(member.organization_id):
+        found = _opened(invoice_id)
+    lines = _lines(member.organization_id, (found.period_start, found.period_end), Sight(found.watermark))
+    answer = StreamingHttpResponse(lines, content_type="application/x-ndjson")
+    answer["Content-Disposition"] = f'attachment; filename="{_name(member, found)}_events.jsonl"'
+    return answer
+
+
+def _opened(invoice_id: UUID) -> Invoice:
+    try:
+        found = invoice(invoice_id)
+    except NotFound as failure:
+        raise Http404 from failure
+    if found.state == Invoice.State.DRAFT:
+        raise Http404
+    return found
+
+
+def _lines(organization_id: UUID, period: Period, sight: Sight) -> Iterator[bytes]:
+    """Each page in a scope of its own: a slow reader holds no transaction open."""
+    after = None
+    while True:
+        with scope(organization_id):
+            some = page_of(period, sight, after=after)
+        if not some:
+            return
+        yield from (event_line(event) + b"\n" for event in some)
+        after = some[-1].id
+
+
+def _name(member: MemberPrincipal, found: Invoice) -> str:
+    return f"usage_statement_{member.slug}_{found.period_start:%Y-%m-%d}"
