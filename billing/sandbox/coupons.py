@@ -48,7 +48,6 @@ def retrieve(books: Books, params: Json, coupon: str) -> Json:
 def delete(books: Books, params: Json, coupon: str) -> Json:
     """Forget a coupon; discounts made from it go on."""
     found = books.get("coupon", coupon)
-    found["_"]["deleted"] = True
     found["valid"] = False
     return books.remove(found, "coupon.deleted")
 

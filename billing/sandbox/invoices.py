@@ -158,7 +158,6 @@ def collect(books: Books, invoice: Json, method_id: str | None = None, *, off_se
     elif refusal is None:
         books.save(invoice, "invoice.updated")
         books.tell_of(invoice, "invoice.payment_action_required")
-        refusal = None
     else:
         _not_paid(books, invoice)
         if refusal.error.get("code") == "authentication_required":

@@ -154,12 +154,11 @@ class Books:
             pass
 
 
-def take(found: Json, params: Json) -> list[str]:
-    """Copy into the object the parameters that it has a fitting property for; the names of what was taken.
+def take(found: Json, params: Json) -> None:
+    """Copy into the object the parameters that it has a fitting property for.
 
     An empty text takes a value away, as in Stripe; metadata is merged.
     """
-    taken = []
     for name, value in params.items():
         if name == "metadata":
             found["metadata"] = merged(found.get("metadata") or {}, value)
@@ -167,10 +166,6 @@ def take(found: Json, params: Json) -> list[str]:
             found[name] = None
         elif contract.fits(found["object"], name, value):
             found[name] = copy.deepcopy(value)
-        else:
-            continue
-        taken.append(name)
-    return taken
 
 
 def merged(old: Json, new: Any) -> Json:
