@@ -3,6 +3,8 @@
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Prefetch
+
 from billing.invoicing.models import Invoice, InvoiceLine
 from tenancy.errors import NotFound
 from tenancy.scope import unscoped
@@ -17,7 +19,8 @@ def invoices(limit: int = 50) -> list[Invoice]:
 
 def invoice(invoice_id: Any) -> Invoice:
     """One invoice with its lines in order (`lines.all()`). Raises NotFound."""
-    found = Invoice.objects.filter(pk=invoice_id).first()
+    in_order = Prefetch("lines", InvoiceLine.objects.order_by("place"))
+    found = Invoice.objects.prefetch_related(in_order).filter(pk=invoice_id).first()
     if found is None:
         raise NotFound("There is no such invoice.")
     return found

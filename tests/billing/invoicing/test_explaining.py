@@ -87,6 +87,7 @@ def test_what_was_not_measured_has_no_hours(committed: Tenant) -> None:
         found = closed.lines.get(kind="plan")
         assert (explain(found).hours, events_of(found), explain(found).how) == ([], [], {"plan": "pro v1"})
         assert (line(found.pk), invoice(closed.pk), invoices()) == (found, closed, [closed])
+        assert [one.place for one in invoice(closed.pk).lines.all()] == [1, 2]
 
 
 def test_another_s_line_is_not_there(committed: Tenant) -> None:
