@@ -52,7 +52,7 @@ class Application(WSGIHandler):
         response = self._door(request)
         request.close()
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
-        return [response.content]
+        return response if response.streaming else [response.content]
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "capsule_cloud.settings")
