@@ -18,6 +18,7 @@ from capsule_cloud.api import (
     organization,
     projects,
     usage,
+    usage_events,
 )
 from capsule_cloud.api.catalogue import PLAIN, PREFIX
 from capsule_cloud.api.operations import Shortcut, routes
@@ -36,6 +37,7 @@ control_plane = [
     path("keys/<uuid:key_id>", keys.KeyResource.as_view()),
     path("keys/<uuid:key_id>/rotate", keys.KeyRotationResource.as_view()),
     path("usage", usage.UsageResource.as_view()),
+    path("usage/events", usage_events.UsageEventsResource.as_view()),
     path("entitlements", entitlements.EntitlementsResource.as_view()),
     path("billing", billing.BillingResource.as_view()),
     path("billing/plans", billing.PlansResource.as_view()),
