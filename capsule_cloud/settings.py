@@ -137,6 +137,7 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "ship-usage": {"task": "metering.ship_usage", "schedule": 2.0},
+    "forget-reported-events": {"task": "metering.forget_reported_events", "schedule": 3600.0},
     "make-usage-partitions": {"task": "metering.make_usage_partitions", "schedule": 21600.0},
     "sample-gauges": {"task": "metering.sample_gauges", "schedule": 3600.0},
     "close-usage-periods": {"task": "metering.close_usage_periods", "schedule": 3600.0},

@@ -128,6 +128,24 @@ class UsageAdjustment(Owned):
         return f"{self.meter} {self.quantity:+}"
 
 
+class ReportedEvent(Owned):
+    """What a data plane elsewhere has reported, under its own name; the id is the usage event's. Kept for 90 days."""
+
+    organization_id = models.UUIDField()
+    source = models.CharField(max_length=255)
+    name = models.CharField(max_length=255)
+    reported_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(Owned.Meta):
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["reported_at"], name="reported_event_oldest")]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["organization_id", "source", "name"], name="reported_event_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.name}"
+
+
 class RollUpPosition(models.Model):
     """Before which transaction everything written is in the sums: one row, which PostgreSQL's functions move."""
 

@@ -5,7 +5,7 @@ from typing import Any
 from celery import shared_task
 
 from billing.metering import services
-from billing.metering.services import gauges, partitions, periods, reconciling
+from billing.metering.services import gauges, partitions, periods, reconciling, reports
 
 
 @shared_task(name="metering.ship_usage")
@@ -44,3 +44,10 @@ def close_usage_periods(**kwargs: Any) -> None:
 def reconcile_usage(**kwargs: Any) -> None:
     """Compare events, hours and closed periods, and raise the alarm where they differ."""
     reconciling.reconcile()
+
+
+@shared_task(name="metering.forget_reported_events")
+def forget_reported_events(**kwargs: Any) -> None:
+    """Forget the names of reported events once their 90 days have passed."""
+    while reports.forget_old():
+        pass

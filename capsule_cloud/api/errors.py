@@ -210,7 +210,7 @@ def _refusal_of_drf(error: APIException) -> ApiError:
 
 
 def _refusal_of_serializer(error: ValidationError) -> ApiError:
-    errors = list(_flat(error.detail))
+    errors = list(flat_errors(error.detail))
     return ApiError("invalid", "; ".join(f"{e['field']}: {e['message']}" for e in errors), errors=errors)
 
 
@@ -246,12 +246,18 @@ _MEANINGS: dict[type, Callable[[Any], ApiError]] = {
 }
 
 
-def _flat(detail: Any, path: str = "") -> "list[dict[str, str]]":
+def flat_errors(detail: Any, path: str = "") -> "list[dict[str, str]]":
+    """Every problem of a serializer, as `{field, message}`; a nested field is `outer.inner`."""
     if isinstance(detail, dict):
-        return [row for key, value in detail.items() for row in _flat(value, f"{path}.{key}" if path else str(key))]
+        return [
+            row for key, value in detail.items() for row in flat_errors(value, f"{path}.{key}" if path else str(key))
+        ]
     if isinstance(detail, list):
         nested = [
-            row for n, value in enumerate(detail) if isinstance(value, dict) for row in _flat(value, f"{path}.{n}")
+            row
+            for n, value in enumerate(detail)
+            if isinstance(value, dict)
+            for row in flat_errors(value, f"{path}.{n}")
         ]
         return nested + [{"field": path, "message": str(value)} for value in detail if not isinstance(value, dict)]
     return [{"field": path, "message": str(detail)}]

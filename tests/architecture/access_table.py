@@ -90,6 +90,7 @@ API = (
     ApiRow("POST", "/v1/keys/{key_id}/rotate", KeyScope.KEYS_WRITE, body={}, ok=201, stranger=404),
     ApiRow("GET", "/v1/usage", ORG_READ),
     ApiRow("GET", "/v1/usage/events", ORG_READ),
+    ApiRow("POST", "/v1/usage/events", WRITE, body=[], ok=403),  # the free plan has no data planes of its own
     ApiRow("GET", "/v1/entitlements", ORG_READ, ok=403),  # the free plan has no data planes of its own
     ApiRow("GET", "/v1/billing", MONEY_READ),
     ApiRow("GET", "/v1/billing/plans", MONEY_READ),

@@ -36,6 +36,7 @@ GLOBAL = {
     "memory.purge_expired": "asks who has something due, then opens each one's scope",
     "memory.renew_search_entries": "asks who has something due, then opens each one's scope",
     "metering.close_usage_periods": "asks whose period is over, then opens each one's scope",
+    "metering.forget_reported_events": "one statement forgets what everybody reported 90 days ago",
     "metering.make_usage_partitions": "one table holds the events of every organization",
     "metering.reconcile_usage": "compares everybody's sums in one statement",
     "metering.sample_gauges": "one statement samples every organization",

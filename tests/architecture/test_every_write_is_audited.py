@@ -35,6 +35,8 @@ SILENT = {
     "capsule_cloud.memory.services.search_entries.renew": "makes anew what is derived: capsules stay as they are",
     "billing.invoicing.services.lines.write_lines": "a part of opening an invoice, which says its total",
     "billing.metering.services.recording.record": "a count of what its caller has recorded",
+    "billing.metering.services.reports.forget_old": "the usage events stay",
+    "billing.metering.services.reports.take": "a count; the events themselves say by which key",
     "billing.metering.services.shipping.ship": "stores what was counted before",
     "billing.quotas.services.admit": "a count of what its caller does and records",
     "tenancy.audit.services.record": "it is the record",
