@@ -64,7 +64,8 @@ def product(application: str = "capsule_cloud.wsgi:application", **environment: 
 def fastapi_peer(**environment: str) -> Iterator[Server]:
     """The bare FastAPI application, under the same server with as many workers."""
     port = free_port()
-    with _serving("fastapi", _granian("asgi", port, "tests.bench.peers.fastapi_app:app"), port, environment) as server:
+    argv = _granian("asgi", port, "tests.bench.peers.fastapi_app:app", "--loop", "uvloop")
+    with _serving("fastapi", argv, port, environment) as server:
         yield server
 
 
