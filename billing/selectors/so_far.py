@@ -55,7 +55,8 @@ def so_far(*, now: datetime | None = None) -> SoFar:
     """Where the organization in scope stands. Seats are its members now."""
     now = now or timezone.now()
     period, entitled = billing_period(), effective(now=now)
-    found = totals(period.starts_at, period.ends_at)
+    # an hour that a boundary cuts belongs to the later period, as on invoices
+    found = totals(_hour(period.starts_at), _hour(period.ends_at))
     used: dict[Allowance, int | None] = {Allowance.SEATS: Membership.objects.count()}
     for one, meters in ALLOWANCE_METERS.items():
         sums = [found.meters[meter] for meter in meters if meter in found.meters]
@@ -65,6 +66,10 @@ def so_far(*, now: datetime | None = None) -> SoFar:
         for one, included in entitled.allowances.items()
     )
     return SoFar(period.starts_at, period.ends_at, entitled, allowances, found.as_of)
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _cost(used: int, included: Included, currency: str) -> Money:
