@@ -276,6 +276,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "capsule_cloud.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,  # `?format=` means nothing, but where a view gives it a meaning
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Capsule Memory Cloud API",

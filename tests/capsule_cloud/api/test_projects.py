@@ -108,3 +108,7 @@ def test_other_content_types_are_refused(api: Api) -> None:
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
     answer = api.get("/v1/projects", Accept="text/html")
     assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
+
+
+def test_a_format_that_nobody_offers_is_ignored(api: Api) -> None:
+    assert api.get("/v1/projects?format=xml").json() == api.get("/v1/projects").json()
