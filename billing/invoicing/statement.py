@@ -15,6 +15,7 @@ from typing import Any
 from billing.invoicing import pricing
 from billing.invoicing.terms import from_json
 from billing.invoicing.usage import RawEvent, summed
+from billing.metering.hours import hour_of
 from billing.plans import ALLOWANCE_METERS, Allowance
 
 FORMAT = "capsule-usage-statement/1"
@@ -65,7 +66,7 @@ class Hours:
 
     def add(self, line: bytes, *, at: datetime, meter: str, quantity: int) -> None:
         """Count one exported event."""
-        hour = self._hours[at.astimezone(UTC).replace(minute=0, second=0, microsecond=0).isoformat()]
+        hour = self._hours[hour_of(at).isoformat()]
         hour.digest.update(line + b"\n")
         sums = hour.meters[meter]
         sums[0] += quantity

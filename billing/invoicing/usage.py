@@ -7,13 +7,14 @@ as text: events of transactions that it does not see came later, and are for an 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
 from billing.metering import ids
+from billing.metering.hours import hour_of
 from billing.metering.meters import GAUGES, Meter
 from billing.metering.selectors import SLACK, SUMS
 from billing.plans import ALLOWANCE_METERS, Allowance
@@ -67,7 +68,7 @@ class RawEvent:
 
 def whole_hours(period: Period) -> Period:
     """The hours of a period, as metering's closed periods have them: the first, and the first that is not its own."""
-    start, end = (moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for moment in period)
+    start, end = map(hour_of, period)
     return start, end
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from billing.metering import ids
+from billing.metering.hours import hour_of
 from billing.metering.meters import COUNTERS
 from billing.metering.selectors import ALMOST_AN_HOUR, EVENTS, GRAINS, GROUPS, SLACK, SUMS
 from tenancy.models import ApiKey, Project
@@ -67,7 +68,7 @@ def _page(
     organization_id: UUID, wanted: Wanted, names: tuple[str, ...], last: tuple[Any, ...]
 ) -> list[tuple[Any, ...]]:
     """The next PAGE rows after the group `last`: moment, groups, sum."""
-    since, until = _hour(wanted.since), _hour(wanted.until + ALMOST_AN_HOUR)  # as `usage` does
+    since, until = hour_of(wanted.since), hour_of(wanted.until + ALMOST_AN_HOUR)  # as `usage` does
     since = max(since, last[0]) if last else since
     params: dict[str, Any] = {"organization": organization_id, "since": since, "until": until, "nobody": NOBODY}
     keys = [f"date_trunc('{GRAINS[wanted.grain]}', hour, 'UTC')"]
@@ -93,10 +94,6 @@ def _page(
     with connection.cursor() as cursor:
         cursor.execute(query, params)
         return list(cursor.fetchall())
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def _head(names: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from billing.metering import ids
+from billing.metering.hours import hour_of
 from billing.metering.meters import GAUGES, Meter
 from billing.metering.models import UsageEvent
 from tenancy.scope import current_organization_id
@@ -97,8 +98,8 @@ def usage(
     end users and seats the highest.
     """
     # whole hours on both sides, or an hour would count differently before and after its roll-up
-    since = _hour(since)
-    until = _hour(until + ALMOST_AN_HOUR)
+    since = hour_of(since)
+    until = hour_of(until + ALMOST_AN_HOUR)
     names = list(dict.fromkeys(group_by))
     columns = [GROUPS[name] for name in names]
     params: dict[str, Any] = {"organization": current_organization_id(), "since": since, "until": until}
@@ -177,10 +178,6 @@ def events(
     found = list(wanted.order_by("pk")[: limit + 1])
     page = found[:limit]
     return EventPage(page, page[-1].pk if len(found) > limit else None, as_of)
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def last_days(days: int = 30, *, project_id: UUID | None = None) -> Usage:

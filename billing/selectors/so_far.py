@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from django.utils import timezone
 
+from billing.metering.hours import hour_of
 from billing.metering.meters import GAUGES
 from billing.metering.selectors import totals
 from billing.money import Money, round_line, times
@@ -56,7 +57,7 @@ def so_far(*, now: datetime | None = None) -> SoFar:
     now = now or timezone.now()
     period, entitled = billing_period(), effective(now=now)
     # an hour that a boundary cuts belongs to the later period, as on invoices
-    found = totals(_hour(period.starts_at), _hour(period.ends_at))
+    found = totals(hour_of(period.starts_at), hour_of(period.ends_at))
     used: dict[Allowance, int | None] = {Allowance.SEATS: Membership.objects.count()}
     for one, meters in ALLOWANCE_METERS.items():
         sums = [found.meters[meter] for meter in meters if meter in found.meters]
@@ -66,10 +67,6 @@ def so_far(*, now: datetime | None = None) -> SoFar:
         for one, included in entitled.allowances.items()
     )
     return SoFar(period.starts_at, period.ends_at, entitled, allowances, found.as_of)
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _cost(used: int, included: Included, currency: str) -> Money:

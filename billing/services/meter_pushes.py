@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from billing.metering.hours import hour_of
 from billing.metering.meters import COUNTERS, Meter
 from billing.metering.models import UsageHour
 from billing.metering.selectors import totals
@@ -101,7 +102,7 @@ def _grown(row: Subscription, now: datetime) -> Iterator[_Growth]:
     start, end = _month_before(row, now)
     if start >= row.created_at and end >= since:
         levels = totals(start, end).meters
-        last = (end - HOUR).replace(minute=0, second=0, microsecond=0)
+        last = hour_of(end - HOUR)
         for meter in sorted(metered - COUNTERS):
             if levels.get(meter, 0) > 0:
                 yield _Growth(meter, last, levels[meter])

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 
+from billing.metering.hours import hour_of
 from billing.metering.meters import COUNTERS
 from billing.metering.models import UsageHour
 from billing.models import BillingAccount, MeterPush, Source, Subscription
@@ -36,13 +37,13 @@ class Difference:
 
 def differences(*, organization_id: UUID, now: datetime | None = None) -> list[Difference]:
     """What does not agree for an organization over the last three days. Raises StripeUnavailable or StripeRefused."""
-    end = (now or timezone.now()).replace(minute=0, second=0, microsecond=0) - SETTLED
+    end = hour_of(now or timezone.now()) - SETTLED
     with scope(organization_id):
         row = Subscription.objects.filter(source=Source.STRIPE, status__in=GIVING).first()
         account = BillingAccount.objects.first()
         if row is None or account is None or not account.stripe_customer_id:
             return []
-        begun = row.created_at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        begun = hour_of(row.created_at) + timedelta(hours=1)
         start = max(end - LOOKED_AT, begun)
         sold = sorted({price.allowance for price in row.plan.prices if price.allowance is not None})
         counted = [one for one in sold if ALLOWANCE_METERS[one] <= COUNTERS]

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from billing.metering import ids
+from billing.metering.hours import hour_of
 from billing.metering.models import UsageAdjustment, UsagePeriod
 from billing.metering.selectors import SLACK
 from tenancy.audit import actions
@@ -95,7 +96,7 @@ def close_period(*, actor: Actor, since: datetime, until: datetime, now: datetim
     What came to earlier periods since they were closed becomes adjustments, told in this one. Raises PeriodOpen and
     PeriodsOverlap.
     """
-    since, until = _hour(since), _hour(until)
+    since, until = hour_of(since), hour_of(until)
     organization = organizations.locked()
     closed = UsagePeriod.objects.filter(starts_at=since, ends_at=until).first()
     if closed is not None:
@@ -158,7 +159,3 @@ def _frozen(
         cursor.execute(query, params)
         [(snapshot, totals, checksum)] = cursor.fetchall()
     return snapshot, json.loads(totals), checksum
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

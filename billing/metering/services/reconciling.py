@@ -3,11 +3,12 @@
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.utils import timezone
 
+from billing.metering.hours import hour_of
 from billing.metering.models import UsagePeriod
 from billing.metering.services.periods import is_what_was_counted
 from billing.metering.services.sums import Difference, differences
@@ -32,7 +33,7 @@ def reconcile(*, now: datetime | None = None) -> Findings:
 
     A finding is an error in the log, and an event in its organization's trail. `reaggregate` repairs hours.
     """
-    now = (now or timezone.now()).astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    now = hour_of(now or timezone.now()) + timedelta(hours=1)
     hours = differences(now - LOOKED_BACK, now)
     by_organization: defaultdict[UUID, list[Difference]] = defaultdict(list)
     for one in hours:

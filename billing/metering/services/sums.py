@@ -1,11 +1,12 @@
 """Keeps the hourly sums what the events say."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
 
+from billing.metering.hours import hour_of
 from billing.metering.models import UsageHour
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
@@ -57,7 +58,7 @@ def reaggregate(*, actor: Actor, since: datetime, until: datetime, repair: bool)
     `since` and `until` are cut to whole UTC hours. While it repairs, nothing is added to any hour: writes, which add
     nothing, go on.
     """
-    since, until = (moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for moment in (since, until))
+    since, until = map(hour_of, (since, until))
     organization_id = current_organization_id()
     if not repair:
         return differences(since, until, organization_id)
