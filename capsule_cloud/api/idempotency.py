@@ -30,9 +30,7 @@ def once(request: HttpRequest, principal: KeyPrincipal, perform: Callable[[], Ht
     and is not kept, so that a corrected request may use the key again. Raises `request_in_flight`,
     `idempotency_key_reused` or `invalid_idempotency_key`.
     """
-    name = request.META[META_NAME]
-    if not _name.fullmatch(name):
-        raise ApiError("invalid_idempotency_key")
+    name = _name_of(request)
     fingerprint = _fingerprint(request)
     with scope(principal.organization_id):
         known = _known(principal, name)
@@ -49,9 +47,7 @@ def once_outside(request: HttpRequest, principal: KeyPrincipal, perform: Callabl
     A row says that it is under way. If it dies, the key may be used again after two minutes; what it asked for must
     bear repetition by itself.
     """
-    name = request.META[META_NAME]
-    if not _name.fullmatch(name):
-        raise ApiError("invalid_idempotency_key")
+    name = _name_of(request)
     fingerprint = _fingerprint(request)
     row = IdempotencyKey(
         key_id=principal.key_id, name=name, fingerprint=fingerprint, status=IN_FLIGHT, sealed_answer=b""
@@ -74,6 +70,13 @@ def once_outside(request: HttpRequest, principal: KeyPrincipal, perform: Callabl
     with scope(principal.organization_id):
         _keep(row, response)
     return response
+
+
+def _name_of(request: HttpRequest) -> str:
+    name: str = request.META[META_NAME]
+    if not _name.fullmatch(name):
+        raise ApiError("invalid_idempotency_key")
+    return name
 
 
 def _known(principal: KeyPrincipal, name: str) -> IdempotencyKey | None:
