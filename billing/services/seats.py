@@ -4,6 +4,7 @@ Nothing here may be called inside a scope: Stripe is asked in between, and never
 """
 
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -24,6 +25,58 @@ from tenancy.models import Membership
 from tenancy.scope import scope, unscoped
 
 log = logging.getLogger("billing")
+
+
+@dataclass(frozen=True, slots=True)
+class SeatPreview:
+    """What paying for `seats` people costs, in minor units of `currency` without tax.
+
+    `added` of them are not paid for yet: the period's one line of seats grows by `charge` to `line`, on the next
+    invoice. From `until` on seats cost `monthly` a month. With another policy than `named` nobody buys seats: they
+    follow the members by themselves, and this is what they come to then.
+    """
+
+    seats: int
+    added: int
+    charge: int
+    line: int
+    monthly: int
+    currency: str
+    until: datetime
+    policy: str
+
+
+def preview_seats(*, organization_id: UUID, seats: int | None = None) -> SeatPreview:
+    """What `set_seats` would cost now, None: for one more than is paid for. A trial adds people for nothing.
+
+    Raises Conflict where there is no subscription, or one with a change scheduled; StripeUnavailable, StripeRefused.
+    """
+    row = live_subscription(organization_id)
+    refuse_scheduled(row)
+    moment = datetime.fromtimestamp(client().time_of(customer_of(organization_id)), UTC)
+    with scope(organization_id):
+        policy = locked_account().seat_policy
+    included = row.plan.allowances[Allowance.SEATS].quantity
+    seats = max(row.seats + 1 if seats is None else seats, included)
+    added, charge = _addition(row, seats, moment)
+    return SeatPreview(
+        seats=seats,
+        added=added,
+        charge=charge,
+        line=row.seat_line_amount + charge,
+        monthly=(seats - included) * row.plan.seat,
+        currency=row.plan.currency,
+        until=usage_period(row, moment)[1],
+        policy=policy,
+    )
+
+
+def _addition(row: Subscription, seats: int, moment: datetime) -> tuple[int, int]:
+    """How many of the seats are not paid for in this period yet, and what they cost for the rest of it."""
+    added = 0 if row.status == Status.TRIALING else max(0, seats - max(row.paid_seats, row.seats))
+    start, end = usage_period(row, moment)
+    part = min(max(end - moment, timedelta(0)), end - start)
+    return added, round_line(prorate(row.plan.seat * added, part, end - start))[0]
 
 
 def set_seats(*, organization_id: UUID, actor: Actor, seats: int) -> None:
@@ -48,10 +101,10 @@ def _change(organization_id: UUID, actor: Actor, row: Subscription, seats: int) 
     revision = claim_revision(organization_id, row)
     customer = customer_of(organization_id)
     moment = datetime.fromtimestamp(client().time_of(customer), UTC)
-    added = 0 if row.status == Status.TRIALING else max(0, seats - max(row.paid_seats, row.seats))
-    line, amount = row.seat_line_id, row.seat_line_amount
+    added, charge = _addition(row, seats, moment)
+    line, amount = row.seat_line_id, row.seat_line_amount + charge
     if added:
-        line, amount = _charge(row, customer, added, moment)
+        line = _charge(row, customer, added, amount, moment)
     at = now()
     found = client().change_subscription(
         str(row.stripe_id), _seat_items(row, seats), at=None, behavior="none", key=f"seats:{row.pk}:{revision}"
@@ -65,14 +118,11 @@ def _change(organization_id: UUID, actor: Actor, row: Subscription, seats: int) 
         record(action=actions.BILLING_SEATS_CHANGED, actor=actor, target=target_of(row), metadata=metadata)
 
 
-def _charge(row: Subscription, customer: str, added: int, moment: datetime) -> tuple[str, int]:
-    """Put the seats onto the period's line, and return its id and what it comes to, in minor units.
+def _charge(row: Subscription, customer: str, added: int, amount: int, moment: datetime) -> str:
+    """Make the period's line come to `amount` minor units, and return its id.
 
     The line is made empty and then set to the whole amount, so that neither step done twice charges twice.
     """
-    start, end = usage_period(row, moment)
-    part = min(max(end - moment, timedelta(0)), end - start)
-    amount = row.seat_line_amount + round_line(prorate(row.plan.seat * added, part, end - start))[0]
     line = row.seat_line_id
     if not line:
         form = {
@@ -85,9 +135,9 @@ def _charge(row: Subscription, customer: str, added: int, moment: datetime) -> t
         key = f"seat-line:{row.pk}:{row.period_start.timestamp():.0f}:{row.change_token[:8]}"
         line = str(client().set_invoice_item(form, key=key)["id"])
     total = max(row.paid_seats, row.seats) + added
-    text = f"Seats added until {end:%Y-%m-%d}: now {total}"
+    text = f"Seats added until {usage_period(row, moment)[1]:%Y-%m-%d}: now {total}"
     client().set_invoice_item({"amount": amount, "description": text}, item=line, key="")
-    return line, amount
+    return line
 
 
 def _seat_items(row: Subscription, seats: int) -> list[Item]:

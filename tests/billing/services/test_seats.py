@@ -13,13 +13,13 @@ from billing.sandbox import clock
 from billing.selectors.subscriptions import live
 from billing.services import accounts
 from billing.services.changes import apply_change, preview_change
-from billing.services.seats import set_seats, sync, sync_all
+from billing.services.seats import preview_seats, set_seats, sync, sync_all
 from billing.services.subscriptions import start_trial
 from billing.stripe_client import client
 from billing.stripe_events import refresh
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
-from tenancy.errors import Invalid
+from tenancy.errors import Conflict, Invalid
 from tenancy.models import User
 from tenancy.roles import Role
 from tenancy.scope import scope
@@ -132,6 +132,24 @@ def test_a_line_that_was_begun_by_somebody_who_died_is_charged_once(
     seats(tenant, 12)
     [line] = waiting_lines(tenant)
     assert line["amount"] <= 2 * PRO.seat
+
+
+def test_what_one_more_seat_costs_is_known_beforehand(tenant: Tenant, buy: Buy) -> None:
+    where = {"organization_id": tenant.organization.pk}
+    with pytest.raises(Conflict):
+        preview_seats(**where)
+    buy(tenant)
+    pass_days(tenant, 10)
+    seats(tenant, 12)
+    pass_days(tenant, 5)
+    seen = preview_seats(**where)
+    row = subscription_of(tenant)
+    assert (seen.seats, seen.added, seen.monthly, seen.policy) == (13, 1, 3 * PRO.seat, "named")
+    assert (seen.line, seen.until) == (row.seat_line_amount + seen.charge, row.period_end)
+    assert 0 < seen.charge < PRO.seat
+    seats(tenant, 13)
+    assert abs(subscription_of(tenant).seat_line_amount - seen.line) <= 1  # a second may pass in between
+    assert (preview_seats(**where, seats=13).charge, preview_seats(**where, seats=1).monthly) == (0, 0)
 
 
 def test_a_trial_adds_people_for_nothing(tenant: Tenant, shop: None) -> None:
