@@ -352,6 +352,14 @@ class StripeClient:
         """A customer's invoices that are draft, open, paid, uncollectible or void; newest first."""
         return list(self._pages("invoices", {"customer": customer, "status": status}))
 
+    def invoice_lines(self, invoice: str) -> list[Json]:
+        """Every line of an invoice: the invoice itself shows the first ten."""
+        return list(self._pages(f"invoices/{quote(invoice)}/lines", {}))
+
+    def invoice_items(self, customer: str) -> list[Json]:
+        """What was ever added to a customer's invoices by hand, on one already or waiting; newest first."""
+        return list(self._pages("invoiceitems", {"customer": customer}))
+
     def payments(self, invoice: str) -> list[Json]:
         """The payments of an invoice."""
         return list(self._pages("invoice_payments", {"invoice": invoice}))

@@ -22,7 +22,9 @@ class Contract(OwnedModel):
     `limits` stand in the plan's place; their words are those of billing/plans.py.
     """
 
-    subscription = models.OneToOneField("billing.Subscription", on_delete=models.PROTECT, related_name="contract")
+    subscription = models.OneToOneField(
+        "billing.Subscription", null=True, on_delete=models.PROTECT, related_name="contract"
+    )  # null: it has not begun
     reference = models.CharField(max_length=64)
     plan_key = models.CharField(max_length=32)
     plan_version = models.PositiveIntegerField()
@@ -32,10 +34,13 @@ class Contract(OwnedModel):
     steps = models.JSONField()
     commit_paid = models.CharField(max_length=8, choices=CommitPaid.choices, default=CommitPaid.TRUE_UP)
     fee = models.BigIntegerField()  # minor units each month
+    seats = models.PositiveIntegerField(db_default=1)  # at its start; `Agreed` has what they became
+    seat_price = models.BigIntegerField(null=True, blank=True)  # minor units a month; null: the plan's
     allowances = models.JSONField(default=dict)  # {"operations": {"quantity": 5, "overage": "0.004" or null}}
     limits = models.JSONField(default=dict)  # columns of Organization
     net_days = models.PositiveSmallIntegerField(default=30)
     po_number = models.CharField(max_length=64, blank=True)
+    contact = models.CharField(max_length=254, blank=True, db_default="")  # whom of us the customer may ask
     author = models.CharField(max_length=254)
     created_at = models.DateTimeField(default=timezone.now)
     ended_early_at = models.DateTimeField(null=True, blank=True)
@@ -50,6 +55,26 @@ class Contract(OwnedModel):
 
     def __str__(self) -> str:
         return self.reference
+
+
+class Agreed(OwnedModel):
+    """What a subscription that Stripe does not collect is on from `since` until the next one: it is billed by that."""
+
+    subscription = models.ForeignKey("billing.Subscription", on_delete=models.CASCADE, related_name="agreed")
+    since = models.DateTimeField()
+    plan_key = models.CharField(max_length=32)
+    plan_version = models.PositiveIntegerField()
+    seats = models.PositiveIntegerField()
+    author = models.CharField(max_length=254)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(OwnedModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["subscription", "since"], name="agreed_once_a_moment"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.plan_key} v{self.plan_version}, {self.seats} seats"
 
 
 class Invoice(OwnedModel):
@@ -96,6 +121,8 @@ class Invoice(OwnedModel):
     due_at = models.DateTimeField(null=True, blank=True)
     settled_at = models.DateTimeField(null=True, blank=True)  # paid, void or written off
     settlement = models.CharField(max_length=500, blank=True)  # how: a bank's reference, or why it is void
+    # What Stripe's invoice of the period bills by meters: {"operations": {"quantity": 5, "amount": 0}}; null: not asked
+    at_stripe = models.JSONField(null=True, blank=True)
 
     class Meta(OwnedModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
@@ -114,6 +141,11 @@ class Invoice(OwnedModel):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["organization", "-period_end"], name="invoice_newest"),
             models.Index(fields=["period_end"], name="invoice_to_open", condition=models.Q(state="draft")),
+            models.Index(
+                fields=["organization"],
+                name="invoice_to_compare",
+                condition=models.Q(source="stripe", at_stripe__isnull=True) & ~models.Q(state="draft"),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -170,3 +202,28 @@ class InvoiceLine(OwnedModel):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount}"
+
+
+class LateCharge(OwnedModel):
+    """What a line of ours says and Stripe's invoice of the period did not bill: an item of its next invoice, once.
+
+    `amount` is minor units of the invoice's currency; below zero Stripe gives it back.
+    """
+
+    line = models.OneToOneField(InvoiceLine, on_delete=models.CASCADE, related_name="late_charge")
+    amount = models.BigIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+    first_sent_at = models.DateTimeField(null=True, blank=True)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    stripe_id = models.CharField(max_length=255, blank=True)  # the invoice item's
+
+    class Meta(OwnedModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=~models.Q(amount=0), name="late_charge_of_something"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["organization"], name="late_charge_waiting", condition=models.Q(delivered_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"late {self.amount}"

@@ -111,11 +111,13 @@ class Document(OwnedModel):
     amount_due = models.BigIntegerField(default=0)
     amount_paid = models.BigIntegerField(default=0)
     invoice_stripe_id = models.CharField(max_length=255, blank=True)  # what a credit note or refund belongs to
+    billing_reason = models.CharField(max_length=32, blank=True, db_default="")  # why there is an invoice, in Stripe's words
     page_url = models.TextField(blank=True)
     pdf_url = models.TextField(blank=True)
     period_start = models.DateTimeField(null=True, blank=True)
     period_end = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(null=True, blank=True)
+    settled_at = models.DateTimeField(null=True, blank=True)  # when an invoice was paid, made void or written off
     issued_at = models.DateTimeField()
     synced_at = models.DateTimeField()
 

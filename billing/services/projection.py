@@ -12,12 +12,14 @@ from uuid import UUID
 
 from billing import letters, plans
 from billing.credits.services import deductions, top_ups
+from billing.invoicing.services import collected
 from billing.models import ENDED, BillingAccount, Document, Source, Status, Subscription
 from billing.money import Money
 from billing.plans import Allowance, Interval
 from billing.services import dunning, entitlements
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Target, record
+from tenancy.clock import here
 from tenancy.scope import current_organization_id
 from tenancy.services import organizations
 
@@ -123,7 +125,7 @@ def _subscription(found: Json, at: datetime) -> None:
     before = "" if row is None else _said(row)
     row = row or Subscription(stripe_id=found["id"], source=Source.STRIPE)
     if found.get("deleted"):
-        row.status, row.ended_at = Status.CANCELED, at
+        row.status, row.ended_at = Status.CANCELED, here()
     else:
         _take_over(row, found)
     _refuse_second(row)
@@ -217,12 +219,12 @@ def _invoice(found: Json, at: datetime) -> None:
     if found["status"] == "draft":
         if found["billing_reason"] == "subscription_cycle":  # others are closed before anybody hears of them
             deductions.burn_for_invoice(
-                invoice_ref=found["id"], total=found["total"], currency=found["currency"], now=at
+                invoice_ref=found["id"], total=found["total"], currency=found["currency"], now=here()
             )
         return
     if found["status"] == "void":
-        deductions.give_back(invoice_ref=found["id"], now=at)
-    issued = (found.get("status_transitions") or {}).get("finalized_at") or found["created"]
+        deductions.give_back(invoice_ref=found["id"], now=here())
+    moved = found.get("status_transitions") or {}
     _document(
         Document.Kind.INVOICE,
         found,
@@ -236,11 +238,14 @@ def _invoice(found: Json, at: datetime) -> None:
         period_start=moment(found.get("period_start")),
         period_end=moment(found.get("period_end")),
         due_at=moment(found.get("due_date")),
-        issued_at=moment(issued),
+        billing_reason=found.get("billing_reason") or "",
+        settled_at=moment(moved.get("paid_at") or moved.get("voided_at") or moved.get("marked_uncollectible_at")),
+        issued_at=moment(moved.get("finalized_at") or found["created"]),
     )
+    collected.follow(found["id"])
     if top_up := (found.get("metadata") or {}).get("top_up"):  # one that is not paid takes nothing away
         if found["status"] == "paid":
-            top_ups.settle(top_up_id=UUID(top_up), payment_ref=found["id"], now=at)
+            top_ups.settle(top_up_id=UUID(top_up), payment_ref=found["id"])
     else:
         _dun(found, at)
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import DatabaseError
-from django.utils import timezone
 
 from billing.invoicing.models import Invoice
 from billing.invoicing.selectors.periods import Period, periods_over, terms_of
+from billing.invoicing.services.collected import link, target
 from billing.invoicing.services.lines import write_lines
 from billing.metering.services.periods import GRACE
 from billing.models import ENDED, BillingAccount, Source, Status, Subscription
@@ -17,7 +17,8 @@ from billing.plans import UnknownPlan
 from billing.services import dunning
 from billing.services.entitlements import recompute
 from tenancy.audit import actions
-from tenancy.audit.services import SYSTEM, Actor, Target, record
+from tenancy.audit.services import SYSTEM, Actor, record
+from tenancy.clock import furthest, here
 from tenancy.errors import NotFound
 from tenancy.models import Organization
 from tenancy.scope import scope, unscoped
@@ -42,20 +43,16 @@ def close_due(*, now: datetime) -> int:
     Each organization is a transaction of its own, and one that another worker has is left to it. Raises CloseFailed
     once the others are done.
     """
-    failed: list[UUID] = []
-    opened = 0
-    for organization_id in _named("invoicing_periods_over", now):
+    latest, failed, opened = furthest(now), list[UUID](), 0
+    for organization_id in _named("invoicing_periods_over", latest):
         try:
-            with scope(organization_id):
-                if _is_mine():
-                    _draft_all(now)
+            draft_periods(organization_id=organization_id, now=now)
         except (DatabaseError, UnknownPlan):
             log.exception("invoice.draft_failed organization=%s", organization_id)
             failed.append(organization_id)
-    for organization_id in _named("invoicing_drafts", now - GRACE):
+    for organization_id in _named("invoicing_drafts", latest - GRACE):
         try:
-            with scope(organization_id):
-                opened += _open_all(now) if _is_mine() else 0
+            opened += open_drafts(organization_id=organization_id, now=now)
         except (DatabaseError, UnknownPlan):
             log.exception("invoice.open_failed organization=%s", organization_id)
             failed.append(organization_id)
@@ -69,7 +66,7 @@ def close_period(*, actor: Actor, period: Period, now: datetime | None = None) -
 
     Earlier periods that are over are drafted with it. Raises NoSuchPeriod.
     """
-    now = now or timezone.now()
+    now = now or here()
     organizations.locked()
     if not Invoice.objects.filter(period_start=period[0]).exists():
         _draft_all(now)
@@ -77,6 +74,19 @@ def close_period(*, actor: Actor, period: Period, now: datetime | None = None) -
     if invoice is None:
         raise NoSuchPeriod("There is no period to be invoiced that begins and ends then.")
     return _open(invoice, actor=actor, now=now)
+
+
+def draft_periods(*, organization_id: UUID, now: datetime) -> None:
+    """Draft one organization's periods that are over at the real moment `now`, unless another worker has it."""
+    with scope(organization_id):
+        if organization := _mine():
+            _draft_all(organization.at(now))
+
+
+def open_drafts(*, organization_id: UUID, now: datetime) -> int:
+    """Open one organization's drafts whose grace has passed at the real moment `now`; how many."""
+    with scope(organization_id):
+        return _open_all(organization.at(now)) if (organization := _mine()) else 0
 
 
 def _named(function: str, moment: datetime) -> Iterator[UUID]:
@@ -91,9 +101,9 @@ def _named(function: str, moment: datetime) -> Iterator[UUID]:
             return
 
 
-def _is_mine() -> bool:
-    """Lock the organization, unless another worker has it or it was purged."""
-    return Organization.objects.select_for_update(no_key=True, skip_locked=True).first() is not None
+def _mine() -> Organization | None:
+    """The organization, locked, unless another worker has it or it was purged."""
+    return Organization.objects.select_for_update(no_key=True, skip_locked=True).first()
 
 
 def _draft_all(now: datetime) -> None:
@@ -139,7 +149,8 @@ def _open(invoice: Invoice, *, actor: Actor, now: datetime) -> Invoice:
         invoice.number = _next_number(invoice.organization_id)
     invoice.state = Invoice.State.PAID if is_settled else Invoice.State.OPEN
     invoice.issued_at = now
-    invoice.due_at = now + timedelta(days=invoice.contract.net_days if invoice.contract else NET_DAYS)
+    if is_ours:
+        invoice.due_at = now + timedelta(days=invoice.contract.net_days if invoice.contract else NET_DAYS)
     if is_settled:
         invoice.settled_at, invoice.settlement = now, "Nothing to pay"
     invoice.save()
@@ -153,7 +164,9 @@ def _open(invoice: Invoice, *, actor: Actor, now: datetime) -> Invoice:
             "currency": invoice.currency,
         },
     )
-    if is_ours and not is_settled:
+    if not is_ours:
+        link(invoice)
+    elif not is_settled:
         dunning.payment_due(
             actor=actor,
             invoice_ref=str(invoice),
@@ -167,10 +180,5 @@ def _open(invoice: Invoice, *, actor: Actor, now: datetime) -> Invoice:
 
 def _next_number(organization_id: UUID) -> str:
     """`9F3A0C51D2-0001`, `…-0002`: the lock on the organization makes them follow each other without a gap."""
-    opened = Invoice.objects.exclude(number=None).count()
+    opened = Invoice.objects.filter(source=Invoice.Source.MANUAL).exclude(number=None).count()
     return f"{organization_id.hex[-10:].upper()}-{opened + 1:04}"
-
-
-def target(invoice: Invoice) -> Target:
-    """The invoice as an audit target."""
-    return Target("invoice", str(invoice.pk), str(invoice))

@@ -3,15 +3,15 @@
 from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
 
 from billing.credits.services import grant
 from billing.invoicing.models import Invoice
-from billing.invoicing.services.closing import target
+from billing.invoicing.services.collected import target
 from billing.services import dunning
 from tenancy.audit import actions
 from tenancy.audit.actions import Action
 from tenancy.audit.services import Actor, record
+from tenancy.clock import here
 from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.services import organizations
 
@@ -32,8 +32,9 @@ def mark_paid(*, actor: Actor, invoice_id: Any, reference: str, paid_at: datetim
     invoice = _locked(invoice_id)
     if invoice.state == Invoice.State.PAID and invoice.settlement == reference.strip():
         return invoice
-    moment = paid_at or timezone.now()
-    if moment > timezone.now():
+    now = here()
+    moment = paid_at or now
+    if moment > now:
         raise Invalid("paid_at", "A payment was made in the past.")
     settled = _settle(invoice, Invoice.State.PAID, reference, moment, actor, actions.INVOICE_PAID)
     dunning.payment_succeeded(actor=actor, invoice_ref=str(invoice), currency=invoice.currency, at=moment)
@@ -46,7 +47,7 @@ def void(*, actor: Actor, invoice_id: Any, reason: str) -> Invoice:
     Raises NotFound, Invalid, or NotOpen.
     """
     invoice = _locked(invoice_id)
-    now = timezone.now()
+    now = here()
     settled = _settle(invoice, Invoice.State.VOID, reason, now, actor, actions.INVOICE_VOIDED)
     if invoice.credited > 0:
         grant(
@@ -64,7 +65,7 @@ def void(*, actor: Actor, invoice_id: Any, reason: str) -> Invoice:
 def write_off(*, actor: Actor, invoice_id: Any, reason: str) -> Invoice:
     """We stop asking for the money. Raises NotFound, Invalid, or NotOpen."""
     invoice = _locked(invoice_id)
-    now = timezone.now()
+    now = here()
     settled = _settle(invoice, Invoice.State.UNCOLLECTIBLE, reason, now, actor, actions.INVOICE_WRITTEN_OFF)
     dunning.payment_succeeded(actor=actor, invoice_ref=str(invoice), currency=invoice.currency, at=now)
     return settled
