@@ -18,3 +18,4 @@ class CapsuleCloudConfig(AppConfig):
         register(checks.application_role, Tags.database)
         register(checks.secrets, Tags.security)
         register(checks.stripe)
+        register(checks.egress)

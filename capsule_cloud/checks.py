@@ -1,4 +1,4 @@
-"""System checks that refuse a wrong boot: the engine's pin, the secrets, a role that could pass the tenant wall."""
+"""System checks that refuse a wrong boot: the engine's pin, the secrets, roles and addresses that pass our walls."""
 
 import importlib.metadata
 import re
@@ -86,9 +86,17 @@ def stripe(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Check
     return errors
 
 
+def egress(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """In production a customer's address never leads to our own machines."""
+    if settings.IS_PRODUCTION and settings.EGRESS_LOOPBACK:
+        hint = "Take EGRESS_LOOPBACK away: it lets webhooks reach what listens on this machine."
+        return [Error("EGRESS_LOOPBACK is set in production.", hint=hint, id="egress.E001")]
+    return []
+
+
 def refuse_wrong_boot() -> None:
     """Raise ImproperlyConfigured where a check fails that needs no database: a WSGI server runs no checks by itself."""
-    if errors := [*engine_pin(None), *secrets(None), *stripe(None)]:
+    if errors := [*engine_pin(None), *secrets(None), *stripe(None), *egress(None)]:
         raise ImproperlyConfigured(" ".join(f"{error.msg} {error.hint or ''}" for error in errors))
 
 

@@ -56,6 +56,14 @@ def number(name: str, default: int, least: int = 0) -> int:
     return int(value)
 
 
+def numbers(name: str, default: str) -> list[int]:
+    """A comma-separated setting as whole numbers, at least one."""
+    found = words(name, default)
+    if not found or not all(word.isdecimal() for word in found):
+        raise ImproperlyConfigured(f"{name} must be whole numbers separated by commas.")
+    return [int(word) for word in found]
+
+
 def address(name: str, value: str, schemes: Collection[str]) -> SplitResult:
     """Split the setting `name`, a URL with a host and one of the schemes. Raises ImproperlyConfigured."""
     try:

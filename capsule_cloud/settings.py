@@ -161,6 +161,7 @@ CELERY_BEAT_SCHEDULE = {
     "deduct-credits": {"task": "credits.deduct_due", "schedule": 30.0},
     "pay-due-top-ups": {"task": "credits.pay_due_top_ups", "schedule": 30.0},
     "close-periods": {"task": "invoicing.close_due", "schedule": 300.0},
+    "compare-with-stripe": {"task": "invoicing.compare_with_stripe", "schedule": 3600.0},
     "expire-credits": {"task": "credits.expire_credits", "schedule": 300.0},
     "sell-plans": {"task": "billing.sell_plans", "schedule": 3600.0},
     "recompute-entitlements": {"task": "billing.recompute_due", "schedule": 60.0},
@@ -299,6 +300,14 @@ STRIPE_SANDBOX = bool(env.number("STRIPE_SANDBOX", 0 if IS_PRODUCTION or STRIPE_
 STRIPE_WEBHOOK_SECRETS = env.words("STRIPE_WEBHOOK_SECRETS")
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 DJSTRIPE_SUBSCRIBER_MODEL = "tenancy.Organization"
+
+# --- Requests to customers' addresses --------------------------------------------------------------------------------
+EGRESS_PORTS = frozenset(env.numbers("EGRESS_PORTS", "443,8443"))
+EGRESS_PROXY = env.text("EGRESS_PROXY", "")
+if EGRESS_PROXY:
+    env.address("EGRESS_PROXY", EGRESS_PROXY, ["http"])
+# A developer's own machine may be asked too, over http: never in production (capsule_cloud/checks.py)
+EGRESS_LOOPBACK = bool(env.number("EGRESS_LOOPBACK", 0 if IS_PRODUCTION else 1))
 
 # --- The product's own limits ----------------------------------------------------------------------------------------
 USAGE_SPOOL_DIR = env.text("USAGE_SPOOL_DIR", str(embedded.data_dir() / "spool") if not IS_PRODUCTION else None)

@@ -92,6 +92,9 @@ def test_a_server_with_a_wrong_setting_does_not_boot(django_db_setup: None) -> N
         ("CLOSED_ORGANIZATION_GRACE_DAYS", "0"),
         ("STRIPE_SECRET_KEY", "pk_live_0123456789abcdef"),
         ("STRIPE_SANDBOX", "yes"),
+        ("EGRESS_PORTS", "https"),
+        ("EGRESS_PROXY", "socks5://proxy:1080"),
+        ("EGRESS_LOOPBACK", "1"),
     ],
 )
 def test_a_wrong_setting_does_not_boot_and_says_which_it_is(
