@@ -58,7 +58,7 @@ def ship() -> int:
 def _ship_segment(segment: files.Segment, offset: int) -> int:
     shipped = 0
     with segment.finished() as is_finished:
-        for batch in segment.batches(offset):
+        for batch in segment.batches(offset, is_finished=is_finished):
             shipped += _store(segment.name, batch)
         if is_finished:
             # the position goes first: killed in between, the next shipper reads the file again, and the events' ids
