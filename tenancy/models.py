@@ -1,5 +1,6 @@
 """Holds users, organizations and what they own: projects, memberships, invitations and API keys."""
 
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import uuid_utils.compat as uuid_utils
@@ -102,15 +103,25 @@ class Organization(models.Model):
     caps_version = models.BigIntegerField(db_default=0)  # changes with the caps that the customer chose
     period_start = models.DateTimeField(null=True, blank=True)
     period_end = models.DateTimeField(null=True, blank=True)
+    clock_ahead = models.DurationField(db_default=timedelta(0))  # how far the simulator's time machine moved its clock
     created_at = models.DateTimeField(default=timezone.now)
     closed_at = models.DateTimeField(null=True, blank=True)
     objects = OrganizationManager()
 
     class Meta:
         base_manager_name = "objects"
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["clock_ahead"], name="organization_ahead", condition=models.Q(clock_ahead__gt=timedelta(0))
+            )
+        ]
 
     def __str__(self) -> str:
         return self.slug
+
+    def at(self, moment: datetime) -> datetime:
+        """What time it is for the organization at the real `moment`."""
+        return moment + self.clock_ahead
 
 
 class Project(OwnedModel):
