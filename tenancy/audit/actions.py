@@ -122,6 +122,7 @@ INVOICE_OPENED = Action("billing.invoice.opened", "opened an invoice")
 INVOICE_PAID = Action("billing.invoice.paid", "marked an invoice as paid")
 INVOICE_VOIDED = Action("billing.invoice.voided", "made an invoice void")
 INVOICE_WRITTEN_OFF = Action("billing.invoice.written_off", "wrote an invoice off")
+INVOICE_LATE_USE = Action("billing.invoice.late_use", "left late use to Stripe's next invoice")
 # --- Usage ---
 USAGE_CORRECTED = Action("billing.usage.corrected", "corrected a usage event")
 USAGE_PERIOD_CLOSED = Action("billing.usage.period_closed", "closed a period of usage")

@@ -1,6 +1,7 @@
 """What invoicing writes, a module a noun."""
 
 from billing.invoicing.services.closing import CloseFailed, close_due, close_period
+from billing.invoicing.services.comparing import compare_due
 from billing.invoicing.services.contracts import Offer, end_contract, sign_contract
 from billing.invoicing.services.settling import mark_paid, void, write_off
 
@@ -9,6 +10,7 @@ __all__ = [
     "Offer",
     "close_due",
     "close_period",
+    "compare_due",
     "end_contract",
     "mark_paid",
     "sign_contract",
