@@ -6,9 +6,9 @@ from uuid import UUID
 
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from billing.credits.models import Account, AccountKind, AutoTopUp, Entry, Grant, TopUp, Transaction
+from tenancy.clock import here
 
 LARGEST_PAGE = 200
 
@@ -25,7 +25,7 @@ class GrantUse:
 
 def balance(currency: str, *, now: datetime | None = None) -> int:
     """What can be burned now; an expired grant counts no more, also before the sweep has seen it."""
-    found = in_burn_order(currency, now or timezone.now()).aggregate(sum=Coalesce(Sum("remaining"), 0))
+    found = in_burn_order(currency, now or here()).aggregate(sum=Coalesce(Sum("remaining"), 0))
     return int(found["sum"])
 
 

@@ -55,6 +55,19 @@ def advance(customer: str, ahead: timedelta, *, account: str = keys.ACCOUNT) -> 
         return target
 
 
+def ahead_of(customer: str, *, account: str = keys.ACCOUNT) -> timedelta:
+    """How far a customer who lives on no test clock has been moved on. Raises Refusal for one that is not there."""
+    return timedelta(seconds=Books(account).get("customer", customer)["_"].get("ahead", 0))
+
+
+def told_after(customer: str, mark: int, *, account: str = keys.ACCOUNT) -> tuple[list[tuple[str, str]], int]:
+    """What events about the customer later than `mark` are about (kind and id), each once, and the mark after them."""
+    rows = Object.objects.filter(account=account, customer=customer, kind="event", pk__gt=mark).order_by("pk")
+    rows = rows.exclude(body__type="invoice.upcoming")  # of which nothing is kept
+    found = list(rows.values_list("body__data__object__object", "body__data__object__id", "pk"))
+    return list(dict.fromkeys((kind, told) for kind, told, _ in found)), max([mark, *(pk for *_, pk in found)])
+
+
 def now_of(customer: str, *, account: str = keys.ACCOUNT) -> int:
     """The customer's own time, in Unix seconds. Raises Refusal for a customer that is not there."""
     return Books(account).now(customer)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.utils import timezone
 
 from billing.models.entitlements import EntitlementOverride
 from billing.overrides import applied_to_allowances, applied_to_columns
 from billing.plans import Allowance, Included, Plan, hard_limits
 from billing.selectors.agreements import Period, agreement
+from tenancy.clock import here
 from tenancy.models import Organization
 
 
@@ -29,7 +29,7 @@ class Entitlements:
 
 def effective(*, now: datetime | None = None) -> Entitlements:
     """The entitlements of the organization in scope at `now`, computed anew."""
-    now = now or timezone.now()
+    now = now or here()
     agreed = agreement(now)
     granted = tuple(live_overrides(now))
     values = {one.key: one.value for one in granted}

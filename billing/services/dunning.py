@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 
 from billing import letters
 from billing.credits.services.checks import clean_text
@@ -23,6 +22,7 @@ from billing.services.entitlements import recompute
 from capsule_cloud.lib.jobs import enqueue
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
+from tenancy.clock import furthest, here
 from tenancy.models import Organization
 from tenancy.scope import scope, unscoped
 from tenancy.services import organizations
@@ -65,7 +65,7 @@ def payment_failed(
     The earliest failure counts, so a retry extends nothing; of an invoice that is settled nothing is heard any more.
     Where it is said to have failed later than `now`, that is now: clocks differ, and a simulated one is far ahead.
     """
-    now = max(now or timezone.now(), failed_at)
+    now = max(now or here(), failed_at)
     with transaction.atomic():
         organization = organizations.locked()
         debt, is_new = Debt.objects.get_or_create(invoice_ref=invoice_ref, defaults={"currency": currency})
@@ -98,7 +98,7 @@ def payment_due(
 
     Of an invoice that is settled nothing is heard any more.
     """
-    now = now or timezone.now()
+    now = now or here()
     with transaction.atomic():
         organization = organizations.locked()
         debt, _ = Debt.objects.get_or_create(invoice_ref=invoice_ref, defaults={"currency": currency})
@@ -117,7 +117,7 @@ def payment_succeeded(
     Returns where the organization stands then, or None when it never owed anything. What is heard of the invoice's
     failures later changes nothing; `currency` is kept for that.
     """
-    now = now or timezone.now()
+    now = now or here()
     with transaction.atomic():
         organization = organizations.locked()
         # kept also where no failure is known: that may be told later than it happened
@@ -137,7 +137,7 @@ def payment_succeeded(
 
 def set_terms(*, actor: Actor, terms: Terms, reason: str, now: datetime | None = None) -> Dunning:
     """Agree on other terms with the organization in scope, an open episode included. Raises Invalid: say why."""
-    now = now or timezone.now()
+    now = now or here()
     reason = clean_text("reason", reason)
     with transaction.atomic():
         organization = organizations.locked()
@@ -154,9 +154,10 @@ def set_terms(*, actor: Actor, terms: Terms, reason: str, now: datetime | None =
 
 
 def advance(*, organization_id: UUID, now: datetime) -> Dunning:
-    """Bring one organization to where it stands at `now`."""
+    """Bring one organization to where it stands at the real moment `now`."""
     with scope(organization_id):
-        return _advance(organizations.locked(), now)
+        organization = organizations.locked()
+        return _advance(organization, organization.at(now))
 
 
 def advance_due(*, now: datetime) -> int:
@@ -165,10 +166,10 @@ def advance_due(*, now: datetime) -> int:
     Each is a transaction of its own. One that fails does not keep the others: it is logged, and AdvanceFailed is raised
     after them.
     """
-    looked_at, failed, after = 0, [], UUID(int=0)
+    latest, looked_at, failed, after = furthest(now), 0, [], UUID(int=0)
     while True:
         with unscoped(reason="find organizations whose unpaid invoices reach the next step") as wide:
-            due = wide.rows("billing_dunning_due", now, after, PAGE)
+            due = wide.rows("billing_dunning_due", latest, after, PAGE)
         for row in due:
             after = row["organization_id"]
             try:
@@ -187,7 +188,7 @@ def advance_due(*, now: datetime) -> int:
 def _advance(organization: Organization, now: datetime) -> Dunning:
     """State, access and letters as the debts and the clock say; under the organization's lock."""
     dunning, _ = Dunning.objects.get_or_create(defaults={"since": now})
-    # clocks differ, and one that is simulated is far ahead of the sweep's
+    # clocks differ: Stripe's, and those of our machines
     now = dunning.seen_at = max(now, dunning.seen_at or now)
     debts = owed()
     states = [terms_for(debt, dunning).state(debt.failed_at, now) for debt in debts if debt.failed_at]

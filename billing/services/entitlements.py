@@ -16,6 +16,7 @@ from billing.selectors.entitlements import Entitlements, content, effective, pla
 from tenancy.audit import actions
 from tenancy.audit.actions import Action
 from tenancy.audit.services import SYSTEM, Actor, Target, record
+from tenancy.clock import furthest, here
 from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.models import Organization
 from tenancy.scope import scope, unscoped
@@ -94,7 +95,7 @@ def grant_override(
     an approver waits for `approve_override`, and holds from then. Raises Invalid, or ApprovalNeeded where the author
     would approve it.
     """
-    now = timezone.now()
+    now = here()
     reason = reason.strip()
     if not reason:
         raise Invalid("reason", "Say why.")
@@ -128,7 +129,7 @@ def approve_override(*, actor: Actor, override_id: Any) -> EntitlementOverride:
 
     Raises NotFound, OverrideIsOver, or ApprovalNeeded where the author approves.
     """
-    now = timezone.now()
+    now = here()
     granted = _override(override_id)
     if granted.ended_at is not None or granted.expires_at <= now:
         raise OverrideIsOver("This override has ended: grant another.")
@@ -168,7 +169,7 @@ def end_override(*, actor: Actor, override_id: Any) -> EntitlementOverride:
 
 
 def _end(granted: EntitlementOverride, actor: Actor) -> None:
-    granted.ended_at = timezone.now()
+    granted.ended_at = here()
     granted.ended_by = actor.label
     granted.save(update_fields=["ended_at", "ended_by"])
     _record(actions.BILLING_OVERRIDE_ENDED, granted, actor)
@@ -194,20 +195,21 @@ def recompute_due(*, limit: int = 1000) -> int:
 
     Raises RecomputeFailed once the others are done.
     """
+    latest = furthest(timezone.now())
     with unscoped(reason="find organizations whose override has expired or whose period is over") as wide:
-        due = [row["organization_id"] for row in wide.rows("billing_entitlements_due", timezone.now(), limit)]
-    failed = [one for one in due if not _recompute_in_scope(one)]
+        due = [row["organization_id"] for row in wide.rows("billing_entitlements_due", latest, limit)]
+    failed = [one for one in due if not recompute_one(organization_id=one)]
     if failed:
         raise RecomputeFailed(", ".join(map(str, failed)))
     return len(due)
 
 
-def _recompute_in_scope(organization_id: UUID) -> bool:
-    """Whether it could be done; what could not is logged and does not keep the others."""
+def recompute_one(*, organization_id: UUID) -> bool:
+    """End one organization's expired overrides and recompute it; False, and the log says why, where that failed."""
     try:
         with scope(organization_id):
             if Organization.objects.select_for_update(no_key=True).exists():  # it may have been purged meanwhile
-                for granted in EntitlementOverride.objects.filter(ended_at=None, expires_at__lte=timezone.now()):
+                for granted in EntitlementOverride.objects.filter(ended_at=None, expires_at__lte=here()):
                     _end(granted, SYSTEM)
                 recompute(actor=SYSTEM)
     except (DatabaseError, UnknownPlan):

@@ -47,14 +47,17 @@ def push_all() -> int:
     """Write down and send what every subscriber has used; how many pushes arrived. A failure is logged, tried again."""
     with unscoped(reason="find organizations whose usage Stripe bills") as wide:
         found = [row["organization_id"] for row in wide.rows("billing_run_by_stripe")]
-    arrived = 0
-    for organization_id in found:
-        collect(organization_id=organization_id)
-        try:
-            arrived += deliver(organization_id=organization_id)
-        except (StripeUnavailable, StripeRefused) as error:
-            log.warning("billing.usage_not_pushed organization=%s reason=%s", organization_id, error)
-    return arrived
+    return sum(push(organization_id=organization_id) for organization_id in found)
+
+
+def push(*, organization_id: UUID) -> int:
+    """The same for one organization."""
+    collect(organization_id=organization_id)
+    try:
+        return deliver(organization_id=organization_id)
+    except (StripeUnavailable, StripeRefused) as error:
+        log.warning("billing.usage_not_pushed organization=%s reason=%s", organization_id, error)
+        return 0
 
 
 def collect(*, organization_id: UUID, now: datetime | None = None) -> int:
@@ -87,7 +90,10 @@ def collect(*, organization_id: UUID, now: datetime | None = None) -> int:
 
 
 def _grown(row: Subscription, now: datetime) -> Iterator[_Growth]:
-    """Counters by the hour; gauges once, when their month is over."""
+    """Counters by the hour; gauges once, when their month is over.
+
+    An hour that a renewal cuts is of the period that begins in it, as on invoices: it waits until we hear of that.
+    """
     sold = {price.allowance for price in row.plan.prices if price.allowance is not None}
     metered = {meter for meter, allowance in ALLOWANCE_OF.items() if allowance in sold}
     since = max(row.created_at, now - OLDEST)
@@ -97,11 +103,11 @@ def _grown(row: Subscription, now: datetime) -> Iterator[_Growth]:
         .annotate(total=Sum("quantity"))
         .order_by("hour", "meter")
     )
-    for hour in hours:
+    for hour in hours.exclude(hour=hour_of(row.period_end)):
         yield _Growth(Meter(hour["meter"]), hour["hour"], hour["total"])
     start, end = _month_before(row, now)
-    if start >= row.created_at and end >= since:
-        levels = totals(start, end).meters
+    if end > row.created_at and end >= since:
+        levels = totals(hour_of(start), hour_of(end)).meters
         last = hour_of(end - HOUR)
         for meter in sorted(metered - COUNTERS):
             if levels.get(meter, 0) > 0:
@@ -125,6 +131,7 @@ def deliver(*, organization_id: UUID, now: datetime | None = None) -> int:
     now = now or timezone.now()
     with scope(organization_id):
         account = BillingAccount.objects.first()
+        row = Subscription.objects.filter(source=Source.STRIPE, status__in=GIVING).first()
         waiting = list(MeterPush.objects.filter(delivered_at=None).order_by("created_at", "id")[:BATCH])
     if account is None or not account.stripe_customer_id:
         return 0
@@ -132,7 +139,7 @@ def deliver(*, organization_id: UUID, now: datetime | None = None) -> int:
         is_known = push.first_sent_at is not None and now - push.first_sent_at > UNSURE_AFTER
         if not (is_known and _has_arrived(organization_id, account.stripe_customer_id, push)):
             _mark_sent(organization_id, push, now)
-            _send(account.stripe_customer_id, push)
+            _send(account.stripe_customer_id, push, _moment(push.hour, row))
         with scope(organization_id):
             MeterPush.objects.filter(pk=push.pk).update(delivered_at=now, error="")
     return len(waiting)
@@ -144,7 +151,12 @@ def _mark_sent(organization_id: UUID, push: MeterPush, now: datetime) -> None:
         MeterPush.objects.filter(pk=push.pk).update(attempts=F("attempts") + 1, first_sent_at=push.first_sent_at or now)
 
 
-def _send(customer: str, push: MeterPush) -> None:
+def _moment(hour: datetime, row: Subscription | None) -> datetime:
+    """When Stripe shall think that an hour was: in the period that it is of."""
+    return row.period_start if row is not None and hour_of(row.period_start) == hour else hour
+
+
+def _send(customer: str, push: MeterPush, at: datetime) -> None:
     allowance = ALLOWANCE_OF[Meter(push.meter)]
     try:
         client().report_usage(
@@ -152,7 +164,7 @@ def _send(customer: str, push: MeterPush) -> None:
             meter=allowance.value,
             customer=customer,
             quantity=push.end - push.start,
-            at=push.hour,
+            at=at,
         )
     except StripeRefused as refusal:
         if refusal.code != KNOWN and "already exists with identifier" not in str(refusal):

@@ -11,7 +11,9 @@ from billing.models import BillingAccount, Status, Subscription
 from billing.services.projection import target_of
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, record
+from tenancy.clock import furthest
 from tenancy.scope import scope, unscoped
+from tenancy.selectors import organization
 
 DAYS = (7, 3, 1)
 log = logging.getLogger("billing")
@@ -20,13 +22,16 @@ log = logging.getLogger("billing")
 def remind_due(*, now: datetime | None = None) -> int:
     """Write to everybody whose trial ends within seven days and who has not been told so; how many letters."""
     now = now or timezone.now()
+    latest = furthest(now) + timedelta(days=DAYS[0])
     with unscoped(reason="find trials that end soon") as wide:
-        due = [row["organization_id"] for row in wide.rows("billing_trials_ending", now + timedelta(days=DAYS[0]))]
-    return sum(_remind(organization_id, now) for organization_id in due)
+        due = [row["organization_id"] for row in wide.rows("billing_trials_ending", latest)]
+    return sum(remind(organization_id=organization_id, now=now) for organization_id in due)
 
 
-def _remind(organization_id: UUID, now: datetime) -> bool:
+def remind(*, organization_id: UUID, now: datetime) -> bool:
+    """Write to one organization if, at the real moment `now`, it is its turn; whether it was."""
     with scope(organization_id):
+        now = organization().at(now)
         row = Subscription.objects.select_for_update(no_key=True).filter(status=Status.TRIALING).first()
         if row is None or row.trial_end is None or row.trial_end <= now:
             return False

@@ -2,8 +2,6 @@
 
 from uuid import UUID
 
-from django.utils import timezone
-
 from billing.dunning_terms import DunningState
 from billing.models import ENDED, Dunning, Source, Status, Subscription
 from billing.services import entitlements
@@ -12,6 +10,7 @@ from billing.stripe_client import StripeRefused, client
 from billing.stripe_events import refresh
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, record
+from tenancy.clock import here
 from tenancy.scope import scope
 from tenancy.services import organizations
 
@@ -29,7 +28,7 @@ def end_unpaid_subscription(*, organization_id: UUID) -> None:
         if live is None:
             return
         if live.source != Source.STRIPE:
-            live.status, live.ended_at = Status.CANCELED, timezone.now()
+            live.status, live.ended_at = Status.CANCELED, here()
             live.save(update_fields=["status", "ended_at"])
             record(
                 action=actions.BILLING_SUBSCRIPTION_ENDED,

@@ -75,7 +75,7 @@ def request_if_low(*, currency: str, balance: int, now: datetime) -> TopUp | Non
         amount=chosen.amount,
         is_automatic=True,
         author=asdict(SYSTEM),
-        due_at=now,
+        due_at=min(now, timezone.now()),  # workers go by the real clock
         requested_at=now,
     )
     record(

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
+from django.utils import timezone
 
 from billing.credits.models import Category, InvoiceCredit
 from billing.credits.selectors import balance
@@ -19,6 +20,7 @@ from billing.stripe_client import StripeRefused, StripeUnavailable
 from capsule_cloud.lib.jobs import enqueue
 from tenancy.audit.services import SYSTEM
 from tenancy.scope import scope, unscoped
+from tenancy.selectors import organization as organization_in_scope
 
 LEASE = timedelta(minutes=2)
 LONGEST_WAIT = 9  # as a power of two, in seconds: a draft stands for an hour
@@ -58,7 +60,12 @@ def burn_for_invoice(*, invoice_ref: str, total: int, currency: str, now: dateti
             return None
         credit, is_new = InvoiceCredit.objects.get_or_create(
             invoice_ref=invoice_ref,
-            defaults={"currency": currency, "amount": burned.amount, "due_at": now, "burned_at": now},
+            defaults={
+                "currency": currency,
+                "amount": burned.amount,
+                "due_at": min(now, timezone.now()),  # workers go by the real clock
+                "burned_at": now,
+            },
         )
         if is_new:
             enqueue("credits.deduct", organization_id=credit.organization_id, credit_id=str(credit.pk))
@@ -82,7 +89,7 @@ def deduct(*, organization_id: UUID | str, credit_id: UUID | str, deductor: Dedu
     except StripeRefused as refusal:
         log.warning("credits.deduction_refused invoice=%s code=%s", deduction.invoice_ref, refusal.code)
         with scope(organization_id):
-            give_back(invoice_ref=deduction.invoice_ref, now=now)
+            give_back(invoice_ref=deduction.invoice_ref, now=organization_in_scope().at(now))
     else:
         with scope(organization_id):
             InvoiceCredit.objects.filter(pk=deduction.id, state=InvoiceCredit.State.BURNED).update(

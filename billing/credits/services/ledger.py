@@ -7,7 +7,6 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 
 from billing.credits.models import Account, AccountKind, Category, Entry, Grant, Transaction
 from billing.credits.selectors import balance, in_burn_order
@@ -16,8 +15,10 @@ from billing.credits.services.checks import check_amount, check_currency, clean_
 from tenancy.audit import actions
 from tenancy.audit.actions import Action
 from tenancy.audit.services import SYSTEM, Actor, Target, record
+from tenancy.clock import furthest, here
 from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.scope import scope, unscoped
+from tenancy.selectors import organization
 
 LOWEST_PRIORITY = 100
 PAGE = 500  # organizations that the expiry sweep asks for at once
@@ -83,7 +84,7 @@ def grant(
 
     Once for a `ref`: a repetition returns the grant of the first time. Raises Invalid or RefReused.
     """
-    now = now or timezone.now()
+    now = now or here()
     check_amount(amount)
     check_currency(currency)
     reason = clean_text("reason", reason)
@@ -124,7 +125,7 @@ def burn(
     the threshold of an automatic top-up asks for one, in the same transaction. Once for a `ref`: a
     repetition returns the transaction of the first time. Raises Invalid or RefReused.
     """
-    now = now or timezone.now()
+    now = now or here()
     check_amount(amount)
     check_currency(currency)
     move = Movement(
@@ -149,7 +150,7 @@ def void(*, actor: Actor, grant_id: UUID, reason: str, now: datetime | None = No
 
     Raises NotFound, Invalid, or NothingToVoid when it is burned or expired.
     """
-    now = now or timezone.now()
+    now = now or here()
     found = Grant.objects.filter(pk=grant_id).first()
     if found is None:
         raise NotFound("There is no such grant.")
@@ -179,17 +180,15 @@ def expire_due(*, now: datetime) -> int:
     Each organization and currency is a transaction of its own; one that another worker holds is left to it. One that
     fails does not keep the others: it is logged, and ExpiryFailed is raised after them.
     """
-    expired, failed, after = 0, [], UUID(int=0)
+    latest, expired, failed, after = furthest(now), 0, [], UUID(int=0)
     while True:
         with unscoped(reason="find organizations whose credits have expired") as wide:
-            due = wide.rows("credits_due_to_expire", now, after, PAGE)
+            due = wide.rows("credits_due_to_expire", latest, after, PAGE)
         for row in due:
             after = row["organization_id"]
             try:
                 with scope(after):
-                    for currency in row["currencies"]:
-                        if accounts := _locked_if_free(currency):
-                            expired += _expire(accounts, currency, now)
+                    expired += expire(currencies=row["currencies"], now=organization().at(now))
             except Exception:
                 log.exception("credits.expiry_failed organization=%s", after)
                 failed.append(str(after))
@@ -198,6 +197,11 @@ def expire_due(*, now: datetime) -> int:
     if failed:
         raise ExpiryFailed(", ".join(failed))
     return expired
+
+
+def expire(*, currencies: Iterable[str], now: datetime) -> int:
+    """Expire what is over of the organization in scope, unless another worker moves its credits; how many grants."""
+    return sum(_expire(accounts, one, now) for one in currencies if (accounts := _locked_if_free(one)))
 
 
 def _expire(accounts: dict[str, Account], currency: str, now: datetime) -> int:

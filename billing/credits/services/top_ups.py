@@ -18,8 +18,10 @@ from billing.stripe_client import StripeRefused, StripeUnavailable
 from capsule_cloud.lib.jobs import enqueue
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
+from tenancy.clock import here
 from tenancy.errors import Invalid, NotFound
 from tenancy.scope import scope, unscoped
+from tenancy.selectors import organization as organization_in_scope
 
 LEASE = timedelta(minutes=5)  # longer than a payment may take
 LONGEST_TRY = timedelta(hours=20)  # Stripe forgets after 24 hours that it has seen a request
@@ -95,9 +97,10 @@ def pay(*, organization_id: UUID | str, top_up_id: UUID | str, cashier: Cashier,
             _wait(order.id, timedelta(seconds=error.retry_after), now)
     except StripeRefused as error:
         with scope(organization_id):
-            _end(order.id, Payment("", is_paid=False, reason=str(error)), now)
+            _end(order.id, Payment("", is_paid=False, reason=str(error)), organization_in_scope().at(now))
     else:
         with scope(organization_id):
+            now = organization_in_scope().at(now)
             if payment.is_paid:
                 settle(top_up_id=order.id, payment_ref=payment.ref, now=now)
             else:
@@ -106,7 +109,7 @@ def pay(*, organization_id: UUID | str, top_up_id: UUID | str, cashier: Cashier,
 
 def settle(*, top_up_id: UUID, payment_ref: str, now: datetime | None = None) -> TopUp:
     """The money is there: grant the credits, once, whoever says so first and however often. Raises NotFound."""
-    now = now or timezone.now()
+    now = now or here()
     with transaction.atomic():
         paid = _locked(top_up_id)
         grant(

@@ -4,9 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core import mail
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from billing.credits.selectors import balance
 from billing.credits.services import grant
+from billing.invoicing.models import Invoice
 from billing.models import BillingAccount, Dunning, Subscription
 from billing.plans import current
 from billing.services import time_machine
@@ -14,6 +17,7 @@ from billing.stripe_client import client
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
 from tenancy.audit.services import SYSTEM
+from tenancy.clock import here
 from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.models import Organization
 from tenancy.scope import scope
@@ -36,9 +40,12 @@ def test_time_passes_for_one_customer_and_is_recorded(tenant: Tenant, stranger: 
     before = time_machine.time_of(theirs)
     now = advance(tenant, 40)
     assert now - before >= timedelta(days=40)
-    assert time_machine.time_of(mine) >= now
+    assert abs(time_machine.time_of(mine) - now) < timedelta(seconds=2)
     assert time_machine.time_of(theirs) - before < timedelta(days=1)
+    with scope(stranger.organization):
+        assert Organization.objects.get().clock_ahead == timedelta(0)
     with scope(tenant.organization):
+        assert Organization.objects.get().clock_ahead == timedelta(days=40)
         event = AuditEvent.objects.get(action=actions.BILLING_TIME_PASSED.name)
     assert event.metadata["days"] == 40
 
@@ -92,3 +99,19 @@ def test_where_money_moves_there_is_no_time_machine(tenant: Tenant, buy: Buy, se
     settings.STRIPE_SANDBOX = False
     with pytest.raises(NotFound):
         advance(tenant, 1)
+
+
+def test_forty_days_bring_the_letters_states_and_invoices_in_their_order(
+    tenant: Tenant, buy: Buy, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    buy(tenant, "pro")
+    with django_capture_on_commit_callbacks(execute=True):
+        advance(tenant, 40)
+    with scope(tenant.organization):
+        owner, row = Organization.objects.get(), Subscription.objects.get()
+        assert row.period_start <= here() < row.period_end
+        assert (owner.period_start, owner.period_end) == (row.period_start, row.period_end)
+        [invoice] = Invoice.objects.all()
+        assert (invoice.state, invoice.period_end) == ("open", row.period_start)
+        assert abs(invoice.issued_at - invoice.period_end - timedelta(days=1)) < 2 * timedelta(days=1)
+    assert [letter.subject.partition(" ")[0] for letter in mail.outbox] == ["Invoice", "Invoice"]
