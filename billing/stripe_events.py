@@ -210,6 +210,18 @@ def _keep(model: type[models.Model], found: Json, at: datetime, columns: Json) -
 # --- The safety net ---
 
 
+def ended_by_stripe(*, days: int = 90) -> list[str]:
+    """Subscriptions that Stripe itself has ended over a payment, and not with their trial: that is for dunning to do.
+
+    The API does not show what the account does with them (Billing → Revenue recovery → Retries); this does, afterwards.
+    """
+    since = int((timezone.now() - timedelta(days=days)).timestamp())
+    rows = mirror.Subscription.objects.filter(
+        stripe_data__cancellation_details__reason="payment_failed", stripe_data__ended_at__gte=since
+    )
+    return [row.id for row in rows if (row.stripe_data.get("trial_end") or 0) < row.stripe_data["ended_at"]]
+
+
 def find_missed(*, days: int = 3) -> int:
     """Ask Stripe for the events of the last days and store those that never came; how many those were.
 

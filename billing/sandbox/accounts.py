@@ -27,19 +27,21 @@ def own(books: Books) -> Json:
         payouts_enabled=True,
         details_submitted=True,
         settings=contract.skeleton("account")["settings"],
-        _={"after_retries": CANCEL},
     )
     return books.add(made)
 
 
 def after_retries(books: Books) -> str:
-    """What becomes of a subscription when the last retry fails: `cancel`, `unpaid` or `past_due`."""
-    return str(own(books)["_"]["after_retries"])
+    """What becomes of a subscription when the last retry fails: `cancel`, `unpaid`, or it stays `past_due`.
+
+    Unless somebody chose, the last: we ask the same of Stripe, since billing/services/dunning.py says when to end.
+    """
+    return str(own(books)["_"].get("unpaid_becomes", PAST_DUE))
 
 
 def choose_after_retries(books: Books, outcome: str) -> None:
     """Set what becomes of a subscription when the last retry fails, as in Stripe's dashboard."""
-    own(books)["_"]["after_retries"] = outcome
+    own(books)["_"]["unpaid_becomes"] = outcome
     books.save(own(books))
 
 

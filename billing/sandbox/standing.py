@@ -38,7 +38,7 @@ def failed(books: Books, invoice: Json) -> None:
 
 
 def exhausted(books: Books, invoice: Json) -> None:
-    """The last retry failed: the account's choice decides what becomes of the subscription."""
+    """The last retry failed: the account's choice decides what becomes of the subscription; past due it stays."""
     subscription = of_invoice(books, invoice)
     if subscription is None or subscription["status"] in OVER:
         return
@@ -51,7 +51,10 @@ def exhausted(books: Books, invoice: Json) -> None:
 
 
 def end(books: Books, subscription: Json, reason: str, details: Json | None = None) -> Json:
-    """End the subscription now. `reason` is one of Stripe's (`cancellation_requested`, `payment_failed`)."""
+    """End the subscription now. `reason` is one of Stripe's (`cancellation_requested`, `payment_failed`).
+
+    What is open of it stays open, and its card is not tried again.
+    """
     now = books.now(subscription["customer"])
     subscription |= {"status": "canceled", "ended_at": now, "canceled_at": subscription["canceled_at"] or now}
     subscription["cancellation_details"] = {"comment": None, "feedback": None} | (details or {}) | {"reason": reason}
@@ -60,4 +63,8 @@ def end(books: Books, subscription: Json, reason: str, details: Json | None = No
         ended |= {"status": "canceled", "canceled_at": now, "current_phase": None}
         word = "aborted" if reason == "payment_failed" else "canceled"
         books.save(ended, f"subscription_schedule.{word}")
+    for invoice in books.all("invoice", subscription["customer"], status="open"):
+        if of_invoice(books, invoice) is subscription and invoice["auto_advance"]:
+            invoice |= {"auto_advance": False, "next_payment_attempt": None}
+            books.save(invoice, "invoice.updated")
     return books.save(subscription, "customer.subscription.deleted")

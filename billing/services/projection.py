@@ -123,6 +123,7 @@ def _subscription(found: Json, at: datetime) -> None:
     if found.get("deleted") and row is None:
         return
     before = "" if row is None else _said(row)
+    was_overdue = row is not None and row.status in {Status.PAST_DUE, Status.UNPAID}
     row = row or Subscription(stripe_id=found["id"], source=Source.STRIPE)
     if found.get("deleted"):
         row.status, row.ended_at = Status.CANCELED, here()
@@ -132,6 +133,8 @@ def _subscription(found: Json, at: datetime) -> None:
     row.synced_at = at
     row.save()
     _tell(row, before)
+    if was_overdue and (found.get("cancellation_details") or {}).get("reason") == "payment_failed":
+        log.error("billing.ended_by_stripe subscription=%s", found["id"])  # its setting takes the plan away too early
     if found.get("default_payment_method"):
         BillingAccount.objects.update(has_payment_method=True)
     if row.trial_end:

@@ -12,6 +12,7 @@ from billing.plans import PLANS, UnknownPlan, current
 from billing.selectors.simulation import last_month, simulate
 from billing.services import catalogue
 from billing.stripe_client import client
+from billing.stripe_events import ended_by_stripe
 
 PAGE = Path(settings.BASE_DIR) / "docs/plans.md"
 
@@ -60,7 +61,13 @@ class Command(BaseCommand):
         self.stdout.write(f"together in {plan.currency}: {before} -> {after}")
 
     def _compare(self) -> None:
-        if found := catalogue.differences(client()):
+        found = catalogue.differences(client())
+        if ended := ended_by_stripe():
+            found.append(
+                f"Stripe has ended {', '.join(ended)} over a payment: set it to leave such subscriptions past due "
+                "(docs/settings.md#stripe)."
+            )
+        if found:
             raise CommandError("\n".join(found))
         self.stdout.write("Stripe has what the catalogue says.")
 

@@ -139,7 +139,8 @@ def failing(account: Account) -> tuple[str, str, int]:
     return made.id, clock, end
 
 
-def test_a_failed_renewal_is_tried_three_more_times_and_then_ends(account: Account) -> None:
+def test_a_failed_renewal_is_tried_three_more_times_and_then_ends_where_the_account_chose_that(account: Account) -> None:
+    accounts.choose_after_retries(Books(account.name), accounts.CANCEL)
     made, clock, failed_at = failing(account)
     assert status(account, made) == "past_due"
     plan = []
@@ -161,6 +162,28 @@ def test_a_new_card_saves_a_past_due_subscription(account: Account) -> None:
     account.advance(clock, failed_at + 3 * DAY)
     assert status(account, made) == "active"
     assert account.client.v1.customers.retrieve(customer).delinquent is False
+
+
+def test_past_due_it_stays_after_the_last_retry_is_billed_on_and_comes_back_with_a_payment(account: Account) -> None:
+    made, clock, failed_at = failing(account)
+    account.advance(clock, failed_at + 45 * DAY)
+    assert status(account, made) == "past_due"
+    newest, oldest = account.invoices(made)[:2]
+    assert (oldest.attempt_count, oldest.next_payment_attempt) == (4, None)
+    assert (newest.status, newest.attempt_count) == ("open", 4)
+    account.card(str(newest.customer), "pm_card_visa")
+    for invoice in (oldest, newest):
+        account.client.v1.invoices.pay(invoice.id)
+    assert status(account, made) == "active"
+
+
+def test_nothing_is_tried_again_for_a_subscription_that_has_ended(account: Account) -> None:
+    made, clock, failed_at = failing(account)
+    account.client.v1.subscriptions.cancel(made)
+    [owed] = [one for one in account.invoices(made) if one.status == "open"]
+    assert (owed.auto_advance, owed.next_payment_attempt) == (False, None)
+    account.advance(clock, failed_at + 20 * DAY)
+    assert account.invoices(made)[0].attempt_count == 1
 
 
 def test_the_account_may_choose_unpaid_and_the_next_invoices_stay_drafts(account: Account) -> None:
