@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
-
 from billing.invoicing.models import CommitPaid, Contract
 from billing.invoicing.selectors.contracts import months_of
 from billing.invoicing.terms import allowances_as_json
@@ -17,6 +15,7 @@ from billing.plans import Allowance, Included, Plan, UnknownPlan, current, plan
 from billing.services.entitlements import recompute
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
+from tenancy.clock import here
 from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.services import organizations
 
@@ -67,7 +66,7 @@ def sign_contract(*, actor: Actor, offer: Offer, now: datetime | None = None) ->
 
     Raises Invalid, or SubscriptionRuns.
     """
-    now = now or timezone.now()
+    now = now or here()
     agreed = _checked(offer, now)
     organizations.locked()
     if Subscription.objects.exclude(status__in=ENDED).exists():
@@ -135,7 +134,7 @@ def end_contract(*, actor: Actor, contract_id: Any, reason: str, now: datetime |
     reason = reason.strip()
     if not reason:
         raise Invalid("reason", "Say why.")
-    now = now or timezone.now()
+    now = now or here()
     if contract.ended_early_at is not None or contract.ends_at <= now:
         raise ContractIsOver("This contract has ended already.")
     contract.ends_at = months_of(contract, now)[-1][1]

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-
 from billing.credits.services import grant
 from billing.invoicing.models import Invoice
 from billing.invoicing.services.collected import target
