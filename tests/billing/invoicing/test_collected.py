@@ -135,7 +135,8 @@ def test_late_use_is_billed_by_stripe_s_next_invoice_once(late: Payer) -> None:
     assert [one["amount"] for one in late.items()] == [60]
     late.wait_until(late.end + 32 * DAY)
     newest = client().invoices(late.customer, "paid")[0]
-    assert [line["amount"] for line in newest["lines"]["data"] if "counted after invoice" in line["description"]] == [60]
+    late_lines = [line for line in newest["lines"]["data"] if "counted after invoice" in line["description"]]
+    assert [line["amount"] for line in late_lines] == [60]
 
 
 def test_a_charge_whose_answer_was_lost_is_looked_for_and_not_sent_twice(

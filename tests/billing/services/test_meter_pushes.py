@@ -11,6 +11,7 @@ from django.utils import timezone
 from billing.metering.meters import Meter
 from billing.metering.models import UsageHour
 from billing.models import BillingAccount, MeterPush, Subscription
+from billing.money import month_after
 from billing.sandbox.models import MeteredEvent
 from billing.services import meter_pushes
 from billing.services.meter_pushes import collect, deliver, push_all
@@ -83,6 +84,36 @@ def test_use_before_the_subscription_costs_nothing(tenant: Tenant, customer: str
         Subscription.objects.update(created_at=hour + timedelta(minutes=1))
     count(Meter.INGEST, 7)
     assert push(tenant) == 0
+
+
+def test_an_hour_that_a_renewal_cuts_is_of_the_period_that_begins_in_it(
+    tenant: Tenant, customer: str, hour: datetime, count: Count
+) -> None:
+    boundary = hour + timedelta(minutes=20)
+    with scope(tenant.organization):
+        Subscription.objects.update(period_end=boundary)
+    count(Meter.INGEST, 7)
+    assert push(tenant) == 0  # nobody has heard of the renewal yet
+    with scope(tenant.organization):
+        Subscription.objects.update(period_start=boundary, period_end=boundary + timedelta(days=30))
+    assert push(tenant) == 1
+    assert MeteredEvent.objects.get(customer=customer).occurred_at == int(boundary.timestamp())
+
+
+def test_the_gauges_of_the_first_month_are_told_too(tenant: Tenant, customer: str) -> None:
+    renewed = timezone.now()
+    start = month_after(renewed, -1)
+    with scope(tenant.organization):
+        Subscription.objects.update(created_at=start + timedelta(seconds=5), period_start=renewed)
+        UsageHour.objects.create(
+            project_id=tenant.project.pk,
+            key_id=None,
+            meter=Meter.END_USER,
+            hour=(start + timedelta(days=3)).replace(minute=0, second=0, microsecond=0),
+            quantity=11,
+            events=1,
+        )
+    assert push(tenant) == 1
 
 
 def test_documents_are_told_to_a_meter_of_their_own(
