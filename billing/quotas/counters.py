@@ -9,7 +9,7 @@ from django.utils import timezone
 from billing.metering.selectors import usage
 from billing.plans import ALLOWANCE_METERS, LIMIT_COLUMNS, Allowance
 from billing.quotas import selectors
-from billing.quotas.models import SAMPLED, Counter, Level
+from billing.quotas.models import SAMPLED, Counter, Level, Span
 from billing.selectors.entitlements import effective
 from capsule_cloud.memory.models import Capsule
 from tenancy.scope import current_organization_id, scope, unscoped
@@ -68,10 +68,12 @@ def sample() -> int:
 
 def _sample() -> None:
     entitled, period = effective(), selectors.billing_period()
+    begun = Counter.objects.filter(span=Span.PERIOD, level=Level.ORGANIZATION, starts_at=period.starts_at)
+    admitting = selectors.FLOWS | set(begun.values_list("allowance", flat=True))
     for allowance in LIMIT_COLUMNS:
         limit = selectors.plan_limit(allowance)
-        if allowance in selectors.FLOWS and limit is not None:
-            continue  # the counter that leases take from says it
+        if limit is not None and allowance in admitting:
+            continue  # the counter that admits says it
         included = entitled.allowances[allowance].quantity if limit is None else limit
         Counter.objects.update_or_create(
             allowance=allowance,

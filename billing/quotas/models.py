@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.utils import timezone
 
@@ -95,13 +96,17 @@ class Counter(OwnedModel):
 
 
 class ParkedWrite(OwnedModel):
-    """A write that was accepted at a cap: applied once, in order within its project, when the cap lifts."""
+    """A write that was accepted at a cap: applied once, in order within its lane, when the cap lifts.
+
+    The lane is the project; for what waits because its end user is one too many, that end user of the project.
+    """
 
     class Kind(models.TextChoices):
         """Which write it is."""
 
         INGEST = "ingest", "Turns"
         SEAL = "seal", "Seal"
+        IMPORT = "import", "Import"
 
     class State(models.TextChoices):
         """Where it stands."""
@@ -113,11 +118,12 @@ class ParkedWrite(OwnedModel):
     number = models.BigIntegerField()  # the order, from a sequence: clocks differ
     project_id = models.UUIDField()
     key_id = models.UUIDField(null=True)
-    session_id = models.CharField(max_length=255)
+    session_id = models.CharField(max_length=255, blank=True)  # an import has none
     kind = models.CharField(max_length=16, choices=Kind.choices)
     meter = models.CharField(max_length=32, choices=Meter.choices)
     quantity = models.BigIntegerField()
     end_user = models.CharField(max_length=255, blank=True)
+    is_of_user = models.BooleanField(default=False, db_default=False)  # its lane is its end user's
     actor = models.JSONField()
     sealed_body = models.BinaryField()  # JSON, encrypted; emptied once it is applied
     state = models.CharField(max_length=8, choices=State.choices, default=State.PARKED)
@@ -134,11 +140,35 @@ class ParkedWrite(OwnedModel):
                 fields=["organization", "project_id", "number"],
                 name="parked_in_order",
                 condition=models.Q(state="parked"),
-            )
+            ),
+            models.Index(
+                fields=["organization", "project_id", "end_user", "number"],
+                name="parked_of_user",
+                condition=models.Q(state="parked", is_of_user=True),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.state}"
+
+
+class ActiveUser(OwnedModel):
+    """An end user who may write in a billing period: one of those that a limit on end users counts.
+
+    The id is a hash of organization, project, period and name, so that each is there once and no name is kept. One
+    whose first write has failed goes again, unless somebody has relied on it (`is_sure`).
+    """
+
+    starts_at = models.DateTimeField()  # of the billing period
+    is_sure = models.BooleanField(default=False)
+
+    class Meta(OwnedModel.Meta):
+        indexes: ClassVar[list[models.Index]] = [
+            BrinIndex(fields=["starts_at"], name="active_user_oldest", autosummarize=True),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pk} since {self.starts_at:%Y-%m-%d}"
 
 
 class Watch(OwnedModel):

@@ -1,9 +1,7 @@
-"""Keeps writes that found a cap reached, and applies each exactly once, in order, when the cap lifts."""
+"""Keeps writes that found a cap reached, until `applying` makes them happen, and lets customers look after them."""
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,39 +9,16 @@ import orjson
 from django.db import connection, transaction
 from django.utils import timezone
 
-from billing.metering.meters import Meter
-from billing.metering.services import Use, record, usage_call
 from billing.quotas.models import ParkedWrite
-from billing.quotas.services import QuotaReached, admit, undo
+from billing.quotas.services import QuotaReached
 from capsule_cloud.lib import crypto
-from capsule_cloud.memory.limits import InvalidInput, TooLarge
 from capsule_cloud.memory.selectors.sessions import SessionNotFound, get_session
-from capsule_cloud.memory.services import capsules, sessions
+from capsule_cloud.memory.services import capsules, sessions, transfer
 from tenancy.audit import actions
 from tenancy.audit import services as audit
 from tenancy.audit.services import Actor
 from tenancy.errors import NotFound
-from tenancy.scope import OfFirst, scope, unscoped
-
-MOST_LANES = 500  # a sweep
-MOST_OF_A_LANE = 200
-MOST_ATTEMPTS = 10
-LONGEST_PAUSE = 3600  # seconds
-log = logging.getLogger("quotas.parking")
-
-# What a write may have become impossible by, while it waited. A retry does not help.
-REFUSALS = (
-    InvalidInput,
-    TooLarge,
-    SessionNotFound,
-    sessions.SessionBelongsToAnother,
-    sessions.SessionSealed,
-    sessions.SessionFull,
-)
-
-
-class ParkingFailed(Exception):
-    """Some projects' writes could not be applied; the log says why, and each is tried again later."""
+from tenancy.scope import scope
 
 
 def park_ingest(
@@ -80,12 +55,22 @@ def park_seal(
         return _park(reached, ParkedWrite.Kind.SEAL, actor, session_id, owner, values)
 
 
+def park_import(reached: QuotaReached, *, actor: Actor, user_id: str, **file: Any) -> ParkedWrite:
+    """Keep an import that found a cap, with the `file` of `transfer.check_import`; its passphrase is not kept.
+
+    Raises what `transfer.import_capsule` would raise now; and `reached` where its cap refuses instead.
+    """
+    with scope(reached.use.organization_id):
+        checked = transfer.check_import(user_id=user_id, **file)
+        return _park(reached, ParkedWrite.Kind.IMPORT, actor, "", user_id, checked.as_json())
+
+
 def _owner(project_id: UUID, session_id: str, user_id: str | None) -> str | None:
     """Whose session it is or will be, or the one named; None when nobody knows it. Raises as a write to it would."""
     try:
         session = get_session(project_id=project_id, session_id=session_id)
     except SessionNotFound:
-        waiting = _waiting(project_id).filter(session_id=session_id).first()
+        waiting = _waiting(project_id).filter(session_id=session_id).order_by("number").first()
         owner = None if waiting is None else waiting.end_user
     else:
         if session.sealed_at is not None:
@@ -97,7 +82,7 @@ def _owner(project_id: UUID, session_id: str, user_id: str | None) -> str | None
 
 
 def _waiting(project_id: UUID) -> Any:
-    return ParkedWrite.objects.filter(project_id=project_id, state=ParkedWrite.State.PARKED).order_by("number")
+    return ParkedWrite.objects.filter(project_id=project_id, state=ParkedWrite.State.PARKED)
 
 
 def _park(
@@ -106,6 +91,7 @@ def _park(
     if not reached.may_park:
         raise reached
     use = reached.use
+    theirs = _waiting(use.project_id).filter(end_user=owner, is_of_user=True)
     write = ParkedWrite.objects.create(
         number=_next_number(),
         project_id=use.project_id,
@@ -115,113 +101,12 @@ def _park(
         meter=use.meter,
         quantity=use.quantity,
         end_user=owner,
+        is_of_user=reached.is_of_user or theirs.exists(),  # behind their earlier ones
         actor=asdict(actor),
         sealed_body=crypto.seal(orjson.dumps(body)),
     )
-    _record(actions.WRITE_PARKED, actor, write)
+    note(actions.WRITE_PARKED, actor, write)
     return write
-
-
-def apply_due() -> int:
-    """Apply what waits, of every organization, as far as the caps let it; returns how many writes were.
-
-    One that fails is tried again later, and holds up its own project alone. Raises ParkingFailed after the others.
-    """
-    with unscoped(reason="parked writes of every organization are applied by one loop") as wide:
-        lanes = wide.rows("quotas_parked_lanes", MOST_LANES)
-    applied, failed = 0, []
-    for lane in lanes:
-        where = (lane["organization_id"], lane["project_id"])
-        try:
-            while applied < MOST_OF_A_LANE * MOST_LANES and _apply_next(*where):
-                applied += 1
-        except Exception:
-            log.exception("parking.failed organization=%s project=%s", *where)
-            _push_ahead(*where)
-            failed.append(str(lane["project_id"]))
-    if failed:
-        raise ParkingFailed(", ".join(failed))
-    return applied
-
-
-def _apply_next(organization_id: UUID, project_id: UUID) -> bool:
-    """Apply the project's first write, in one transaction with its count and its state; whether it was.
-
-    Only the first is ever locked: who finds it locked leaves the project to the one who has it, so none overtakes.
-    """
-    with scope(organization_id):
-        first = _waiting(project_id).values_list("pk", flat=True).first()
-        due = ParkedWrite.objects.filter(pk=first, state=ParkedWrite.State.PARKED, due_at__lte=timezone.now())
-        write = due.select_for_update(skip_locked=True).first()
-        if write is None:
-            return False
-        try:
-            with transaction.atomic():
-                outcome = _applied(write)
-        except QuotaReached:
-            return False
-        except REFUSALS as error:
-            _fail(write, str(error))
-        else:
-            write.state, write.ended_at = ParkedWrite.State.APPLIED, timezone.now()
-            write.outcome, write.sealed_body = outcome, b""
-            write.save(update_fields=["state", "ended_at", "outcome", "sealed_body"])
-    return True
-
-
-def _applied(write: ParkedWrite) -> dict[str, Any]:
-    use = Use(write.organization_id, write.project_id, write.key_id, Meter(write.meter), write.quantity, write.end_user)
-    receipt = admit(use, is_queued=True)
-    try:
-        return _APPLY[write.kind](write, orjson.loads(crypto.unseal(write.sealed_body)), use)
-    except BaseException:
-        undo(receipt)
-        raise
-
-
-def _apply_ingest(write: ParkedWrite, body: dict[str, Any], use: Use) -> dict[str, Any]:
-    result = sessions.ingest(
-        organization_id=write.organization_id,
-        project_id=write.project_id,
-        session_id=write.session_id,
-        turns=[sessions.TurnPair(**turn) for turn in body["turns"]],
-        user_id=body["user_id"],
-        actor=Actor(**write.actor),
-        also=(usage_call(use, end_user=OfFirst("user_id")),),
-    )
-    return {"turn_id": result.turn_id, "total_turns": result.total_turns}
-
-
-def _apply_seal(write: ParkedWrite, body: dict[str, Any], use: Use) -> dict[str, Any]:
-    result = sessions.seal(project_id=write.project_id, session_id=write.session_id, actor=Actor(**write.actor), **body)
-    record(use)
-    return {"capsule_id": result.capsule_id, "turn_count": result.turn_count}
-
-
-_APPLY: dict[str, Callable[[ParkedWrite, dict[str, Any], Use], dict[str, Any]]] = {
-    ParkedWrite.Kind.INGEST: _apply_ingest,
-    ParkedWrite.Kind.SEAL: _apply_seal,
-}
-
-
-def _fail(write: ParkedWrite, error: str) -> None:
-    """Set a write aside that cannot be applied. It keeps its content, so that nothing is lost."""
-    write.state, write.ended_at, write.error = ParkedWrite.State.FAILED, timezone.now(), error[:500]
-    write.save(update_fields=["state", "ended_at", "error"])
-    _record(actions.PARKED_WRITE_FAILED, audit.SYSTEM, write, error=write.error)
-
-
-def _push_ahead(organization_id: UUID, project_id: UUID) -> None:
-    """Let a write that failed unexpectedly wait longer each time, and give it up after MOST_ATTEMPTS."""
-    with scope(organization_id):
-        write = _waiting(project_id).select_for_update(skip_locked=True).first()
-        if write is None:
-            return
-        write.attempts += 1
-        write.due_at = timezone.now() + timedelta(seconds=min(LONGEST_PAUSE, 2**write.attempts))
-        write.save(update_fields=["attempts", "due_at"])
-        if write.attempts >= MOST_ATTEMPTS:
-            _fail(write, "It failed unexpectedly, again and again: tell us its id.")
 
 
 def retry(*, actor: Actor, write_id: UUID) -> ParkedWrite:
@@ -231,7 +116,7 @@ def retry(*, actor: Actor, write_id: UUID) -> ParkedWrite:
         write.state, write.number, write.attempts = ParkedWrite.State.PARKED, _next_number(), 0
         write.due_at, write.ended_at, write.error = timezone.now(), None, ""
         write.save(update_fields=["state", "number", "attempts", "due_at", "ended_at", "error"])
-        _record(actions.PARKED_WRITE_RETRIED, actor, write)
+        note(actions.PARKED_WRITE_RETRIED, actor, write)
     return write
 
 
@@ -239,7 +124,7 @@ def drop(*, actor: Actor, write_id: UUID) -> None:
     """Delete a write that waits or could not be applied: it never happens. Raises NotFound for any other."""
     with transaction.atomic():
         write = _locked(write_id, ParkedWrite.State.PARKED, ParkedWrite.State.FAILED)
-        _record(actions.PARKED_WRITE_DROPPED, actor, write)
+        note(actions.PARKED_WRITE_DROPPED, actor, write)
         write.delete()
 
 
@@ -250,11 +135,13 @@ def _locked(write_id: UUID, *states: ParkedWrite.State) -> ParkedWrite:
     return write
 
 
-def _record(action: actions.Action, actor: Actor, write: ParkedWrite, **more: Any) -> None:
+def note(action: actions.Action, actor: Actor, write: ParkedWrite, **more: Any) -> None:
+    """Record in the audit trail what became of a parked write."""
+    whose = audit.Target("end_user", write.end_user, write.end_user)
     audit.record(
         action=action,
         actor=actor,
-        target=sessions.session_target(write.session_id),
+        target=sessions.session_target(write.session_id) if write.session_id else whose,
         metadata={"kind": write.kind, "parked_id": str(write.pk), **more},
     )
 

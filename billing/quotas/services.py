@@ -15,7 +15,8 @@ from billing.metering.meters import Meter
 from billing.metering.services import Use
 from billing.plans import ALLOWANCE_METERS, Allowance, Feature
 from billing.quotas import selectors
-from billing.quotas.leases import MissingCounter, Subject, Taken, leases
+from billing.quotas.end_users import WRITES, Entry, end_users
+from billing.quotas.leases import Answer, MissingCounter, Subject, Taken, leases
 from billing.quotas.models import Cap, Counter, Level, Notice, Reaction, Span, Watch
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
@@ -26,7 +27,8 @@ from tenancy.services import organizations
 
 MOST_COUNTERS = 8  # the plan's, and a cap a period and a day on the organization, the project and the key
 COUNTED = {meter: one for one in selectors.FLOWS for meter in ALLOWANCE_METERS[one]}
-CAPPED = frozenset({*selectors.FLOWS, Allowance.STORED_BYTES})
+WHOLE = frozenset({Allowance.STORED_BYTES, Allowance.END_USERS})  # have a cap for the organization's whole period
+CAPPED = frozenset({*selectors.FLOWS, *WHOLE})
 SOFT = frozenset({Meter.RECALL})  # goes on at a cap
 DEFAULT_PERCENTS = (50, 80, 100)
 MOST_PERCENTS = 10
@@ -37,15 +39,17 @@ class QuotaReached(TenancyError):
     """A write found a cap reached: nothing has happened. `str()` says what it means and what helps.
 
     `may_park`: the customer chose that such writes wait, or earlier ones wait already and this one must not overtake.
+    `is_of_user`: it concerns the use's end user alone, who is one too many; those who are in go on.
     """
 
     code = "quota_reached"
 
-    def __init__(self, use: Use, taken: Taken) -> None:
-        super().__init__(_sentence(taken, use.organization_id))
+    def __init__(self, use: Use, answer: Answer) -> None:
+        super().__init__(_sentence(answer, use.organization_id))
         self.use = use
-        self.may_park = taken.answer.state == "queued" or taken.answer.reaction == Reaction.PARK
-        self.resets_at = datetime.fromtimestamp(taken.answer.ends_at, UTC)
+        self.may_park = answer.state == "queued" or answer.reaction == Reaction.PARK
+        self.is_of_user = answer.allowance == Allowance.END_USERS
+        self.resets_at = datetime.fromtimestamp(answer.ends_at, UTC)
 
 
 class FeatureMissing(Forbidden):
@@ -65,29 +69,70 @@ class Receipt:
     is_throttled: bool = False  # past a cap where the customer chose that writes slow down
     subject: Subject | None = None
     taken: Taken | None = None
+    entry: Entry | None = None
 
 
-def admit(use: Use, *, stamp: Hashable = None, is_queued: bool = False) -> Receipt:
+def admit(use: Use, *, stamp: Hashable = None, session_id: str = "", is_queued: bool = False) -> Receipt:
     """Take what a use counts as from its allowance, before it happens. Raises QuotaReached for a write, never a read.
 
-    Needs no scope, and no query while this process holds a lease. `stamp` changes when the caps do. Call `undo` with
-    the receipt when the operation does not happen. `is_queued` marks a parked write that is being applied.
+    A write also lets its end user in, or without a name the owner of `session_id`. Needs no scope, and no query while
+    this process holds a lease and knows who is in. `stamp` changes when the limits do. Call `undo` with the receipt
+    when the operation does not happen. `is_queued` marks a parked write that is being applied.
     """
     allowance = COUNTED.get(use.meter)
-    if allowance is None:
-        return Receipt(use.event_id, use.meter, use.quantity, None)
-    subject = Subject(use.organization_id, use.project_id, use.key_id, allowance)
-    is_write = use.meter not in SOFT
-    taken = _take(subject, use.quantity, stamp, is_write=is_write, is_queued=is_queued)
-    if is_write and not taken.is_allowed:
-        raise QuotaReached(use, taken)
-    return Receipt(use.event_id, use.meter, use.quantity, taken.remaining, taken.answer.is_throttled, subject, taken)
+    receipt = Receipt(use.event_id, use.meter, use.quantity, None)
+    if allowance is not None:
+        subject = Subject(use.organization_id, use.project_id, use.key_id, allowance)
+        is_write = use.meter not in SOFT
+        taken = _take(subject, use.quantity, stamp, is_write=is_write, is_queued=is_queued)
+        if is_write and not taken.is_allowed:
+            raise QuotaReached(use, taken.answer)
+        receipt.remaining, receipt.is_throttled = taken.remaining, taken.answer.is_throttled
+        receipt.subject, receipt.taken = subject, taken
+    try:
+        entry = let_in(use, stamp=stamp, session_id=session_id, is_queued=is_queued)
+    except BaseException:
+        undo(receipt)
+        raise
+    if entry is not None:
+        receipt.entry = entry
+        receipt.is_throttled = receipt.is_throttled or entry.is_throttled
+    return receipt
+
+
+def let_in(use: Use, *, stamp: Hashable = None, session_id: str = "", is_queued: bool = False) -> Entry | None:
+    """Let a write's end user in, as `admit` does, which tells more. Raises QuotaReached where they are one too many."""
+    if use.meter not in WRITES:
+        return None
+    entry = end_users.enter(use, stamp=stamp, session_id=session_id, is_queued=is_queued)
+    if entry is not None and not entry.is_allowed:
+        raise QuotaReached(use, _answer(entry))
+    return entry
+
+
+def _answer(entry: Entry) -> Answer:
+    return Answer(
+        state=entry.state,
+        granted=0,
+        rest=entry.rest,
+        counters=(),
+        ends_at=entry.ends_at,
+        may_keep=False,
+        is_throttled=entry.is_throttled,
+        level=Level.ORGANIZATION,
+        span=Span.PERIOD,
+        amount=entry.amount or 0,
+        reaction=entry.reaction or "",
+        allowance=Allowance.END_USERS,
+    )
 
 
 def undo(receipt: Receipt) -> None:
     """Put back what an operation took that did not happen."""
     if receipt.subject is not None and receipt.taken is not None:
         leases.put_back(receipt.subject, receipt.taken)
+    if receipt.entry is not None:
+        end_users.leave(receipt.entry)
 
 
 def _take(subject: Subject, units: int, stamp: Hashable, *, is_write: bool, is_queued: bool) -> Taken:
@@ -123,9 +168,17 @@ def _plan_page(organization_id: UUID) -> str:
     return f"{settings.PUBLIC_URL}/o/{slug}/billing/plan/"
 
 
-def _sentence(taken: Taken, organization_id: UUID) -> str:
-    answer = taken.answer
+def _sentence(answer: Answer, organization_id: UUID) -> str:
     link = _plan_page(organization_id)
+    until = f"{datetime.fromtimestamp(answer.ends_at, UTC):%Y-%m-%d %H:%M} UTC"
+    if answer.allowance == Allowance.END_USERS:
+        if answer.state == "queued":
+            return f"Earlier writes of this end user wait until there is room for new ones. Raise the cap: {link}"
+        return (
+            f"The organization has its {answer.amount:,} active end users of this billing period, and this one is new: "
+            f"nothing was written. The others go on. New ones are let in again on {until}, or when the cap is raised "
+            f"or the plan changed: {link}"
+        )
     if answer.state == "queued":
         return f"Earlier writes wait for a cap to lift, and this one may not overtake them. Raise the cap: {link}"
     if answer.allowance == Allowance.STORED_BYTES:
@@ -135,7 +188,6 @@ def _sentence(taken: Taken, organization_id: UUID) -> str:
         )
     whose = {Level.ORGANIZATION: "organization", Level.PROJECT: "project", Level.KEY: "API key"}[Level(answer.level)]
     span = "day" if answer.span == Span.DAY else "billing period"
-    until = f"{datetime.fromtimestamp(answer.ends_at, UTC):%Y-%m-%d %H:%M} UTC"
     return (
         f"The {whose} has used its {answer.amount:,} operations of this {span}: nothing was written. Recalls, reads "
         f"and deletions go on. Writes begin again on {until}, or when the cap is raised or the plan changed: {link}"
@@ -233,8 +285,8 @@ def _check_words(allowance: str, level: str, span: str, reaction: str) -> None:
     ):
         if word not in words:
             raise Invalid(name, f"Choose one of: {', '.join(words)}.")
-    if allowance == Allowance.STORED_BYTES and (level, span) != (Level.ORGANIZATION, Span.PERIOD):
-        raise Invalid("level", "Stored bytes have a cap for the whole organization, and not for a day.")
+    if allowance in WHOLE and (level, span) != (Level.ORGANIZATION, Span.PERIOD):
+        raise Invalid("level", "Stored bytes and end users have a cap for the whole organization, and not for a day.")
 
 
 def _changed() -> None:

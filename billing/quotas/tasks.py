@@ -4,13 +4,13 @@ from typing import Any
 
 from celery import shared_task
 
-from billing.quotas import counters, notices, parking
+from billing.quotas import applying, counters, notices
 
 
 @shared_task(name="quotas.apply_parked_writes")
 def apply_parked_writes(**kwargs: Any) -> None:
     """Apply writes that wait, where the cap has lifted."""
-    parking.apply_due()
+    applying.apply_due()
 
 
 @shared_task(name="quotas.settle_counters")

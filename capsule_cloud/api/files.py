@@ -5,13 +5,15 @@ from django.http import HttpResponse
 
 from billing.metering.meters import Meter
 from billing.metering.services import record
+from billing.quotas.parking import park_import
+from billing.quotas.services import QuotaReached
 from capsule_cloud.api.capsules import OWNER
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Choice, Flag, Text
 from capsule_cloud.api.limits import ENCRYPTION_WEIGHT
 from capsule_cloud.api.operations import Call, operation, reply
-from capsule_cloud.api.sessions import user_id
-from capsule_cloud.api.shapes import ANYTHING, FILE, FLAG, TEXT, shape
+from capsule_cloud.api.sessions import PARKED, parked, user_id
+from capsule_cloud.api.shapes import ANYTHING, FILE, FLAG, TEXT, perhaps, shape
 from capsule_cloud.memory.importing import MAX_IMPORT_BYTES
 from capsule_cloud.memory.services import transfer
 from tenancy.roles import Right
@@ -76,7 +78,8 @@ def export_capsule(call: Call, capsule_id: str) -> HttpResponse:
         Text(name="signature", default=None, about="`X-Capsule-Signature` of our export, to have it checked."),
     ),
     headers=PASSPHRASE_HEADER,
-    answer=shape(capsule_id=TEXT, type=TEXT, title=TEXT, is_renamed=FLAG),
+    answer=perhaps(shape(capsule_id=TEXT, type=TEXT, title=TEXT, is_renamed=FLAG), **PARKED),
+    is_parkable=True,
 )
 def import_capsule(call: Call) -> HttpResponse:
     """Import a capsule from a file of at most 10 MiB: `.json`, `.capsule` (msgpack) or `.txt`.
@@ -94,17 +97,21 @@ def import_capsule(call: Call) -> HttpResponse:
     passphrase = _passphrase(call) or call.body["passphrase"]
     if passphrase:
         call.weigh(ENCRYPTION_WEIGHT)
-    with call.metered(Meter.IMPORT, end_user=call.body["user_id"]) as use, scope(call.principal.organization_id):
-        made = transfer.import_capsule(
-            project_id=call.project,
-            filename=file.name or "upload.json",
-            content=file.read(),
-            user_id=call.body["user_id"],
-            passphrase=passphrase,
-            signature=call.body["signature"],
-            actor=call.principal.actor,
-        )
-        record(use)
+    actor, user = call.principal.actor, call.body["user_id"]
+    sent = {
+        "filename": file.name or "upload.json",
+        "content": file.read(),
+        "user_id": user,
+        "passphrase": passphrase,
+        "signature": call.body["signature"],
+    }
+    try:
+        with call.metered(Meter.IMPORT, end_user=user) as use, scope(call.principal.organization_id):
+            made = transfer.import_capsule(project_id=call.project, actor=actor, **sent)
+            record(use)
+    except QuotaReached as reached:
+        kept = park_import(reached, actor=actor, **sent)
+        return parked(kept, {"capsule_id": "", "type": "", "title": "", "is_renamed": False})
     return reply(
         {"capsule_id": made.capsule_id, "type": made.capsule_type, "title": made.title, "is_renamed": made.is_renamed}
     )

@@ -11,6 +11,8 @@ import orjson
 
 from billing.metering.meters import Meter
 from billing.metering.services import record
+from billing.quotas.parking import park_import
+from billing.quotas.services import QuotaReached
 from capsule_cloud.api import recall, sessions
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Choice, Field, Flag, Many, Record, Text, Whole
@@ -222,16 +224,20 @@ def import_content(call: Call, arguments: Arguments) -> str:
     is_base64 = (arguments["encoding"] or ("base64" if filename.endswith(".capsule") else "text")) == "base64"
     if arguments["passphrase"]:
         call.weigh(ENCRYPTION_WEIGHT)
-    with call.metered(Meter.IMPORT, end_user=arguments["user_id"]) as use, scope(call.principal.organization_id):
-        made = import_capsule(
-            project_id=call.project,
-            filename=filename,
-            content=_from_base64(arguments["content"]) if is_base64 else arguments["content"].encode(),
-            user_id=arguments["user_id"],
-            passphrase=arguments["passphrase"],
-            actor=call.principal.actor,
-        )
-        record(use)
+    actor, user = call.principal.actor, arguments["user_id"]
+    sent = {
+        "filename": filename,
+        "content": _from_base64(arguments["content"]) if is_base64 else arguments["content"].encode(),
+        "user_id": user,
+        "passphrase": arguments["passphrase"],
+    }
+    try:
+        with call.metered(Meter.IMPORT, end_user=user) as use, scope(call.principal.organization_id):
+            made = import_capsule(project_id=call.project, actor=actor, **sent)
+            record(use)
+    except QuotaReached as reached:
+        kept = park_import(reached, actor=actor, **sent)
+        return as_json({"capsule_id": "", "type": "", "title": "", "is_parked": True, "parked_id": str(kept.pk)})
     return as_json({"capsule_id": made.capsule_id, "type": made.capsule_type, "title": made.title})
 
 

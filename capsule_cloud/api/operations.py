@@ -47,7 +47,7 @@ class Call:
     def _stamp(self) -> tuple[Any, ...]:
         """What changes when the caps do."""
         who = self.principal
-        return who.operation_limit, who.period_end, who.caps_version
+        return who.operation_limit, who.end_user_limit, who.period_end, who.caps_version
 
     def count_read(self, meter: Meter, *, end_user: str = "") -> None:
         """Count a read, once it is done and before its answer goes out. It goes on at a cap. Raises SpoolFull."""
@@ -57,20 +57,27 @@ class Call:
         receipts.note(self.request, receipt)
 
     def count_write(self, meter: Meter, *, end_user: str = "") -> None:
-        """Count a write that draws on no allowance, in its transaction."""
+        """Count a write that draws on no allowance, in its transaction.
+
+        Raises QuotaReached where the end user is one too many, or `rate_limited` as `metered` does.
+        """
         use = self._use(meter, 1, end_user)
+        receipt = admit(use, stamp=self._stamp)
+        if receipt.is_throttled:
+            self.weigh(limits.THROTTLED_WEIGHT)
         record(use)
-        receipts.note(self.request, admit(use))
+        receipts.note(self.request, receipt)
 
     @contextmanager
-    def metered(self, meter: Meter, quantity: int = 1, *, end_user: str = "") -> Iterator[Use]:
+    def metered(self, meter: Meter, quantity: int = 1, *, end_user: str = "", session_id: str = "") -> Iterator[Use]:
         """Take what a write draws on an allowance before it happens, and put it back if it does not.
 
-        Gives what is to be recorded in the write's transaction. Open it outside of that, so that counters are not held
-        meanwhile. Raises QuotaReached, or `rate_limited` where the customer chose to slow down.
+        `session_id` says whose write it is where no end user is named. Gives what is to be recorded in the write's
+        transaction. Open it outside of that, so that counters are not held meanwhile. Raises QuotaReached, or
+        `rate_limited` where the customer chose to slow down.
         """
         use = self._use(meter, quantity, end_user)
-        receipt = admit(use, stamp=self._stamp)
+        receipt = admit(use, stamp=self._stamp, session_id=session_id)
         try:
             if receipt.is_throttled:
                 self.weigh(limits.THROTTLED_WEIGHT)

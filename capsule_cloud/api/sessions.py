@@ -94,7 +94,7 @@ def ingest_turn(call: Call, session_id: str) -> HttpResponse:
     who, user = call.principal, call.body["user_id"]
     turns = [sessions.TurnPair(pair["user_message"], pair["assistant_response"]) for pair in pairs]
     try:
-        with call.metered(Meter.INGEST, len(pairs)) as use:
+        with call.metered(Meter.INGEST, len(pairs), end_user=user or "", session_id=session_id) as use:
             result = sessions.ingest(
                 organization_id=who.organization_id,
                 project_id=who.project_id,
@@ -107,7 +107,7 @@ def ingest_turn(call: Call, session_id: str) -> HttpResponse:
     except QuotaReached as reached:
         kept = park_ingest(reached, actor=who.actor, session_id=session_id, turns=turns, user_id=user)
         nothing_yet = {"turn_id": 0, "session_id": session_id, "total_turns": 0, "pending_triggers": 0}
-        return _parked(kept, nothing_yet)
+        return parked(kept, nothing_yet)
     answer: dict[str, Any] = {
         "turn_id": result.turn_id,
         "session_id": result.session_id,
@@ -165,14 +165,15 @@ def seal_session(call: Call, session_id: str) -> HttpResponse:
     actor, user = call.principal.actor, call.body.pop("user_id")
     values = _without_gaps(call.body)
     try:
-        with call.metered(Meter.SEAL) as use, scope(call.principal.organization_id):
+        sealing = call.metered(Meter.SEAL, end_user=user or "", session_id=session_id)
+        with sealing as use, scope(call.principal.organization_id):
             _check_owner(call, session_id, user)
             result = sessions.seal(project_id=call.project, session_id=session_id, actor=actor, **values)
             record(replace(use, end_user=result.user_id))
     except QuotaReached as reached:
         kept = park_seal(reached, actor=actor, session_id=session_id, user_id=user, **values)
         nothing_yet = {"capsule_id": "", "title": values["title"], "turn_count": 0, "type": "", "extraction": ""}
-        return _parked(kept, nothing_yet)
+        return parked(kept, nothing_yet)
     answer = {
         "capsule_id": result.capsule_id,
         "title": result.title,
@@ -275,7 +276,7 @@ def get_pending_triggers(call: Call) -> HttpResponse:
     return reply({"triggers": rows, "count": len(rows)})
 
 
-def _parked(write: ParkedWrite, nothing_yet: dict[str, Any]) -> HttpResponse:
+def parked(write: ParkedWrite, nothing_yet: dict[str, Any]) -> HttpResponse:
     """The engine's answer without what is not known yet: the write waits for a cap to lift."""
     return reply(nothing_yet | {"is_parked": True, "parked_id": str(write.pk)}, HTTPStatus.ACCEPTED)
 

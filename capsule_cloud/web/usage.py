@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from billing.metering.meters import Meter
 from billing.metering.services import Use, record
-from billing.quotas.services import admit, undo
+from billing.quotas.services import admit, let_in, undo
 from billing.restrictions import check_paid
 from tenancy.access import MemberPrincipal
 from tenancy.models import Project
@@ -29,8 +29,8 @@ def counted(
 ) -> Callable[[], Result]:
     """The service call, and its usage event in the same transaction; `end_user` finds in the result whose it was.
 
-    No key is behind it. A refused call counts for nothing. Run in a savepoint; raises QuotaReached, or
-    BillingRestricted where an unpaid bill has closed writes.
+    No key is behind it. A refused call counts for nothing. Run in a savepoint; raises QuotaReached, also where the end
+    user is one too many, or BillingRestricted where an unpaid bill has closed writes.
     """
 
     def call_and_count() -> Result:
@@ -42,7 +42,9 @@ def counted(
         except BaseException:
             undo(receipt)
             raise
-        record(replace(use, end_user=end_user(result)))
+        use = replace(use, end_user=end_user(result))
+        let_in(use)
+        record(use)
         return result
 
     return call_and_count

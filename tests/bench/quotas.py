@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from billing.metering.meters import Meter
 from billing.metering.services import Use
+from billing.plans import Allowance
 from billing.quotas.leases import leases
 from billing.quotas.models import Counter, Span
 from billing.quotas.services import QuotaReached, admit, undo
@@ -126,7 +127,7 @@ def _race(use: Use) -> tuple[int, float]:
 
 
 def _used(use: Use) -> int:
-    return Counter.objects.get(subject_id=use.organization_id, span=Span.PERIOD).used
+    return Counter.objects.get(allowance=Allowance.OPERATIONS, subject_id=use.organization_id, span=Span.PERIOD).used
 
 
 def _run(use: Use, results: Any) -> None:

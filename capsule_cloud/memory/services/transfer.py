@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -60,6 +61,23 @@ class ImportedCapsule:
     is_renamed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedImport:
+    """A file's capsule, ready to be stored; `size` is the file's, in bytes."""
+
+    capsule: EngineCapsule
+    size: int
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is kept where it must wait."""
+        return {"document": self.capsule.to_json(), "size": self.size}
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> "CheckedImport":
+        """What `as_json` made."""
+        return cls(EngineCapsule.model_validate_json(kept["document"]), kept["size"])
+
+
 def export_capsule(
     *,
     project_id: UUID,
@@ -109,8 +127,21 @@ def import_capsule(
 ) -> ImportedCapsule:
     """Store the capsule of a file for an end user. Importing one's own export again replaces the capsule.
 
+    Raises what `check_import` does; nothing has changed then.
+    """
+    checked = check_import(
+        filename=filename, content=content, user_id=user_id, passphrase=passphrase, signature=signature
+    )
+    return store_import(project_id=project_id, checked=checked, actor=actor)
+
+
+def check_import(
+    *, filename: str, content: bytes, user_id: str, passphrase: str = "", signature: str | None = None
+) -> CheckedImport:
+    """The capsule of a file, checked and decrypted, for `store_import`; whoever stores it later needs no passphrase.
+
     `signature`, if given, must be this organization's over exactly these bytes. Raises importing.UnreadableCapsule,
-    limits.TooLarge or limits.InvalidInput; nothing has changed then.
+    limits.TooLarge or limits.InvalidInput.
     """
     limits.name("user_id", user_id)
     limits.text("filename", filename, max_bytes=1000)
@@ -124,6 +155,12 @@ def import_capsule(
     capsule.lifecycle.sealed_at = capsule.lifecycle.sealed_at or datetime.now(UTC)
     capsule.lifecycle.expires_at = None  # a date in the file is its sender's, and may have passed
     capsule.integrity.checksum = capsule.compute_checksum()
+    return CheckedImport(capsule, len(content))
+
+
+def store_import(*, project_id: UUID, checked: CheckedImport, actor: Actor) -> ImportedCapsule:
+    """Store what `check_import` found to be a capsule; the organization is in scope."""
+    capsule = checked.capsule
     with transaction.atomic():
         is_renamed = _make_unique(project_id, capsule)
         save_capsule(project_id, capsule)
@@ -131,7 +168,7 @@ def import_capsule(
             action=actions.MEMORY_CAPSULE_IMPORTED,
             actor=actor,
             target=target(capsule.capsule_id, capsule.metadata.title),
-            metadata={"user_id": user_id, "bytes": len(content), "renamed": is_renamed},
+            metadata={"user_id": capsule.identity.user_id, "bytes": checked.size, "renamed": is_renamed},
         )
     return ImportedCapsule(capsule.capsule_id, capsule.capsule_type.value, capsule.metadata.title, is_renamed)
 

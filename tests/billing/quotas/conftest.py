@@ -45,5 +45,7 @@ def limit(tenant: Tenant, operations: int | None, **columns: Any) -> None:
 def used(tenant: Tenant, subject_id: UUID | None = None, span: str = "period") -> int:
     """What a counter of operations says."""
     with scope(tenant.organization):
-        counter = Counter.objects.get(subject_id=subject_id or tenant.organization.pk, span=span)
+        counter = Counter.objects.get(
+            allowance="operations", subject_id=subject_id or tenant.organization.pk, span=span
+        )
     return counter.used
