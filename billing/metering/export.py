@@ -11,8 +11,8 @@ from django.db import connection
 
 from billing.metering import ids
 from billing.metering.hours import hour_of
-from billing.metering.meters import COUNTERS
-from billing.metering.selectors import ALMOST_AN_HOUR, EVENTS, GRAINS, GROUPS, SLACK, SUMS
+from billing.metering.meters import COUNTERS, GAUGES, Meter
+from billing.metering.selectors import ALMOST_AN_HOUR, COMBINED, EVENTS, GRAINS, GROUPS, SLACK, SUMS
 from tenancy.models import ApiKey, Project
 from tenancy.scope import scope
 
@@ -24,7 +24,10 @@ DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which usage: as `selectors.usage` takes it, with several meters where it takes one; none means every counter."""
+    """Which usage: as `selectors.usage` takes it, with several meters where it takes one; none means every counter.
+
+    A gauge stands alone: its samples are combined, not summed.
+    """
 
     since: datetime
     until: datetime
@@ -86,9 +89,16 @@ def _page(
     source = SUMS
     if wanted.end_user or "end_user" in names:
         source, params["first"] = EVENTS, ids.first(since - SLACK)
+    source = f"SELECT * FROM ({source}) AS every WHERE {' AND '.join(where)}"  # noqa: S608  # see below
+    combined = "sum(quantity)::bigint"
+    if set(wanted.meters) & GAUGES:
+        [gauge] = wanted.meters
+        combined = COMBINED[Meter(gauge)]
+        by_hour = ", ".join(["hour", *(GROUPS[name] for name in names)])
+        source = f"SELECT {by_hour}, sum(quantity) AS quantity FROM ({source}) AS wanted GROUP BY {by_hour}"  # noqa: S608
     groups = ", ".join(str(n + 1) for n in range(len(keys)))
     query = f"""
-        SELECT {", ".join(keys)}, sum(quantity)::bigint FROM ({source}) AS every WHERE {" AND ".join(where)}
+        SELECT {", ".join(keys)}, {combined} FROM ({source}) AS every
         GROUP BY {groups} ORDER BY {groups} LIMIT {PAGE}
     """  # noqa: S608  # every interpolated word comes from the tables of selectors
     with connection.cursor() as cursor:

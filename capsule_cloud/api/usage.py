@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from billing.metering import selectors
 from billing.metering.export import Wanted, csv_lines
-from billing.metering.meters import GAUGES, Meter
+from billing.metering.meters import Meter
 from capsule_cloud.api.resource import Resource, read_query
 from tenancy.roles import Right
 
@@ -131,7 +131,7 @@ class UsageResource(Resource):
                 OpenApiTypes.STR,
                 enum=[JSONRenderer.format, Csv.format],
                 default=JSONRenderer.format,
-                description="Goes before `Accept`. As CSV: counters only, and as many lines as there are.",
+                description="Goes before `Accept`. As CSV: as many lines as there are.",
             ),
         ],
         responses={(200, JSONRenderer.media_type): UsageAnswer, (200, Csv.media_type): OpenApiTypes.STR},
@@ -157,8 +157,6 @@ class UsageResource(Resource):
 
     def _file(self, request: Request, query: dict[str, Any]) -> StreamingHttpResponse:
         meter = query.pop("meter", None)
-        if meter in GAUGES:
-            raise serializers.ValidationError({"meter": "A gauge has no sum: ask for it as JSON."})
         wanted = Wanted(**query | {"group_by": tuple(query["group_by"])}, meters=(meter,) if meter else ())
         lines = csv_lines(self.principal(request).organization_id, wanted)
         name = f"usage_as_of_{timezone.now():%Y%m%dT%H%M%SZ}.csv"

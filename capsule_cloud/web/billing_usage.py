@@ -1,10 +1,11 @@
-"""The usage explorer: what was called, by meter, project, key or end user, as a chart, a table and a CSV file."""
+"""The usage explorer: what was called or sampled, by meter, project, key or end user: a chart, a table, a CSV file."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -12,23 +13,25 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from billing.metering.export import Wanted, csv_lines
-from billing.metering.meters import COUNTERS, Meter
+from billing.metering.meters import COUNTERS, GAUGES, Meter
 from billing.metering.selectors import TooManyPoints, UsagePoint, usage
 from billing.plans import ALLOWANCE_METERS, Allowance
 from billing.quotas.selectors import billing_period
-from capsule_cloud.web.chart import COLOURS, Chart, stacked
+from capsule_cloud.web.chart import BYTES, CALLS, COLOURS, Chart, Unit, short_number, stacked
 from capsule_cloud.web.console import page, show
 from tenancy.access import MemberPrincipal
 from tenancy.models import ApiKey, Project
 from tenancy.roles import Right
 from tenancy.scope import scope
 
-CALLS = {meter.value: meter.label for meter in Meter if meter in COUNTERS}
+CALLED = {meter.value: meter.label for meter in Meter if meter in COUNTERS}
+SAMPLED = {meter.value: meter.label for meter in Meter if meter in GAUGES}
 OPERATIONS = "operations"
 GROUPS = {"meter": "meter", "project": "project", "key": "API key", "end_user": "end user"}
 LONGEST = {"hour": 7, "day": 92, "month": 1100}  # days that a chart has room for
 EARLIEST, LATEST = date(2000, 1, 1), date(2200, 1, 1)
 OTHERS = "\x00others"  # no thing is called so
+SAMPLED_BY = ("meter", "project")  # no key and no end user is behind a sample
 
 
 class UsageForm(forms.Form):
@@ -41,7 +44,10 @@ class UsageForm(forms.Form):
     what = forms.ChoiceField(
         label="What",
         required=False,
-        choices=[("", "Every call"), (OPERATIONS, "Memory operations"), *CALLS.items()],
+        choices=[
+            ("Calls", [("", "Every call"), (OPERATIONS, "Memory operations"), *CALLED.items()]),
+            ("Sampled once a day", list(SAMPLED.items())),
+        ],
     )
     project = forms.ChoiceField(label="Project", required=False)
     end_user = forms.CharField(
@@ -65,6 +71,12 @@ class UsageForm(forms.Form):
                 raise forms.ValidationError("The first day comes before the last one, both from 2000 to 2200.")
             if (until - since).days >= LONGEST[grain]:
                 raise forms.ValidationError(f"Choose at most {LONGEST[grain]} days at a time for each {grain}.")
+        if cleaned.get("what") in SAMPLED:
+            name = SAMPLED[cleaned["what"]]
+            if grain == "hour":
+                raise forms.ValidationError(f"{name} are sampled once a day: choose each day or each month.")
+            if cleaned.get("by", "meter") not in SAMPLED_BY or cleaned.get("end_user"):
+                raise forms.ValidationError(f"{name} are sampled of projects: split by meter or by project.")
         return cleaned
 
     def wanted(self) -> Wanted:
@@ -72,7 +84,7 @@ class UsageForm(forms.Form):
         asked = self.cleaned_data
         project = self.projects.get(asked["project"])
         meters: dict[str, list[str]] = {
-            "": sorted(CALLS),
+            "": sorted(CALLED),
             OPERATIONS: sorted(ALLOWANCE_METERS[Allowance.OPERATIONS]),
         }
         return Wanted(
@@ -101,14 +113,16 @@ class Explored:
         return [(series.css, series.label, series.total, series.total / most) for series in rows]
 
     @property
-    def average(self) -> int:
-        """Of all columns, those without a call too."""
-        return round(self.chart.total / len(self.chart.columns))
-
-    @property
-    def highest(self) -> int:
-        """The largest column's total."""
-        return max(column.total for column in self.chart.columns)
+    def figures(self) -> list[tuple[str, str]]:
+        """Three numbers that sum the chart up, with their names."""
+        chart, say = self.chart, self.chart.unit.say
+        totals = [column.total for column in chart.columns]
+        highest = (f"Highest {chart.grain}", say(max(totals)))
+        if chart.is_sampled:
+            latest = next((total for total in reversed(totals) if total), 0)
+            return [("Latest", say(latest)), ("On average", say(chart.total)), highest]
+        average = round(chart.total / len(totals))  # of all columns, those without a call too
+        return [("In total", say(chart.total)), (f"A {chart.grain}, on average", say(average)), highest]
 
 
 @require_safe
@@ -166,7 +180,9 @@ def _form(request: HttpRequest) -> UsageForm:
 
 
 def _explore(wanted: Wanted, by: str) -> Explored:
+    gauge = next((meter for meter in wanted.meters if meter in SAMPLED), "")
     found = usage(
+        meter=gauge,
         since=wanted.since,
         until=wanted.until,
         grain=wanted.grain,
@@ -181,8 +197,16 @@ def _explore(wanted: Wanted, by: str) -> Explored:
         names=names,
         moments=_moments(wanted),
         grain=wanted.grain,
+        unit=_unit(gauge),
+        is_sampled=bool(gauge),
     )
     return Explored(chart, found.as_of)
+
+
+def _unit(gauge: str) -> Unit:
+    if gauge == Meter.STORED_BYTES:
+        return BYTES
+    return Unit(SAMPLED[gauge], "{:,}".format, short_number) if gauge else CALLS
 
 
 def _key(point: UsagePoint, by: str) -> str:
@@ -192,7 +216,7 @@ def _key(point: UsagePoint, by: str) -> str:
 def _names(points: Iterable[UsagePoint], by: str) -> dict[str, str]:
     """What each colour stands for: every meter, else the largest few and everything else."""
     if by == "meter":
-        return CALLS
+        return CALLED | SAMPLED
     sums: Counter[str] = Counter()
     for point in points:
         sums[_key(point, by)] += point.quantity
@@ -205,7 +229,7 @@ def _names(points: Iterable[UsagePoint], by: str) -> dict[str, str]:
 def _labels(keys: list[str], by: str) -> dict[str, str]:
     ids = [key for key in keys if key]
     if by == "project":
-        return {str(one.pk): one.name for one in Project.objects.filter(pk__in=ids)}
+        return {str(one.pk): one.name for one in Project.objects.filter(pk__in=ids)} | {str(UUID(int=0)): "No project"}
     if by == "key":
         return {str(one.pk): f"{one.name} ({one.hint}…)" for one in ApiKey.objects.filter(pk__in=ids)}
     return {}

@@ -13,6 +13,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 from billing.invoicing.models import Invoice
 from billing.money import Money
+from billing.plans import ALLOWANCE_NAMES, Allowance
+from capsule_cloud.web.chart import Unit
 from tenancy.audit.actions import CATALOGUE
 from tenancy.audit.models import AuditEvent
 
@@ -155,6 +157,12 @@ def thousands(number: int) -> str:
 
 
 @register.filter
+def said(number: int, unit: Unit) -> str:
+    """A number of a chart in its unit: "1,234", "4.1 GB"."""
+    return unit.say(number)
+
+
+@register.filter
 def money(amount: int, currency: str) -> str:
     """Minor units as "$12.50"."""
     return str(Money(amount, currency))
@@ -166,6 +174,12 @@ def invoice_name(invoice: Invoice) -> str:
     if invoice.number:
         return invoice.number
     return "Draft" if invoice.state == Invoice.State.DRAFT else f"Use from {invoice.period_start:%-d %B %Y}"
+
+
+@register.filter
+def allowance_name(allowance: str) -> str:
+    """What an allowance is called: "Memory operations"."""
+    return ALLOWANCE_NAMES[Allowance(allowance)].partition(" (")[0]
 
 
 @register.filter

@@ -3,6 +3,7 @@
 import csv
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.test import Client
@@ -10,6 +11,7 @@ from django.utils import timezone
 
 from billing.metering import selectors
 from billing.metering.meters import Meter
+from billing.metering.models import UsageHour
 from billing.metering.services import Use, record
 from tenancy.models import Project
 from tenancy.scope import scope
@@ -100,6 +102,9 @@ def test_an_archived_project_keeps_its_usage(tenant: Tenant, owner: Client, home
         "grain=second",
         "by=colour",
         "what=nothing",
+        "what=seat&grain=hour&since=2026-03-01&until=2026-03-01",
+        "what=stored_bytes&by=key",
+        "what=active_end_user&end_user=ada",
         "project=none",
         "end_user=%00",
         f"end_user={'x' * 256}",
@@ -135,6 +140,60 @@ def test_the_part_that_changes_comes_alone_when_asked_so(owner: Client, home: st
     text = owner.get(f"{home}usage/", headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in text
     assert "In total" in text
+
+
+def sampled(tenant: Tenant, meter: Meter, *quantities: int, project_id: Any = None) -> None:
+    """Daily samples, the last one today."""
+    today = timezone.now().replace(minute=0, second=0, microsecond=0)
+    with scope(tenant.organization):
+        for back, quantity in enumerate(reversed(quantities)):
+            UsageHour.objects.create(
+                project_id=project_id or tenant.project.pk,
+                key_id=None,
+                meter=meter,
+                hour=today - timedelta(days=back),
+                quantity=quantity,
+                events=1,
+            )
+
+
+def test_what_is_sampled_has_daily_points_in_its_own_unit(tenant: Tenant, owner: Client, home: str) -> None:
+    since = timezone.now().date() - timedelta(days=5)
+    sampled(tenant, Meter.STORED_BYTES, 1_000_000_000, 3_000_000_000)
+    sampled(tenant, Meter.END_USER, 40, 60, 50)
+    sampled(tenant, Meter.SEAT, 7, project_id=UUID(int=0))
+    text = text_of(owner, f"{home}usage/?what=stored_bytes&since={since}")
+    for words in ("<dt>Latest</dt><dd>3 GB</dd>", "<dt>On average</dt><dd>2 GB</dd>", "3 GB stored bytes", "As of"):
+        assert words in text
+    text = text_of(owner, f"{home}usage/?what=active_end_user&since={since}")
+    for words in ("<dt>Latest</dt><dd>50</dd>", "<dt>Highest day</dt><dd>60</dd>", "sampled once a day"):
+        assert words in text
+    assert "No project" in text_of(owner, f"{home}usage/?what=seat&by=project&since={since}")
+
+
+def test_samples_of_projects_are_stacked_and_their_file_says_the_same(tenant: Tenant, owner: Client, home: str) -> None:
+    with scope(tenant.organization):
+        other = Project.objects.create(name="Other", slug="other")
+    sampled(tenant, Meter.STORED_BYTES, 2_000_000, 4_000_000)
+    sampled(tenant, Meter.STORED_BYTES, 500_000, 500_000, project_id=other.pk)
+    query = f"?what=stored_bytes&by=project&since={timezone.now().date() - timedelta(days=3)}"
+    text = text_of(owner, f"{home}usage/{query}")
+    assert "4 MB default, 500 kB other" in text
+    rows = rows_of(owner, f"{home}usage/csv/{query}")
+    assert [int(row["quantity"]) for row in rows if row["project"] == "Other"] == [500_000, 500_000]
+    assert {int(row["quantity"]) for row in rows} == {2_000_000, 4_000_000, 500_000}
+
+
+def test_a_month_of_samples_is_their_average_in_the_file_too(tenant: Tenant, owner: Client, home: str) -> None:
+    with scope(tenant.organization):
+        for day, quantity in ((2, 100), (3, 300)):
+            hour = datetime(2026, 3, day, 5, tzinfo=UTC)
+            UsageHour.objects.create(
+                project_id=tenant.project.pk, meter=Meter.STORED_BYTES, hour=hour, quantity=quantity, events=1
+            )
+    query = "what=stored_bytes&grain=month&since=2026-03-01&until=2026-03-31"
+    assert "<dt>Latest</dt><dd>200 B</dd>" in text_of(owner, f"{home}usage/?{query}")
+    assert [row["quantity"] for row in rows_of(owner, f"{home}usage/csv/?{query}")] == ["200"]
 
 
 def test_a_viewer_sees_usage(viewer: Client, home: str) -> None:
