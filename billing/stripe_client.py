@@ -348,6 +348,10 @@ class StripeClient:
         }
         return self._post("billing/meters", form, key)
 
+    def cards(self, customer: str) -> list[Json]:
+        """A customer's cards, newest first."""
+        return list(self._pages(f"customers/{quote(customer)}/payment_methods", {"type": "card"}))
+
     def invoices(self, customer: str, status: str) -> list[Json]:
         """A customer's invoices that are draft, open, paid, uncollectible or void; newest first."""
         return list(self._pages("invoices", {"customer": customer, "status": status}))
@@ -359,6 +363,12 @@ class StripeClient:
     def invoice_items(self, customer: str) -> list[Json]:
         """What was ever added to a customer's invoices by hand, on one already or waiting; newest first."""
         return list(self._pages("invoiceitems", {"customer": customer}))
+
+    def invoice_of(self, payment_intent: str) -> str:
+        """The invoice that a payment was for; empty for one that was for none."""
+        payment = {"type": "payment_intent", "payment_intent": payment_intent}
+        found = self._call("get", "invoice_payments", {"payment": payment, "limit": 1})["data"]
+        return str(found[0]["invoice"]) if found else ""
 
     def payments(self, invoice: str) -> list[Json]:
         """The payments of an invoice."""

@@ -1,17 +1,19 @@
 """Reads of what is owed by the organization in scope, and what a page says about it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
 from billing.dunning_terms import CARD, TRANSFER, DunningState, Step, Terms
 from billing.models import Debt, Dunning
+from billing.money import Money
 
 
 @dataclass(frozen=True, slots=True)
 class Banner:
     """What every page says while something is owed; `level` is warning or danger, `pay_url` may be blank.
 
-    `changes_at` is when the next state begins, None when there is none.
+    `owed` is what is open, a sum for each currency. `changes_at` is when the next state begins, None when there is none.
     """
 
     state: DunningState
@@ -19,6 +21,7 @@ class Banner:
     title: str
     sentence: str
     pay_url: str
+    owed: tuple[Money, ...]
     changes_at: datetime | None
 
 
@@ -62,11 +65,15 @@ def banner() -> Banner | None:
     state, debts = DunningState(dunning.state), owed()
     # counted from the state that holds, not from the clock: a late sweep makes nothing that works look stopped
     changes_at = next((step.at for step in ladder(debts, dunning) if step.state.badness > state.badness), None)
+    sums: Counter[str] = Counter()
+    for debt in debts:
+        sums[debt.currency] += debt.amount
     return Banner(
         state=state,
         level="warning" if state is DunningState.PAST_DUE else "danger",
         title=_TITLES[state],
         sentence=_SENTENCES[state].format(date=f"{changes_at:%-d %B %Y}" if changes_at else ""),
         pay_url=next((debt.pay_url for debt in debts if debt.pay_url), ""),
+        owed=tuple(Money(amount, currency) for currency, amount in sorted(sums.items())),
         changes_at=changes_at,
     )

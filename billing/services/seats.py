@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from django.core import signing
+
 from billing.models import SeatPolicy, Status, Subscription
 from billing.money import prorate, round_line
 from billing.plans import Allowance, Interval
@@ -24,6 +26,9 @@ from tenancy.errors import Conflict, Invalid
 from tenancy.models import Membership
 from tenancy.scope import scope, unscoped
 
+GOOD_FOR = 900  # seconds that a preview can be confirmed
+SALT = "billing.seats"
+MOST_SEATS = 10_000  # that can be bought at once
 log = logging.getLogger("billing")
 
 
@@ -33,7 +38,7 @@ class SeatPreview:
 
     `added` of them are not paid for yet: the period's one line of seats grows by `charge` to `line`, on the next
     invoice. From `until` on seats cost `monthly` a month. With another policy than `named` nobody buys seats: they
-    follow the members by themselves, and this is what they come to then.
+    follow the members by themselves, and this is what they come to then. `token` confirms it within 15 minutes.
     """
 
     seats: int
@@ -44,6 +49,7 @@ class SeatPreview:
     currency: str
     until: datetime
     policy: str
+    token: str
 
 
 def preview_seats(*, organization_id: UUID, seats: int | None = None) -> SeatPreview:
@@ -68,6 +74,7 @@ def preview_seats(*, organization_id: UUID, seats: int | None = None) -> SeatPre
         currency=row.plan.currency,
         until=usage_period(row, moment)[1],
         policy=policy,
+        token=signing.dumps([str(organization_id), seats, charge, int(moment.timestamp())], salt=SALT),
     )
 
 
@@ -79,9 +86,34 @@ def _addition(row: Subscription, seats: int, moment: datetime) -> tuple[int, int
     return added, round_line(prorate(row.plan.seat * added, part, end - start))[0]
 
 
-def set_seats(*, organization_id: UUID, actor: Actor, seats: int) -> None:
-    """Pay for so many people. More are charged for the rest of the period, on one line of the next invoice that all
-    additions of the period share; fewer cost less from the next period on.
+def set_previewed_seats(*, organization_id: UUID, actor: Actor, token: str) -> None:
+    """Pay for as many people as a preview said, and exactly what it said.
+
+    The same token again does nothing more. Raises Invalid for a token that is broken or 15 minutes old; Conflict where
+    the seats have been changed since; else as `set_seats`.
+    """
+    seats, charge, moment = _read(token, organization_id)
+    row = live_subscription(organization_id)
+    if _addition(row, seats, moment)[1] != charge and row.seats != seats:
+        raise Conflict("The price has changed meanwhile: look at the new preview.")
+    set_seats(organization_id=organization_id, actor=actor, seats=seats, at=moment)
+
+
+def _read(token: str, organization_id: UUID) -> tuple[int, int, datetime]:
+    try:
+        organization, seats, charge, at = signing.loads(token, salt=SALT, max_age=GOOD_FOR)
+    except signing.SignatureExpired:
+        raise Invalid("token", "The preview is older than 15 minutes: look at a new one.") from None
+    except signing.BadSignature:
+        raise Invalid("token", "This is no preview of ours.") from None
+    if organization != str(organization_id):
+        raise Invalid("token", "This is no preview of ours.")
+    return seats, charge, datetime.fromtimestamp(at, UTC)
+
+
+def set_seats(*, organization_id: UUID, actor: Actor, seats: int, at: datetime | None = None) -> None:
+    """Pay for so many people. More are charged for the rest of the period from `at` on (now), on one line of the next
+    invoice that all additions of the period share; fewer cost less from the next period on.
 
     Raises Invalid for fewer than there are members, Conflict, StripeUnavailable or StripeRefused.
     """
@@ -90,17 +122,17 @@ def set_seats(*, organization_id: UUID, actor: Actor, seats: int) -> None:
         members = Membership.objects.count()
     if seats < members:
         raise Invalid("seats", f"There are {members} members: remove some first.")
-    _change(organization_id, actor, row, seats)
+    _change(organization_id, actor, row, seats, at)
 
 
-def _change(organization_id: UUID, actor: Actor, row: Subscription, seats: int) -> None:
+def _change(organization_id: UUID, actor: Actor, row: Subscription, seats: int, moment: datetime | None = None) -> None:
     seats = max(seats, row.plan.allowances[Allowance.SEATS].quantity)
     if seats == row.seats:
         return
     refuse_scheduled(row)
     revision = claim_revision(organization_id, row)
     customer = customer_of(organization_id)
-    moment = datetime.fromtimestamp(client().time_of(customer), UTC)
+    moment = moment or datetime.fromtimestamp(client().time_of(customer), UTC)
     added, charge = _addition(row, seats, moment)
     line, amount = row.seat_line_id, row.seat_line_amount + charge
     if added:

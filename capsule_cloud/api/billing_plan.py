@@ -11,11 +11,10 @@ from rest_framework.response import Response
 
 from billing.plans import Interval, sold
 from billing.services import changes, subscriptions
+from billing.services.seats import MOST_SEATS
 from capsule_cloud.api.resource import Resource, read_body
 from tenancy import selectors
 from tenancy.roles import Right
-
-MOST_SEATS = 10_000
 
 
 class Wish(serializers.Serializer[Any]):

@@ -11,8 +11,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from billing import plan_words
 from billing.credits import selectors as credits_of
+from billing.invoicing.selectors.bills import bills
 from billing.metering.selectors import usage
-from billing.models import Subscription
+from billing.models import Status, Subscription
 from billing.money import Money
 from billing.plans import ALLOWANCE_METERS, ALLOWANCE_NAMES, FREE, Allowance, Interval
 from billing.quotas import selectors as quotas
@@ -28,6 +29,11 @@ from tenancy.access import MemberPrincipal
 from tenancy.roles import Right
 
 NEAR, FULL = 0.8, 1.0
+_NO_MORE = "nothing more can be added until some is removed or the plan is larger"
+_AT_THE_CAP = {
+    Allowance.OPERATIONS: "recalls go on, writes are refused until the period ends or the plan is larger",
+    Allowance.DOCUMENTS: "no more documents come in until the period ends or the plan is larger",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     standing, live, account = so_far(), agreed.live(), agreed.account()
     foretold = forecast(Allowance.OPERATIONS, limit=standing.entitled.allowances[Allowance.OPERATIONS].quantity)
     currency = standing.entitled.plan.currency
+    sticks = [_stick(one, live.seats if live else 0) for one in standing.allowances]
     return billing_page(
         request,
         member,
@@ -59,16 +66,20 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         is_free=standing.entitled.plan.key == FREE,
         live=live,
         account=account,
-        sticks=[_stick(one, live.seats if live else 0) for one in standing.allowances],
+        sticks=sticks,
+        full=[one.name.lower() for one in sticks if one.level == "bad"],
         trend=_trend(standing, foretold),
         foretold=foretold,
         reach=_reach(foretold),
         next_invoice=_next_invoice(standing, live),
+        ends_unpaid=live is not None
+        and live.status == Status.TRIALING
+        and not (account and account.has_payment_method),
         credits=Money(credits_of.balance(currency), currency),
         caps=[(plan_words.quantity(Allowance(cap.allowance), cap.amount), cap) for cap in quotas.caps()[:4]],
         notices=quotas.notices(limit=5),
         parked=quotas.parked(),
-        documents=list(agreed.documents()[:4]),
+        bills=bills(4),
         leaps=LEAPS if settings.STRIPE_SANDBOX and account and account.stripe_customer_id else (),
     )
 
@@ -92,16 +103,18 @@ def _stick(one: AllowanceSoFar, bought: int) -> Meterstick:
     whole = max(one.included.quantity, bought) if one.allowance is Allowance.SEATS else one.included.quantity
     included = plan_words.quantity(one.allowance, whole)
     if one.used is None:
-        return Meterstick(name, "not yet", included, 0, "", "Sampled once a day: the first sample is still to come.")
+        return Meterstick(
+            name, "\N{EN DASH}", included, 0, "", "Sampled once a day: the first sample is still to come."
+        )
     more = plan_words.price_of_more(one.allowance, one.included, one.cost.currency)
     if one.cost.amount:
         level, note = "", f"{one.cost} so far for what is not included."
     elif one.share >= FULL and not more:
-        level, note = "bad", "At the cap: nothing more can be added until the period ends or the plan changes."
+        level, note = "bad", f"At the cap: {_AT_THE_CAP.get(one.allowance, _NO_MORE)}."
     elif one.share >= NEAR and not more:
         level, note = "warn", "Close to the cap."
     else:
-        level, note = "", f"Then {more}." if more else "No more than this on your plan."
+        level, note = "", f"Then {more}." if more else "A hard cap: nothing above it is ever charged."
     return Meterstick(
         name, plan_words.quantity(one.allowance, one.used), included, one.used / max(1, whole), level, note
     )

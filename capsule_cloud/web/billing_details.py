@@ -8,8 +8,11 @@ from django.views.decorators.http import require_POST, require_safe
 from billing.models import BillingAccount, SeatPolicy
 from billing.selectors import subscriptions as agreed
 from billing.services import accounts, subscriptions
+from billing.services.cards import Card
+from billing.services.cards import cards as cards_of
+from billing.stripe_client import StripeRefused, StripeUnavailable
 from capsule_cloud.web.billing_forms import TAX_IDS, DetailsForm, SeatPolicyForm, TaxIdForm
-from capsule_cloud.web.billing_frame import billing_page, order, return_url, submit
+from capsule_cloud.web.billing_frame import billing_page, order, reason, return_url, submit
 from capsule_cloud.web.console import page
 from tenancy.access import MemberPrincipal
 from tenancy.roles import Right
@@ -95,6 +98,22 @@ def portal(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         ),
     )
     return redirect(url) if url else redirect("billing_details", slug=member.slug)
+
+
+@require_safe
+@page(Right.BILLING_READ, is_scoped=False)
+def cards(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
+    """The cards as Stripe has them now: a part of the page, because Stripe may be slow."""
+    found: list[Card] = []
+    refusal = ""
+    try:
+        found = cards_of(organization_id=member.organization_id)
+    except (StripeUnavailable, StripeRefused) as failure:
+        refusal = reason(failure)
+    is_part = bool(request.headers.get("HX-Request"))
+    template = "web/billing_cards_part.html" if is_part else "web/billing_cards.html"
+    with scope(member.organization_id):
+        return billing_page(request, member, template, "billing_details", cards=found, refusal=refusal)
 
 
 @require_POST

@@ -7,12 +7,13 @@ from typing import Any
 from django import forms
 
 from billing.models import SeatPolicy
-from billing.plans import ALLOWANCE_NAMES, Allowance
+from billing.plans import ALLOWANCE_NAMES, GB, Allowance
 from billing.quotas.models import Level, Reaction, Span
 from capsule_cloud.web.forms import Lines
 from tenancy.models import ApiKey, Project
 
 MOST_MONEY = Decimal(1_000_000)
+MOST_UNITS = 2**53
 # The kinds of tax ids that most customers have; Stripe knows about a hundred
 TAX_IDS = (
     ("eu_vat", "EU VAT number"),
@@ -56,10 +57,10 @@ class TopUpForm(forms.Form):
 class AutoTopUpForm(forms.Form):
     """When credits buy themselves."""
 
-    is_on = forms.BooleanField(required=False, label="Buy credits by themselves")
-    threshold = Minor(label="When fewer are left than", initial=10_00)
-    amount = Minor(label="Buy", initial=50_00)
-    monthly_maximum = Minor(label="In a calendar month at most", initial=200_00)
+    is_on = forms.BooleanField(required=False, label="Buy credits automatically")
+    threshold = Minor(label="When less is left than, in US dollars", initial=10_00)
+    amount = Minor(label="Buy, in US dollars", initial=50_00)
+    monthly_maximum = Minor(label="In a calendar month at most, in US dollars", initial=200_00)
 
 
 class CapForm(forms.Form):
@@ -67,7 +68,14 @@ class CapForm(forms.Form):
 
     allowance = forms.ChoiceField(label="Of what")
     subject = forms.ChoiceField(label="For whom")
-    amount = forms.IntegerField(label="At most", min_value=0)
+    amount = forms.DecimalField(
+        label="At most",
+        min_value=Decimal(0),
+        max_digits=18,
+        decimal_places=3,
+        help_text="Operations, documents or end users; of stored bytes in GB.",
+        widget=forms.NumberInput(attrs={"step": "any"}),
+    )
     span = forms.ChoiceField(label="In a", choices=Span.choices)
     reaction = forms.ChoiceField(
         label="Then",
@@ -82,13 +90,24 @@ class CapForm(forms.Form):
     ) -> None:
         super().__init__(data)
         self.fields["allowance"].choices = [  # type: ignore[attr-defined]
-            (one.value, ALLOWANCE_NAMES[one]) for one in Allowance if one in set(allowances)
+            (one.value, ALLOWANCE_NAMES[one].partition(" (")[0]) for one in Allowance if one in set(allowances)
         ]
         self.fields["subject"].choices = [  # type: ignore[attr-defined]
             (Level.ORGANIZATION.value, "The whole organization"),
             *((f"{Level.PROJECT}:{one.pk}", f"Project {one.name}") for one in projects),
             *((f"{Level.KEY}:{one.pk}", f"Key {one.name} ({one.hint}…)") for one in keys),
         ]
+
+    def clean(self) -> dict[str, Any]:
+        """The amount in whole units of what it is of."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        amount = cleaned.get("amount")
+        if amount is not None:
+            units = amount * GB if cleaned.get("allowance") == Allowance.STORED_BYTES else amount
+            if units != units.to_integral_value() or units > MOST_UNITS:
+                self.add_error("amount", "Write a whole number that is not quite so large.")
+            cleaned["amount"] = int(units)
+        return cleaned
 
 
 class WatchForm(forms.Form):

@@ -9,10 +9,10 @@ from django.views.decorators.http import require_safe
 
 from billing.invoicing.models import InvoiceLine
 from billing.invoicing.selectors import explaining, invoices
+from billing.invoicing.selectors.bills import bill_of, bills
 from billing.metering.meters import Meter
 from billing.money import Money
 from billing.plans import FREE
-from billing.selectors import subscriptions as agreed
 from billing.selectors.entitlements import effective
 from capsule_cloud.web.billing_frame import billing_page
 from capsule_cloud.web.console import page
@@ -28,14 +28,13 @@ EVENTS = 100  # a page
 @require_safe
 @page(Right.BILLING_READ)
 def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
-    """Every invoice of ours with its lines, and every document of Stripe's with its PDF, newest first."""
+    """Every bill, newest first: Stripe's documents and our invoices with their lines."""
     return billing_page(
         request,
         member,
         "web/billing_invoices.html",
         "billing_invoices",
-        invoices=invoices.invoices(LONGEST_LIST),
-        documents=list(agreed.documents()[:LONGEST_LIST]),
+        bills=bills(LONGEST_LIST),
         is_free=effective().plan.key == FREE,
     )
 
@@ -49,7 +48,15 @@ def detail(request: HttpRequest, member: MemberPrincipal, invoice_id: UUID) -> H
     except NotFound as failure:
         raise Http404 from failure
     lines = [(line, _price(line, invoice.currency)) for line in invoice.lines.all()]
-    return billing_page(request, member, "web/billing_invoice.html", "billing_invoices", invoice=invoice, lines=lines)
+    return billing_page(
+        request,
+        member,
+        "web/billing_invoice.html",
+        "billing_invoices",
+        invoice=invoice,
+        bill=bill_of(invoice),
+        lines=lines,
+    )
 
 
 @require_safe

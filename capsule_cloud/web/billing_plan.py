@@ -10,13 +10,13 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from billing import plan_words
-from billing.models import BillingAccount, Subscription
+from billing.models import BillingAccount, SeatPolicy, Subscription
 from billing.money import Money
 from billing.plans import ALLOWANCE_NAMES, FEATURE_NAMES, FREE, Allowance, Feature, Interval, Plan, sold
 from billing.selectors import subscriptions as agreed
 from billing.selectors.entitlements import effective
 from billing.services import changes, subscriptions
-from billing.services.seats import set_seats
+from billing.services.seats import MOST_SEATS
 from billing.stripe_client import StripeRefused, StripeUnavailable
 from capsule_cloud.web.billing_frame import billing_page, order, read, reason, return_url
 from capsule_cloud.web.console import page
@@ -24,8 +24,6 @@ from tenancy.access import MemberPrincipal
 from tenancy.errors import TenancyError
 from tenancy.roles import Right
 from tenancy.scope import scope
-
-MOST_SEATS = 10_000
 
 
 class ChoiceForm(forms.Form):
@@ -44,12 +42,6 @@ class ChoiceForm(forms.Form):
         return self.cleaned_data["seats"] or 0
 
 
-class SeatsForm(forms.Form):
-    """For how many people."""
-
-    seats = forms.IntegerField(min_value=1, max_value=MOST_SEATS)
-
-
 @dataclass(frozen=True, slots=True)
 class Card:
     """A plan of the catalogue as this organization sees it."""
@@ -58,6 +50,7 @@ class Card:
     price: Money
     note: str
     included: list[tuple[str, str, str]]  # name, how much, what more costs
+    limits: list[tuple[str, str]]  # how many, of what
     features: list[str]
     is_current: bool
     is_smaller: bool
@@ -85,8 +78,8 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         scheduled=_scheduled(live),
         ends_at=live and (live.cancel_at or live.scheduled_at),
         overrides=entitled.overrides,
-        seat_price=Money(entitled.plan.seat, entitled.plan.currency),
-        included_seats=entitled.plan.allowances[Allowance.SEATS].quantity,
+        seats_are_named=account is None or account.seat_policy == SeatPolicy.NAMED,
+        most_seats=MOST_SEATS,
         interval=interval.value,
         cards=[_card(one, entitled.plan, interval, live, account) for one in sold()],
         is_back=request.GET.get("done") == "1",
@@ -99,7 +92,7 @@ def change(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """What another plan, interval or number of people would cost, to the cent, or why it cannot be had now."""
     form = ChoiceForm(request.GET)
     if not form.is_valid():
-        messages.error(request, "Choose a plan, and from 1 to 10,000 people.")
+        messages.error(request, f"Choose a plan, and from 1 to {MOST_SEATS:,} people.")
         return redirect("billing_plan", slug=member.slug)
     wanted: dict[str, Any] = form.cleaned_data
     live, plan, reasons = read(member, lambda: _standing(wanted["plan"]))
@@ -147,7 +140,7 @@ def buy(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """To the page where a first plan is paid for, or straight into its trial."""
     form = ChoiceForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Choose a plan, and from 1 to 10,000 people.")
+        messages.error(request, f"Choose a plan, and from 1 to {MOST_SEATS:,} people.")
         return redirect("billing_plan", slug=member.slug)
     wanted: dict[str, Any] = form.cleaned_data
     if "trial" in request.POST:
@@ -204,22 +197,6 @@ def undo(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 
 @require_POST
 @page(Right.BILLING_WRITE, is_scoped=False)
-def seats(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
-    """Pay for more people, or for fewer from the next period on."""
-    form = SeatsForm(request.POST)
-    if not form.is_valid():
-        messages.error(request, "Choose from 1 to 10,000 people.")
-        return redirect("billing_plan", slug=member.slug)
-    order(
-        request,
-        lambda: set_seats(organization_id=member.organization_id, actor=member.actor, seats=form.cleaned_data["seats"]),
-        "Saved. More seats stand on the next invoice, fewer cost less from the next period on.",
-    )
-    return redirect("billing_plan", slug=member.slug)
-
-
-@require_POST
-@page(Right.BILLING_WRITE, is_scoped=False)
 def redeem(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """Put a promotion code on the subscription."""
     code = request.POST.get("code", "")[:100]
@@ -267,6 +244,7 @@ def _card(one: Plan, mine: Plan, interval: Interval, live: Subscription | None, 
             )
             for allowance in Allowance
         ],
+        limits=[(f"{one.limits[key]:,}", name) for key, name in plan_words.LIMIT_NAMES.items()],
         features=[FEATURE_NAMES[feature] for feature in Feature if feature in one.features],
         is_current=one.key == mine.key,
         is_smaller=one.monthly < mine.monthly,

@@ -12,6 +12,18 @@ FAR = 4  # times the rest: a cap further up would flatten the line
 
 
 @dataclass(frozen=True, slots=True)
+class Day:
+    """A day that has passed or runs: where its hover area lies, what it says, and its row in the table."""
+
+    name: str
+    x: float
+    width: float
+    readout: str
+    quantity: int
+    total: int  # of the period, this day included
+
+
+@dataclass(frozen=True, slots=True)
 class Trend:
     """Everything that `web/parts/trend.html` draws; paths are in units of the view box."""
 
@@ -23,6 +35,7 @@ class Trend:
     ticks: tuple[str, ...]
     time_ticks: tuple[str, ...]
     description: str
+    days: tuple[Day, ...]
     width: int = WIDTH
     height: int = HEIGHT
 
@@ -62,7 +75,15 @@ def trend(*, daily: Sequence[int], first: date, days: int, foretold: Forecast) -
         ticks=tuple(short_number(top * (GRID_LINES - step) / GRID_LINES) for step in range(GRID_LINES + 1)),
         time_ticks=tuple(f"{first + timedelta(days=mark):%d %b}" for mark in marks),
         description=said,
+        days=tuple(_day(first, number, days, daily[number], sums[number + 1]) for number in range(today)),
     )
+
+
+def _day(first: date, number: int, days: int, quantity: int, total: int) -> Day:
+    name = f"{first + timedelta(days=number):%a %d %b}"
+    readout = f"{name}: {quantity:,} operations, {total:,} since the period began"
+    x = _x(number, days)
+    return Day(name, round(x, 2), round(_x(number + 1, days) - x, 2), readout, quantity, total)
 
 
 def _x(day: int, days: int) -> float:

@@ -14,6 +14,7 @@ from billing.models import Document
 from billing.plans import Allowance
 from billing.quotas.models import Level, Notice, Span
 from billing.services import dunning
+from billing.services.subscriptions import start_trial
 from tenancy.audit.services import SYSTEM
 from tenancy.roles import Role
 from tenancy.scope import scope
@@ -95,6 +96,32 @@ def test_the_next_invoice_is_the_plan_and_what_was_used_above_it(tenant: Tenant,
     text = page("billing/")
     assert "$12.00 so far for what is not included." in text
     assert "$41.00" in text
+
+
+def test_a_cap_of_the_plan_is_said_above_all_with_a_way_out(tenant: Tenant, page: Page) -> None:
+    used(tenant, Meter.INGEST, 25_000)
+    notice(tenant, "80 % of the operations are used")
+    text = page("billing/")
+    assert "At the cap of the Free plan: memory operations." in text
+    assert text.index("At the cap of") < text.index("80 % of the operations")
+
+
+def test_a_trial_without_a_card_is_told_that_nothing_is_charged(tenant: Tenant, page: Page, shop: None) -> None:
+    start_trial(organization_id=tenant.organization.pk, actor=tenant.actor, plan_key="pro")
+    assert "Only if a card is on file then" in page("billing/")
+
+
+def test_the_line_of_a_period_has_a_table_and_says_each_day(tenant: Tenant, page: Page) -> None:
+    used(tenant, Meter.RECALL, 1_234)
+    text = page("billing/")
+    assert "1,234 operations, 1,234 since the period began" in text
+    assert '<th scope="col">Day</th>' in text
+
+
+def test_the_banner_says_how_much_is_open(tenant: Tenant, page: Page, viewer: Client, home: str) -> None:
+    owe(tenant, 1)
+    assert "$29.00 is open." in page("billing/")
+    assert "$29.00" not in viewer.get(f"{home}usage/").content.decode()
 
 
 def test_notices_are_shown_until_somebody_puts_them_away(tenant: Tenant, page: Page, post: Page) -> None:

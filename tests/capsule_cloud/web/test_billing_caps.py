@@ -4,7 +4,9 @@ from uuid import UUID
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from billing.metering.models import UsageHour
 from billing.quotas.models import Cap, Watch
 from tenancy.models import Project
 from tenancy.roles import Role
@@ -60,7 +62,8 @@ def test_a_cap_is_taken_away(tenant: Tenant, post: Page) -> None:
         {"amount": "-1"},
         {"amount": "x"},
         {"amount": "999999"},  # more than the plan's
-        {"allowance": "stored_bytes"},
+        {"amount": "0.5"},
+        {"allowance": "stored_bytes", "amount": "100000000000000"},
         {"subject": "project:nothing"},
         {"span": "year"},
         {"reaction": "explode"},
@@ -71,6 +74,28 @@ def test_a_cap_that_cannot_be_is_refused_with_a_reason(tenant: Tenant, post: Pag
     text = post("billing/caps/set/", CAP | wrong, status=422)
     assert "field-error" in text or 'role="alert"' in text
     assert caps_of(tenant) == []
+
+
+def test_a_cap_shows_how_far_it_is_used(tenant: Tenant, page: Page, post: Page) -> None:
+    post("billing/caps/set/", CAP)
+    post("billing/caps/set/", CAP | {"subject": f"key:{tenant.key.pk}", "amount": "100", "span": "day"})
+    now = timezone.now().replace(minute=0, second=0, microsecond=0)
+    with scope(tenant.organization):
+        for key_id, quantity in ((tenant.key.pk, 85), (None, 400)):
+            UsageHour.objects.create(
+                project_id=tenant.project.pk, key_id=key_id, meter="ingest", hour=now, quantity=quantity, events=1
+            )
+    text = page("billing/caps/")
+    assert "<b>485</b> of 900 memory operations" in text
+    assert "<b>85</b> of 100 memory operations" in text
+    assert "stick-warn" in text
+    assert "As of" in text
+
+
+def test_stored_bytes_are_capped_in_gigabytes(tenant: Tenant, page: Page, post: Page) -> None:
+    post("billing/caps/set/", CAP | {"allowance": "stored_bytes", "amount": "0.5"})
+    assert [amount for _, _, amount in caps_of(tenant)] == [500_000_000]
+    assert "of 0.5 GB stored bytes" in page("billing/caps/")
 
 
 def test_a_strangers_project_is_no_subject(tenant: Tenant, stranger: Tenant, post: Page) -> None:

@@ -43,7 +43,7 @@ def test_what_burns_next_stands_first(tenant: Tenant, page: Page) -> None:
     give(tenant, 10_00, "Goes before all", priority=0)
     with scope(tenant.organization):
         burn(actor=SYSTEM, amount=4_00, currency="usd", ref="test")
-    text = page("billing/credits/").split("What burns next")[1].split("Movements")[0]
+    text = page("billing/credits/").split("What is used next")[1].split("Movements")[0]
     assert text.index("Goes before all") < text.index("Expires soon") < text.index("Bought first")
     assert '$6.00</b> <span class="dim">of $10.00' in text
     assert "$76.00" in page("billing/credits/")

@@ -1,5 +1,7 @@
 """Whom invoices name: saved here and at Stripe, refused with a reason, and cards on a page that is not ours."""
 
+from typing import Any
+
 import pytest
 from django.test import Client
 
@@ -38,6 +40,21 @@ def test_details_are_saved_here_and_at_stripe(tenant: Tenant, page: Page, post: 
     text = page("billing/details/")
     for value in ("Acme Ltd", "ceo@acme.example", "PO-7", "Berlin", "DE"):
         assert value in text
+
+
+def test_cards_are_shown_by_their_last_digits(tenant: Tenant, page: Page, owner: Client, home: str, buy: Buy) -> None:
+    assert "No card is on file" in page("billing/details/cards/list/")
+    buy(tenant, "pro")
+    part = owner.get(f"{home}billing/details/cards/list/", headers={"HX-Request": "true"}).content.decode()
+    assert "<html" not in part
+    for words in ("Visa", "4242", "Pays invoices", "12/2040"):
+        assert words in part
+
+
+def test_cards_that_cannot_be_asked_for_are_said_to_be(tenant: Tenant, page: Page, settings: Any, buy: Buy) -> None:
+    buy(tenant, "pro")
+    settings.STRIPE_SANDBOX = False
+    assert 'role="alert"' in page("billing/details/cards/list/")
 
 
 @pytest.mark.parametrize(

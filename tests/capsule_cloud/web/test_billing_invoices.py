@@ -116,7 +116,38 @@ def test_documents_of_stripe_have_their_pdf_and_open_ones_a_way_to_pay(
     assert "https://invoice.stripe.com/open" in text
     assert "https://invoice.stripe.com/paid" not in text
     assert "https://pay.stripe.com/credit_note-issued.pdf" in text
-    assert "−$12.34" in text  # noqa: RUF001  # a minus
+    assert "-$12.34" in text
+
+
+def test_a_bill_is_one_entry_with_its_use_and_what_came_back(billed: Tenant) -> None:
+    now = timezone.now()
+    with scope(billed.organization):
+        Invoice.objects.update(stripe_id="in_cycle")
+        columns = {"currency": "usd", "issued_at": now, "synced_at": now}
+        Document.objects.create(
+            kind="invoice",
+            status="paid",
+            stripe_id="in_cycle",
+            number="CAPS-0007",
+            total=31_21,
+            period_start=PERIOD[0],
+            period_end=PERIOD[1],
+            pdf_url="https://pay.stripe.com/7.pdf",
+            **columns,
+        )
+        Document.objects.create(
+            kind="refund", status="succeeded", stripe_id="re_1", total=5_00, invoice_stripe_id="in_cycle", **columns
+        )
+        invoice = Invoice.objects.get()
+    browser, home = browser_of(billed), f"/o/{billed.organization.slug}/billing/"
+    text = browser.get(f"{home}invoices/").content.decode()
+    assert text.count("<tr>") == 2  # the head, and one bill
+    for words in ("CAPS-0007", "$31.21", "Refund −$5.00", "1 Aug to 1 Sep 2026", f"invoices/{invoice.pk}/"):  # noqa: RUF001
+        assert words in text
+    text = browser.get(f"{home}invoices/{invoice.pk}/").content.decode()
+    assert "Invoice CAPS-0007" in text
+    assert "<b>$31.21</b> with the plan" in text
+    assert f"${invoice.total / 100:,.2f}, explained line by line" in text
 
 
 def test_the_free_plan_is_told_that_there_are_none(owner: Client, home: str) -> None:

@@ -138,16 +138,6 @@ def test_a_plan_that_is_too_small_is_refused_with_every_reason(
     assert row.cancel_at is None
 
 
-def test_seats_are_added_and_given_back(tenant: Tenant, post: Page, buy: Buy) -> None:
-    buy(tenant, "pro")
-    assert "Saved." in post("billing/plan/seats/", {"seats": "14"})
-    row = subscription_of(tenant)
-    assert row is not None
-    assert row.seats == 14
-    assert "Choose from 1 to 10,000 people." in post("billing/plan/seats/", {"seats": "0"})
-    assert "Choose from 1 to 10,000 people." in post("billing/plan/seats/", {"seats": "1e9"})
-
-
 def test_a_code_that_is_none_is_refused(tenant: Tenant, post: Page, buy: Buy) -> None:
     buy(tenant, "pro")
     assert "This code is not valid." in post("billing/plan/code/", {"code": "NOPE"})

@@ -147,6 +147,23 @@
     if (event.target.matches?.("[data-pick]")) countPicks(event.target.form);
   });
 
+  // What asks the payment service may take seconds: the button says so, and a second press does nothing.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.matches("[data-busy]") || form.method !== "post") return;
+    if (form.ariaBusy === "true") {
+      event.preventDefault();
+      return;
+    }
+    form.ariaBusy = "true";
+    announce("Working on it");
+  });
+
+  // Back from another page the browser may show this one as it was left
+  window.addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("[data-busy][aria-busy]")) form.ariaBusy = null;
+  });
+
   document.addEventListener("reset", (event) => {
     if (event.target.matches("[data-picks]")) setTimeout(() => countPicks(event.target));
   });

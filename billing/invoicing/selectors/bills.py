@@ -1,0 +1,127 @@
+"""Reads bills: one entry for whatever is paid once, however many documents of ours and of Stripe's it has."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from billing.invoicing.models import Invoice
+from billing.models import Document
+from billing.money import Money
+
+LARGEST_PAGE = 200
+LEVELS = {
+    "paid": "good",
+    "succeeded": "good",
+    "issued": "good",
+    "open": "warn",
+    "failed": "bad",
+    "uncollectible": "bad",
+}
+WITH_THE_NEXT = "with_the_next"  # the state of use that Stripe's next invoice brings
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What is paid once. `main` says what is to be paid: Stripe's document, or our invoice where Stripe has none.
+
+    `invoice` is ours of the use in it, if there is one; `notes` give some of it back. A note that belongs to no bill
+    is a bill of its own.
+    """
+
+    main: Document | Invoice
+    invoice: Invoice | None = None
+    notes: tuple[Document, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its number, or what it is."""
+        if isinstance(self.main, Document):
+            return self.main.number or self.main.get_kind_display()
+        if self.main.number:
+            return self.main.number
+        what = "Draft" if self.main.state == Invoice.State.DRAFT else "Use"
+        return f"{what} from {self.main.period_start:%-d %B %Y}"
+
+    @property
+    def at(self) -> datetime:
+        """When it was issued; of a draft, when its period ends."""
+        if isinstance(self.main, Document):
+            return self.main.issued_at
+        return self.main.issued_at or self.main.period_end
+
+    @property
+    def period(self) -> tuple[datetime, datetime] | None:
+        """The time whose use it is for, where it is for one."""
+        start, end = self.main.period_start, self.main.period_end
+        return None if start is None or end is None or start == end else (start, end)
+
+    @property
+    def state(self) -> str:
+        """What became of it, in Stripe's words, or WITH_THE_NEXT."""
+        if isinstance(self.main, Document):
+            return self.main.status or "issued"
+        is_open = self.main.state == Invoice.State.OPEN
+        return WITH_THE_NEXT if is_open and self.main.source == Invoice.Source.STRIPE else self.main.state
+
+    @property
+    def state_words(self) -> str:
+        """The same for people."""
+        if self.state == WITH_THE_NEXT:
+            return "With the next invoice"
+        return "Written off" if self.state == Invoice.State.UNCOLLECTIBLE else self.state.replace("_", " ").capitalize()
+
+    @property
+    def level(self) -> str:
+        """good, warn or bad; empty where it is none."""
+        return LEVELS.get(self.state, "")
+
+    @property
+    def total(self) -> Money | None:
+        """What is paid; below zero for what comes back, None while it is being counted."""
+        if isinstance(self.main, Invoice):
+            return None if self.main.state == Invoice.State.DRAFT else Money(self.main.total, self.main.currency)
+        return Money(
+            self.main.total if self.main.kind == Document.Kind.INVOICE else -self.main.total, self.main.currency
+        )
+
+    @property
+    def due_at(self) -> datetime | None:
+        """Until when an open one is to be paid, where there is such a day."""
+        return self.main.due_at if self.state == "open" else None
+
+    @property
+    def pay_url(self) -> str:
+        """Where an open one can be paid; may be blank."""
+        return self.main.page_url if self.state == "open" else ""
+
+
+def bills(limit: int = 50) -> list[Bill]:
+    """The newest bills of the organization in scope. Three queries, however many there are."""
+    limit = min(limit, LARGEST_PAGE)
+    documents = list(Document.objects.filter(kind=Document.Kind.INVOICE).order_by("-issued_at", "-id")[:limit])
+    ours = list(Invoice.objects.order_by("-period_start")[:limit])
+    collected = {one.stripe_id: one for one in ours if one.stripe_id}
+    notes = _notes(documents)
+    found = [Bill(one, collected.pop(one.stripe_id, None), tuple(notes.pop(one.stripe_id, ()))) for one in documents]
+    found += [Bill(one, one) for one in ours if not one.stripe_id or one.stripe_id in collected]
+    found += [Bill(one) for rest in notes.values() for one in rest]
+    return sorted(found, key=lambda bill: bill.at, reverse=True)[:limit]
+
+
+def bill_of(invoice: Invoice) -> Bill:
+    """The bill that one of our invoices stands in."""
+    document = Document.objects.filter(stripe_id=invoice.stripe_id).first() if invoice.stripe_id else None
+    if document is None:
+        return Bill(invoice, invoice)
+    return Bill(document, invoice, tuple(_notes([document])[document.stripe_id]))
+
+
+def _notes(documents: Iterable[Document]) -> dict[str, list[Document]]:
+    """Credit notes and refunds by the invoice that they belong to, blank where Stripe names none."""
+    known = [one.stripe_id for one in documents]
+    found: dict[str, list[Document]] = defaultdict(list)
+    rows = Document.objects.exclude(kind=Document.Kind.INVOICE).filter(invoice_stripe_id__in=[*known, ""])
+    for one in rows.order_by("issued_at", "id"):
+        found[one.invoice_stripe_id].append(one)
+    return found
