@@ -34,6 +34,8 @@ class Right(StrEnum):
     USAGE_READ = "usage:read"
     BILLING_READ = "billing:read"
     BILLING_WRITE = "billing:write"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_WRITE = "webhooks:write"
 
 
 _VIEWER = {
@@ -51,6 +53,8 @@ _ADMIN = _MEMBER | {
     Right.PROJECTS_WRITE,
     Right.AUDIT_READ,
     Right.BILLING_READ,
+    Right.WEBHOOKS_READ,
+    Right.WEBHOOKS_WRITE,
 }
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.OWNER: frozenset(Right),
@@ -73,6 +77,8 @@ class KeyScope(models.TextChoices):
     AUDIT_READ = "audit:read", "Read the audit log"
     BILLING_READ = "billing:read", "Read the plan, invoices and credits"
     BILLING_WRITE = "billing:write", "Change the plan and caps, and pay"
+    WEBHOOKS_READ = "webhooks:read", "Read webhook endpoints and their logs"
+    WEBHOOKS_WRITE = "webhooks:write", "Change webhook endpoints, and send again"
 
 
 SCOPE_RIGHTS: dict[KeyScope, frozenset[Right]] = {
@@ -87,6 +93,8 @@ SCOPE_RIGHTS: dict[KeyScope, frozenset[Right]] = {
     KeyScope.AUDIT_READ: frozenset({Right.AUDIT_READ}),
     KeyScope.BILLING_READ: frozenset({Right.BILLING_READ}),
     KeyScope.BILLING_WRITE: frozenset({Right.BILLING_WRITE}),
+    KeyScope.WEBHOOKS_READ: frozenset({Right.WEBHOOKS_READ}),
+    KeyScope.WEBHOOKS_WRITE: frozenset({Right.WEBHOOKS_WRITE}),
 }
 DEFAULT_SCOPES = [KeyScope.MEMORY_READ, KeyScope.MEMORY_WRITE]
 
