@@ -148,7 +148,7 @@ CELERY_BEAT_SCHEDULE = {
     "say-crossed-thresholds": {"task": "quotas.say_crossed", "schedule": 60.0},
     "say-unusual-use": {"task": "quotas.say_unusual", "schedule": 600.0},
     "sample-allowances": {"task": "quotas.sample", "schedule": 600.0},
-    "seal-idle-sessions": {"task": "metering.seal_idle_sessions", "schedule": 60.0},
+    "seal-idle-sessions": {"task": "quotas.seal_idle_sessions", "schedule": 60.0},
     "purge-expired-memory": {"task": "memory.purge_expired", "schedule": 900.0},
     "renew-search-entries": {"task": "memory.renew_search_entries", "schedule": 60.0},
     "process-stripe-events": {"task": "billing.process_stripe_events", "schedule": 5.0},

@@ -15,13 +15,6 @@ def ship_usage(**kwargs: Any) -> None:
     services.roll_up()
 
 
-@shared_task(name="metering.seal_idle_sessions")
-def seal_idle_sessions(**kwargs: Any) -> None:
-    """Seal the sessions of every organization that have been idle for their project's time, and count the seals."""
-    while services.seal_idle_sessions():
-        pass
-
-
 @shared_task(name="metering.make_usage_partitions")
 def make_usage_partitions(**kwargs: Any) -> None:
     """Make the coming months of usage events, and say when some event has none."""

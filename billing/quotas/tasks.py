@@ -4,13 +4,20 @@ from typing import Any
 
 from celery import shared_task
 
-from billing.quotas import applying, counters, notices
+from billing.quotas import applying, counters, idle, notices
 
 
 @shared_task(name="quotas.apply_parked_writes")
 def apply_parked_writes(**kwargs: Any) -> None:
     """Apply writes that wait, where the cap has lifted."""
     applying.apply_due()
+
+
+@shared_task(name="quotas.seal_idle_sessions")
+def seal_idle_sessions(**kwargs: Any) -> None:
+    """Seal the sessions of every organization that have been idle for their project's time, where the caps let it."""
+    while idle.seal_idle_sessions():
+        pass
 
 
 @shared_task(name="quotas.settle_counters")

@@ -40,7 +40,7 @@ GLOBAL = {
     "metering.make_usage_partitions": "one table holds the events of every organization",
     "metering.reconcile_usage": "compares everybody's sums in one statement",
     "metering.sample_gauges": "one statement samples every organization",
-    "metering.seal_idle_sessions": "asks who has something due, then opens each one's scope",
+    "quotas.seal_idle_sessions": "asks who has something due, then opens each one's scope",
     "metering.ship_usage": "usage of every organization is one stream",
     "sandbox.deliver_webhooks": "a twin of Stripe knows no organizations",
     "sandbox.pass_time": "a twin of Stripe knows no organizations",

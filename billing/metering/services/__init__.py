@@ -1,6 +1,6 @@
 """What metering writes, a module a noun; the hot calls are named here for short."""
 
-from billing.metering.services.recording import BadUse, Use, record, seal_idle_sessions, spool, usage_call
+from billing.metering.services.recording import BadUse, Use, record, spool, usage_call
 from billing.metering.services.shipping import ShipFailed, ship
 from billing.metering.services.sums import roll_up
 
@@ -10,7 +10,6 @@ __all__ = [
     "Use",
     "record",
     "roll_up",
-    "seal_idle_sessions",
     "ship",
     "spool",
     "usage_call",

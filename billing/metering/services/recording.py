@@ -10,8 +10,6 @@ from billing.metering import ids
 from billing.metering import spool as files
 from billing.metering.meters import GAUGES, Meter
 from billing.metering.models import UsageEvent
-from capsule_cloud.memory.models import Session
-from capsule_cloud.memory.services.retention import close_due_sessions
 from tenancy.scope import OfFirst, SqlCall
 
 LARGEST_QUANTITY = 2**53
@@ -72,18 +70,6 @@ def usage_call(use: Use, *, end_user: OfFirst | None = None) -> SqlCall:
         "metering_record",
         (use.event_id, use.project_id, use.key_id, use.meter.value, use.quantity, end_user or use.end_user),
     )
-
-
-def seal_idle_sessions() -> int:
-    """Seal idle sessions of every organization, each counted as one that a key seals; how many were looked at.
-
-    The memory room knows no meters, so its sweep is started from here. Raises as `close_due_sessions` does.
-    """
-    return close_due_sessions(also=_count_seal)
-
-
-def _count_seal(session: Session) -> None:
-    record(Use(session.organization_id, session.project_id, None, Meter.SEAL, end_user=session.user_id))
 
 
 def spool(use: Use) -> UUID:

@@ -31,11 +31,12 @@ class Forgotten:
     triggers: int
 
 
-def close_due_sessions(*, also: Callable[[Session], object], limit: int = 100) -> int:
+def close_due_sessions(*, close: Callable[[UUID, UUID], object], limit: int = 100) -> int:
     """Lease sessions that are due for a look and close those that are idle; how many were looked at.
 
-    `also` gets each sealed session within the transaction of its seal: it is counted there, by a room above this one.
-    A session that fails is looked at again in ten minutes and holds up no other; the failures are raised at the end.
+    `close` gets the organization and the session, outside any scope, and calls `close_if_idle`: a room above this one
+    counts what is sealed, and may leave a session open. That one, and one that fails, is looked at again in ten
+    minutes and holds up no other; the failures are raised at the end.
     """
     with unscoped(reason="find sessions that are due for a look") as wide:
         due = wide.rows("memory_sessions_due", limit)
@@ -44,8 +45,7 @@ def close_due_sessions(*, also: Callable[[Session], object], limit: int = 100) -
         if not row["is_idle"]:
             continue
         try:
-            with scope(row["organization_id"]):
-                close_if_idle(session_pk=row["session_id"], actor=SYSTEM, also=also)
+            close(row["organization_id"], row["session_id"])
         except Exception as failure:
             log.exception("session.close_failed session=%s", row["session_id"])
             failures.append(failure)

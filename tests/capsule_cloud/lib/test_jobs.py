@@ -37,19 +37,19 @@ def waiting(queue: Any) -> list[tuple[str, dict[str, Any]]]:
 def test_a_job_is_queued_after_the_commit(transactional_db: None, queue: Any) -> None:
     organization_id = uuid.uuid4()
     with transaction.atomic():
-        jobs.enqueue("metering.seal_idle_sessions", organization_id=organization_id, number=7)
+        jobs.enqueue("quotas.seal_idle_sessions", organization_id=organization_id, number=7)
         assert len(queue) == 0
-    assert waiting(queue) == [("metering.seal_idle_sessions", {"organization_id": str(organization_id), "number": 7})]
+    assert waiting(queue) == [("quotas.seal_idle_sessions", {"organization_id": str(organization_id), "number": 7})]
 
 
 def test_outside_a_transaction_a_job_is_queued_at_once(transactional_db: None, queue: Any) -> None:
-    jobs.enqueue("metering.seal_idle_sessions")
-    assert waiting(queue) == [("metering.seal_idle_sessions", {})]
+    jobs.enqueue("quotas.seal_idle_sessions")
+    assert waiting(queue) == [("quotas.seal_idle_sessions", {})]
 
 
 def test_what_is_rolled_back_queues_nothing(transactional_db: None, queue: Any) -> None:
     def work() -> None:
-        jobs.enqueue("metering.seal_idle_sessions")
+        jobs.enqueue("quotas.seal_idle_sessions")
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError), transaction.atomic():
@@ -61,5 +61,5 @@ def test_a_broker_that_is_away_is_logged_and_not_raised(
     transactional_db: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "current_app", Celery("away", broker="redis://127.0.0.1:1/0", set_as_current=False))
-    jobs.enqueue("metering.seal_idle_sessions")
-    assert "jobs.enqueue_failed task=metering.seal_idle_sessions" in caplog.text
+    jobs.enqueue("quotas.seal_idle_sessions")
+    assert "jobs.enqueue_failed task=quotas.seal_idle_sessions" in caplog.text

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from billing.metering.models import UsageEvent
-from billing.metering.tasks import seal_idle_sessions
+from billing.quotas.tasks import seal_idle_sessions
 from capsule_cloud.memory import tasks
 from capsule_cloud.memory.models import Capsule, Session, SkillTrigger, Turn
 from capsule_cloud.memory.selectors import sessions as selectors

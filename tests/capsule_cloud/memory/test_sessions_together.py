@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from threading import Barrier
 from typing import TypeVar
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -170,8 +171,14 @@ def test_two_sweeps_seal_each_idle_session_once(committed: Tenant) -> None:
 
     sealed: list[str] = []
 
+    def close(organization_id: UUID, session_pk: UUID) -> None:
+        with scope(organization_id):
+            retention.close_if_idle(
+                session_pk=session_pk, actor=committed.actor, also=lambda session: sealed.append(session.external_id)
+            )
+
     def sweep(worker: int) -> None:
-        while retention.close_due_sessions(limit=3, also=lambda session: sealed.append(session.external_id)):
+        while retention.close_due_sessions(limit=3, close=close):
             pass
 
     together(sweep, workers=3)
