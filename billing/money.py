@@ -46,6 +46,11 @@ def times(rate: Decimal, quantity: int) -> Decimal:
     return _EXACT.multiply(rate, Decimal(quantity))
 
 
+def plus(one: Decimal, other: Decimal) -> Decimal:
+    """The sum, exactly."""
+    return _EXACT.add(one, other)
+
+
 def round_line(exact: Decimal) -> tuple[int, Decimal]:
     """The whole minor units of an invoice line, half to even, and the remainder: their sum is `exact`.
 
@@ -67,6 +72,14 @@ def prorate(amount: int, part: timedelta, whole: timedelta) -> Decimal:
     with localcontext(_EXACT):
         share = Decimal(amount) * (part // microsecond) / (whole // microsecond)
         return share.quantize(_QUANTUM)
+
+
+def share(amount: int, part: int, whole: int) -> int:
+    """The share of `amount` minor units that `part` of `whole` is, half to even. Raises ValueError for more than all."""
+    if not 0 <= part <= whole or not whole:
+        raise ValueError(f"{part} is no part of {whole}.")
+    with localcontext(_EXACT):
+        return int((Decimal(amount) * part / whole).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
 def month_after(anchor: datetime, n: int) -> datetime:

@@ -161,6 +161,7 @@ CELERY_BEAT_SCHEDULE = {
     "deduct-credits": {"task": "credits.deduct_due", "schedule": 30.0},
     "pay-due-top-ups": {"task": "credits.pay_due_top_ups", "schedule": 30.0},
     "close-periods": {"task": "invoicing.close_due", "schedule": 300.0},
+    "begin-contracts": {"task": "invoicing.begin_contracts", "schedule": 60.0},
     "compare-with-stripe": {"task": "invoicing.compare_with_stripe", "schedule": 3600.0},
     "expire-credits": {"task": "credits.expire_credits", "schedule": 300.0},
     "sell-plans": {"task": "billing.sell_plans", "schedule": 3600.0},

@@ -8,7 +8,7 @@ from typing import Any
 
 from billing.invoicing.models import InvoiceLine
 from billing.invoicing.terms import Step, Terms
-from billing.money import round_line, times
+from billing.money import plus, round_line, times
 from billing.plans import ALLOWANCE_NAMES, Allowance
 
 Kind = InvoiceLine.Kind
@@ -18,7 +18,11 @@ SPENDING = (Kind.PLAN, Kind.SEATS, Kind.USAGE, Kind.ADJUSTMENT)
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A line to be: `exact` minor units, of which `covered` were paid with a commit before."""
+    """A line to be: `quantity` times `unit_price`, of which `covered` was paid with a commit before.
+
+    `before` is what the parts of its month before it cost exactly: all of them are rounded together with it, so that
+    they add up to the month. `span` is the time that it is for, where that is not its period.
+    """
 
     kind: Kind
     description: str
@@ -28,16 +32,20 @@ class Charge:
     how: dict[str, Any]
     allowance: Allowance | None = None
     covered: int = 0
+    before: Decimal = Decimal(0)
+    span: tuple[datetime, datetime] | None = None
 
     @property
     def whole(self) -> int:
         """The price in whole minor units: rounded here, once."""
-        return round_line(times(self.unit_price, self.quantity))[0]
+        until = plus(self.before, times(self.unit_price, self.quantity))
+        return round_line(until)[0] - round_line(self.before)[0]
 
     @property
     def remainder(self) -> Decimal:
         """What the rounding left."""
-        return round_line(times(self.unit_price, self.quantity))[1]
+        alone, rest = round_line(times(self.unit_price, self.quantity))
+        return rest + (alone - self.whole)
 
     @property
     def amount(self) -> int:

@@ -15,6 +15,12 @@ def close_due(**kwargs: Any) -> int:
     return services.close_due(now=timezone.now())
 
 
+@shared_task(name="invoicing.begin_contracts")
+def begin_contracts(**kwargs: Any) -> int:
+    """Let contracts hold whose start has come; how many began."""
+    return services.begin_due(now=timezone.now())
+
+
 @shared_task(name="invoicing.compare_with_stripe")
 def compare_with_stripe(**kwargs: Any) -> int:
     """Compare our invoices with Stripe's, and let Stripe bill what came late; how many differ."""

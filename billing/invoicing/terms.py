@@ -21,10 +21,28 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a period, with the plan's version and the seats that were in force in it.
+
+    `fee` is the fixed price of the whole month from `month[0]` to `month[1]`, which the part lies in.
+    """
+
+    start: datetime
+    end: datetime
+    month: tuple[datetime, datetime]
+    plan_key: str
+    plan_version: int
+    fee: int
+    seats: int
+    allowances: Mapping[Allowance, Included]
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What a period is priced by. Amounts are minor units of `currency`; rates have up to 12 decimals.
 
     `fee` is the fixed price of this period, 0 where somebody else collects it. `seats` are those bought, used or not.
+    Where the period is no whole month, or the plan or the seats changed in it, `parts` says what held when.
     """
 
     plan_key: str
@@ -35,6 +53,7 @@ class Terms:
     allowances: Mapping[Allowance, Included]
     step: Step | None = None
     is_free: bool = False  # a trial
+    parts: tuple[Part, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As an invoice keeps it."""
@@ -54,6 +73,7 @@ class Terms:
                 "commit": self.step.commit,
                 "is_prepaid": self.step.is_prepaid,
             },
+            **({"parts": [_part_as_json(part) for part in self.parts]} if self.parts else {}),
         }
 
 
@@ -76,6 +96,34 @@ def from_json(kept: Mapping[str, Any]) -> Terms:
             step["commit"],
             step["is_prepaid"],
         ),
+        parts=tuple(_part_from_json(part) for part in kept.get("parts", [])),
+    )
+
+
+def _part_as_json(part: Part) -> dict[str, Any]:
+    return {
+        "start": part.start.isoformat(),
+        "end": part.end.isoformat(),
+        "month": [moment.isoformat() for moment in part.month],
+        "plan": part.plan_key,
+        "version": part.plan_version,
+        "fee": part.fee,
+        "seats": part.seats,
+        "allowances": allowances_as_json(part.allowances),
+    }
+
+
+def _part_from_json(kept: Mapping[str, Any]) -> Part:
+    start, end = (datetime.fromisoformat(moment) for moment in kept["month"])
+    return Part(
+        start=datetime.fromisoformat(kept["start"]),
+        end=datetime.fromisoformat(kept["end"]),
+        month=(start, end),
+        plan_key=kept["plan"],
+        plan_version=kept["version"],
+        fee=kept["fee"],
+        seats=kept["seats"],
+        allowances=allowances_from_json(kept["allowances"]),
     )
 
 

@@ -117,6 +117,7 @@ BILLING_OVERRIDE_GRANTED = Action("billing.override.granted", "granted an overri
 BILLING_OVERRIDE_ENDED = Action("billing.override.ended", "ended an override")
 # --- Invoices and contracts ---
 CONTRACT_SIGNED = Action("billing.contract.signed", "signed a contract")
+CONTRACT_BEGUN = Action("billing.contract.begun", "began a contract")
 CONTRACT_ENDED = Action("billing.contract.ended", "ended a contract early")
 INVOICE_OPENED = Action("billing.invoice.opened", "opened an invoice")
 INVOICE_PAID = Action("billing.invoice.paid", "marked an invoice as paid")

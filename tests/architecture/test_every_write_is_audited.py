@@ -33,6 +33,7 @@ SILENT = {
     "capsule_cloud.memory.services.retention.delete_sessions_of": "a part of deleting an end user, which says how many",
     "capsule_cloud.memory.services.retention.forget_source_of": "a part of deleting a capsule, which says how many",
     "capsule_cloud.memory.services.search_entries.renew": "makes anew what is derived: capsules stay as they are",
+    "billing.invoicing.services.agreements.keep": "a part of signing or changing, which say what holds then",
     "billing.invoicing.services.comparing.deliver": "hands to Stripe what the comparison has recorded",
     "billing.invoicing.services.lines.write_lines": "a part of opening an invoice, which says its total",
     "billing.metering.services.recording.record": "a count of what its caller has recorded",

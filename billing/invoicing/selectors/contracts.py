@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 
 from billing.invoicing.models import CommitPaid, Contract
 from billing.invoicing.terms import Step, allowances_from_json, steps_of
 from billing.money import month_after
-from billing.plans import Plan, plan
+from billing.plans import Allowance, Plan, plan
 
 Period = tuple[datetime, datetime]
 
@@ -22,13 +23,17 @@ def contracts() -> list[Contract]:
 
 
 def agreed_plan(contract: Contract) -> Plan:
-    """The plan's version with the contract's fee, allowances and limits in their place."""
+    """The plan's version with the contract's fee, seat price, allowances and limits in their place."""
     base = plan(contract.plan_key, contract.plan_version)
+    allowances = {**base.allowances, **allowances_from_json(contract.allowances)}
+    if contract.seat_price is not None:
+        allowances[Allowance.SEATS] = replace(allowances[Allowance.SEATS], overage=Decimal(contract.seat_price))
     return replace(
         base,
         monthly=contract.fee,
+        seat=base.seat if contract.seat_price is None else contract.seat_price,
         currency=contract.currency,
-        allowances={**base.allowances, **allowances_from_json(contract.allowances)},
+        allowances=allowances,
         limits={**base.limits, **contract.limits},
     )
 

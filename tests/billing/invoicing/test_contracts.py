@@ -1,7 +1,7 @@
 """A contract replaces the plan, is billed by its ramp, and ends with what it owes."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing.invoicing import services
-from billing.invoicing.models import Contract, Invoice
+from billing.invoicing.models import Agreed, Contract, Invoice
 from billing.invoicing.pricing import SPENDING
 from billing.invoicing.selectors.contracts import contracts
-from billing.invoicing.services import Offer, end_contract, sign_contract
+from billing.invoicing.services import Offer, change_agreement, end_contract, sign_contract
+from billing.invoicing.services.agreements import NotOurs
 from billing.invoicing.services.contracts import ContractIsOver, SubscriptionRuns
 from billing.models import Subscription
 from billing.money import month_after
@@ -142,7 +143,7 @@ def test_a_contract_that_ends_early_owes_the_step_that_runs(committed: Tenant) -
         ({"reference": " "}, "reference"),
         ({"plan_key": "gold"}, "plan_key"),
         ({"plan_version": 9}, "plan_key"),
-        ({"starts_at": START + timedelta(microseconds=1)}, "starts_at"),
+        ({"starts_at": month_after(START, 25)}, "starts_at"),
         ({"starts_at": START.replace(tzinfo=None)}, "starts_at"),
         ({"starts_at": START.replace(year=2020)}, "steps"),
         ({"steps": []}, "steps"),
@@ -154,6 +155,8 @@ def test_a_contract_that_ends_early_owes_the_step_that_runs(committed: Tenant) -
         ({"currency": "xxx"}, "currency"),
         ({"commit_paid": "never"}, "commit_paid"),
         ({"seats": 0}, "seats"),
+        ({"seat_price": -1}, "steps"),
+        ({"contact": "c" * 255}, "contact"),
         ({"net_days": 999}, "net_days"),
         ({"po_number": "9" * 65}, "po_number"),
         ({"limits": {"member_limit": 5}}, "limits"),
@@ -179,3 +182,111 @@ def test_nobody_has_two_agreements_at_once(tenant: Tenant, stranger: Tenant) -> 
         sign(stranger)
     with scope(tenant.organization), pytest.raises(NotFound):
         end_contract(actor=tenant.actor, contract_id=contract.pk, reason="Not mine")
+
+
+def begin(now: datetime) -> int:
+    return services.begin_due(now=now)
+
+
+def test_a_contract_entered_before_it_starts_holds_from_its_start(committed: Tenant) -> None:
+    now = timezone.now()
+    start = now + timedelta(days=10)
+    with scope(committed.organization):
+        offer = replace(OFFER, starts_at=start, seats=150, steps=[(3, 100_000), (9, 900_000)])
+        contract = sign_contract(actor=committed.actor, offer=offer, now=now)
+        assert (contract.subscription, contract.starts_at) == (None, start)
+        assert effective().plan.key == "free"
+        assert Organization.objects.get().member_limit == 10
+    begin(start - timedelta(seconds=1))
+    with scope(committed.organization):
+        assert not Subscription.objects.exists()
+    begin(start)
+    begin(start)
+    with scope(committed.organization):
+        assert Subscription.objects.get().status == "active"
+        assert AuditEvent.objects.filter(action="billing.contract.begun").count() == 1
+        assert effective(now=start).plan.key == "enterprise"
+        assert effective(now=start).columns["member_limit"] == 150
+
+
+def test_a_contract_follows_what_ends_by_its_start(committed: Tenant) -> None:
+    now = timezone.now()
+    runs = subscribe(committed, period_start=now - timedelta(days=3), period_end=now + timedelta(days=27))
+    offer = replace(OFFER, starts_at=now + timedelta(days=27))
+    with scope(committed.organization):
+        with pytest.raises(SubscriptionRuns):
+            sign_contract(actor=committed.actor, offer=offer, now=now)
+        runs.cancel_at = offer.starts_at
+        runs.save()
+        sign_contract(actor=committed.actor, offer=offer, now=now)
+    begin(offer.starts_at)
+    with scope(committed.organization):
+        assert Subscription.objects.get().pk == runs.pk  # it has not ended yet
+        runs.status, runs.ended_at = "canceled", offer.starts_at
+        runs.save()
+    begin(offer.starts_at + timedelta(minutes=2))
+    with scope(committed.organization):
+        assert Subscription.objects.exclude(pk=runs.pk).get().period_start == offer.starts_at
+
+
+def test_a_contract_that_has_not_begun_is_withdrawn(tenant: Tenant) -> None:
+    now = timezone.now()
+    with scope(tenant.organization):
+        offer = replace(OFFER, starts_at=now + timedelta(days=10))
+        contract = sign_contract(actor=tenant.actor, offer=offer, now=now)
+        with pytest.raises(Invalid):  # it covers the time
+            sign_contract(actor=tenant.actor, offer=replace(offer, reference="C-2"), now=now)
+        end_contract(actor=tenant.actor, contract_id=contract.pk, reason="They changed their mind", now=now)
+        assert not Contract.objects.exists()
+        assert AuditEvent.objects.filter(action="billing.contract.ended").count() == 1
+        sign_contract(actor=tenant.actor, offer=offer, now=now)
+
+
+def test_one_contract_ends_where_the_next_begins(committed: Tenant) -> None:
+    now = timezone.now()
+    start = month_after(now, -1) + timedelta(hours=1)
+    sign(committed, starts_at=start, steps=[(1, 0)])
+    with scope(committed.organization):
+        offer = replace(OFFER, reference="C-2", starts_at=month_after(start, 1), fee=2_000_00)
+        sign_contract(actor=committed.actor, offer=offer, now=now)
+        assert effective(now=now).plan.monthly == 1_000_00
+        assert effective(now=offer.starts_at).plan.monthly == 2_000_00
+
+
+def test_a_contract_s_prices_stand_in_the_plan_s_place(tenant: Tenant) -> None:
+    contract = sign(tenant, starts_at=timezone.now() - timedelta(days=1), fee=77, seat_price=5, contact="Ada, ada@us")
+    with scope(tenant.organization):
+        agreed = effective().plan
+        assert (agreed.monthly, agreed.seat, agreed.allowances[Allowance.SEATS].overage) == (77, 5, 5)
+        assert contract.contact == "Ada, ada@us"
+
+
+def test_own_agreements_change_with_their_history(tenant: Tenant, stranger: Tenant) -> None:
+    subscribe(tenant)
+    at = START + timedelta(days=10)
+    with scope(tenant.organization):
+        change_agreement(actor=tenant.actor, plan_key="scale", seats=30, now=at)
+        change_agreement(actor=tenant.actor, plan_key="scale", seats=30, now=at + timedelta(days=1))
+        kept = list(Agreed.objects.order_by("since").values_list("since", "plan_key", "seats"))
+        assert kept == [(START, "pro", 1), (at, "scale", 30)]
+        assert AuditEvent.objects.filter(action="billing.subscription.changed").count() == 1
+        assert effective().plan.key == "scale"
+        for wrong, field in (({"plan_key": "gold"}, "plan_key"), ({"seats": 0}, "seats")):
+            with pytest.raises(Invalid) as refused:
+                change_agreement(actor=tenant.actor, **wrong)  # type: ignore[arg-type]
+            assert refused.value.field == field
+    sign(stranger)
+    with scope(stranger.organization):
+        with pytest.raises(Invalid):
+            change_agreement(actor=stranger.actor, plan_key="pro")
+        assert change_agreement(actor=stranger.actor, seats=120).seats == 120
+
+
+@pytest.mark.parametrize("source", [None, "stripe", "yearly"])
+def test_what_is_not_ours_to_change_is_refused(source: str | None, tenant: Tenant) -> None:
+    if source == "yearly":
+        subscribe(tenant, interval="yearly")
+    elif source:
+        subscribe(tenant, source=source, stripe_id=f"sub_{tenant.organization.pk.hex}")
+    with scope(tenant.organization), pytest.raises(Invalid if source == "yearly" else NotOurs):
+        change_agreement(actor=tenant.actor, plan_key="scale")
