@@ -5,7 +5,7 @@ as text: events of transactions that it does not see came later, and are for an 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -74,34 +74,19 @@ def whole_hours(period: Period) -> Period:
 
 def measured(period: Period) -> Measured:
     """What the hourly sums of a period say now, and what is written but not in them yet."""
-    [found] = measured_all([period])
-    return found
-
-
-def measured_all(periods: Sequence[Period]) -> list[Measured]:
-    """The same of several periods, all in the sight of one watermark."""
-    bounds = [whole_hours(period) for period in periods]
+    since, until = whole_hours(period)
     query = f"""
         SELECT pg_current_snapshot()::text, summed.* FROM (VALUES (1)) AS one LEFT JOIN (
-            SELECT p.n, meter, CASE WHEN meter = ANY(%(gauges)s) THEN hour END AS hour, sum(quantity)::bigint
-            FROM ({SUMS}) AS every
-            JOIN unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) WITH ORDINALITY AS p(starts, ends, n)
-                ON hour >= p.starts AND hour < p.ends
-            WHERE hour >= %(since)s AND hour < %(until)s GROUP BY 1, 2, 3
+            SELECT meter, CASE WHEN meter = ANY(%(gauges)s) THEN hour END AS hour, sum(quantity)::bigint
+            FROM ({SUMS}) AS every WHERE hour >= %(since)s AND hour < %(until)s GROUP BY 1, 2
         ) AS summed ON true
     """  # noqa: S608  # names are ours
-    params: dict[str, Any] = {
-        "organization": current_organization_id(),
-        "starts": [start for start, _ in bounds],
-        "ends": [end for _, end in bounds],
-        "since": min(start for start, _ in bounds),
-        "until": max(end for _, end in bounds),
-        "gauges": [gauge.value for gauge in GAUGES],
-    }
+    params: dict[str, Any] = {"organization": current_organization_id(), "since": since, "until": until}
+    params["gauges"] = [gauge.value for gauge in GAUGES]
     with connection.cursor() as cursor:
         cursor.execute(query, params)
         rows = cursor.fetchall()
-    return [summed(rows[0][0], [row[2:] for row in rows if row[1] == number]) for number in range(1, len(periods) + 1)]
+    return summed(rows[0][0], [row[1:] for row in rows if row[1] is not None])
 
 
 def summed(watermark: str, rows: Iterable[tuple[str, Any, int]]) -> Measured:

@@ -84,24 +84,40 @@ class UsageCorrection(Owned):
 
 
 class UsagePeriod(Owned):
-    """What was used in a period, frozen when it was closed: nobody changes it, late events are told in a later one.
+    """A period that is over, of an organization's one sequence; closed, it says for good what was used in it.
 
-    An hour belongs to the period in which it begins. The watermark is PostgreSQL's snapshot: an event is in the totals
-    if the transaction in its `written_by` is visible in it. The checksum is over the hourly sums (services.periods).
+    The next begins where this one ends: PostgreSQL keeps gaps and overlaps out. Nobody writes here but the functions
+    that end and close periods (services.periods). An hour that a boundary cuts counts in the later period. The
+    watermark is PostgreSQL's snapshot: an event is in the totals if the transaction in its `written_by` is visible in
+    it. The checksum is over the hourly sums.
     """
 
     purge_function = "metering_purge_usageperiod"
     organization_id = models.UUIDField()
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()  # exclusive
-    totals = models.JSONField()  # {meter: {"quantity": …, "events": …}}
-    watermark = models.TextField()
-    checksum = models.CharField(max_length=64)
-    closed_at = models.DateTimeField(default=timezone.now)
+    follows = models.DateTimeField(null=True)  # the end of the period before: the same moment; null: it is the first
+    # {meter: {"quantity": …, "events": …}}: sums of counters, the average or the highest sample of gauges
+    totals = models.JSONField(null=True)
+    watermark = models.TextField(blank=True)
+    checksum = models.CharField(max_length=64, blank=True)
+    closed_at = models.DateTimeField(null=True)  # null: late use still comes in
 
     class Meta(Owned.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["organization_id", "starts_at"], name="usage_period_once")
+            models.UniqueConstraint(fields=["organization_id", "starts_at"], name="usage_period_once"),
+            models.UniqueConstraint(fields=["organization_id", "ends_at"], name="usage_period_ends_once"),
+            models.UniqueConstraint(
+                fields=["organization_id", "follows"], nulls_distinct=False, name="usage_period_follows_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(ends_at__gt=models.F("starts_at"))
+                & (models.Q(follows=None) | models.Q(follows=models.F("starts_at"))),
+                name="usage_period_begins_where_one_ends",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["ends_at"], condition=models.Q(closed_at=None), name="usage_period_to_close"),
         ]
 
     def __str__(self) -> str:
@@ -109,7 +125,10 @@ class UsagePeriod(Owned):
 
 
 class UsageAdjustment(Owned):
-    """What came to a closed period after its closing, to be told with a later one."""
+    """What a later closing found to have changed in a closed period: the one way in which late use is told.
+
+    With what was told before, the period's totals come to what it comes to now.
+    """
 
     purge_function = "metering_purge_usageadjustment"
     organization_id = models.UUIDField()

@@ -5,7 +5,7 @@ from typing import Any
 from celery import shared_task
 
 from billing.metering import services
-from billing.metering.services import gauges, partitions, periods, reconciling, reports
+from billing.metering.services import gauges, partitions, reconciling, reports
 
 
 @shared_task(name="metering.ship_usage")
@@ -25,12 +25,6 @@ def make_usage_partitions(**kwargs: Any) -> None:
 def sample_gauges(**kwargs: Any) -> None:
     """Sample the day that is over, once."""
     gauges.sample_gauges()
-
-
-@shared_task(name="metering.close_usage_periods")
-def close_usage_periods(**kwargs: Any) -> None:
-    """Freeze the periods that are over, a day later."""
-    periods.close_due()
 
 
 @shared_task(name="metering.reconcile_usage")

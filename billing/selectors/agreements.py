@@ -1,20 +1,24 @@
 """Reads what the organization in scope has agreed to: a subscription, a contract, or else the free plan."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from billing.invoicing.selectors.contracts import agreed_plan, contract_at, months_of
+from billing.invoicing.models import Contract
+from billing.invoicing.selectors.contracts import agreed_plan, contract_at
+from billing.metering.models import UsagePeriod
 from billing.models.accounts import BillingAccount, SeatPolicy
 from billing.models.subscriptions import Interval, Source, Status, Subscription
 from billing.money import month_after
+from billing.periods import Period, Stretch, month_of, periods_after
 from billing.plans import FREE, Allowance, Feature, Included, Plan, current, plan
+from tenancy.models import Organization
 
 MOST_SEATS = 10_000  # where seats are counted afterwards, nobody is kept from adding people
 # Overdue is a matter of access, not of the plan; what was never paid, or is paused, gives none
 GIVING = (Status.TRIALING, Status.ACTIVE, Status.PAST_DUE, Status.UNPAID)
-Period = tuple[datetime, datetime]
-MOMENT = timedelta(microseconds=1)
+NEVER_BEGUN = (Status.INCOMPLETE, Status.INCOMPLETE_EXPIRED)
+Agreed = tuple[Subscription | None, Contract | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +34,15 @@ class Agreement:
 
 
 def agreement(now: datetime) -> Agreement:
-    """What holds for the organization in scope at `now`."""
+    """What holds for the organization in scope at its own time `now`; use is counted by the real clock."""
     subscription = Subscription.objects.filter(status__in=GIVING).order_by("-created_at").first()
     contract = contract_at(now) if subscription and subscription.source == Source.CONTRACT else None
+    moment = now - Organization.objects.get().clock_ahead
+    period: Period | None = period_at(moment)
     if subscription is None or (subscription.source == Source.CONTRACT and contract is None):
-        return _on(current(FREE), source=FREE, seats=0, period=None)
-    if contract is not None:
-        period = months_of(contract, now + MOMENT)[-1]
-        return _on(agreed_plan(contract), source=subscription.source, seats=subscription.seats, period=period)
-    return _on(
-        plan(subscription.plan_key, subscription.plan_version),
-        source=subscription.source,
-        seats=subscription.seats,
-        period=usage_period(subscription, now),
-    )
+        return _on(current(FREE), source=FREE, seats=0, period=None if period == month_of(moment) else period)
+    agreed = agreed_plan(contract) if contract else plan(subscription.plan_key, subscription.plan_version)
+    return _on(agreed, source=subscription.source, seats=subscription.seats, period=period)
 
 
 def _on(agreed: Plan, *, source: str, seats: int, period: Period | None) -> Agreement:
@@ -57,6 +56,50 @@ def _on(agreed: Plan, *, source: str, seats: int, period: Period | None) -> Agre
         features=agreed.features,
         seats=MOST_SEATS if counts_later else max(included, seats),
         period=period,
+    )
+
+
+def period_at(moment: datetime) -> Period:
+    """The period of the organization in scope that a moment is in, of its one sequence (billing/periods.py)."""
+    kept = UsagePeriod.objects.filter(ends_at__gt=moment).order_by("ends_at").first()
+    if kept is not None:
+        return (kept.starts_at, kept.ends_at) if kept.starts_at <= moment else month_of(moment)
+    newest = UsagePeriod.objects.order_by("-ends_at").first()
+    known = stretches(list(Subscription.objects.exclude(status__in=NEVER_BEGUN)), list(Contract.objects.all()))
+    since = newest.ends_at if newest else beginning(Organization.objects.get().created_at, known)
+    if moment < since:
+        return month_of(moment)
+    return next(period for period, _ in periods_after(since, known) if moment < period[1])
+
+
+def beginning(created_at: datetime, known: Iterable[Stretch[Agreed]]) -> datetime:
+    """Where an organization's first period begins: with its first month, or with an agreement that is older."""
+    return min([month_of(created_at)[0], *(stretch.starts_at for stretch in known)])
+
+
+def stretches(subscriptions: Sequence[Subscription], contracts: Sequence[Contract]) -> list[Stretch[Agreed]]:
+    """The times under each agreement; a contract takes over from a subscription that ends later.
+
+    A contract without a subscription has not begun yet, and has its time all the same.
+    """
+    rows = {row.pk: row for row in subscriptions}
+    begins = sorted(contract.starts_at for contract in contracts)
+    signed = [
+        Stretch((rows.pop(one.subscription_id, None), one), one.starts_at, one.ends_at, one.starts_at)
+        for one in contracts
+    ]
+    return [*signed, *(_stretch(row, begins) for row in rows.values())]
+
+
+def _stretch(row: Subscription, begins: list[datetime]) -> Stretch[Agreed]:
+    start = min(row.created_at, row.period_start)
+    ends = [row.ended_at, next((moment for moment in begins if moment > start), None)]
+    return Stretch(
+        (row, None),
+        start,
+        min((end for end in ends if end is not None), default=None),
+        row.period_start,
+        None if row.interval == Interval.YEARLY else row.period_end,
     )
 
 

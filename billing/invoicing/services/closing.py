@@ -1,31 +1,37 @@
-"""Closes periods: a draft with the period's terms as soon as it is over, its lines and number when late use is in."""
+"""Closes periods, in one loop for everybody: over, with a draft of its terms; closed when late use is in; invoiced.
+
+Each step leaves rows that say what is left to do, so whoever is killed anywhere is followed by the next run.
+"""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import DatabaseError
+import orjson
+from django.db import DatabaseError, models, transaction
+from django.utils import timezone
 
-from billing.invoicing.models import Invoice
-from billing.invoicing.selectors.periods import Period, periods_over, terms_of
+from billing.invoicing.models import Contract, Invoice
+from billing.invoicing.selectors import periods
+from billing.invoicing.selectors.periods import Due, Over, Ready
 from billing.invoicing.services.collected import link, target
 from billing.invoicing.services.lines import write_lines
-from billing.metering.services.periods import GRACE
-from billing.models import ENDED, BillingAccount, Source, Status, Subscription
+from billing.metering import ids
+from billing.metering.services.periods import close_over
+from billing.models import ENDED, Status, Subscription
+from billing.periods import Period
 from billing.plans import UnknownPlan
 from billing.services import dunning
 from billing.services.entitlements import recompute
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, record
-from tenancy.clock import furthest, here
 from tenancy.errors import NotFound
 from tenancy.models import Organization
-from tenancy.scope import scope, unscoped
+from tenancy.scope import current_organization_id, scope, unscoped
 from tenancy.services import organizations
 
 NET_DAYS = 30
-PAGE = 500  # organizations that a sweep asks for at once
 log = logging.getLogger("billing.invoicing")
 
 
@@ -37,119 +43,131 @@ class NoSuchPeriod(NotFound):
     """The period is not over, or nothing was agreed for it that an invoice could say."""
 
 
-def close_due(*, now: datetime) -> int:
-    """Draft every period that is over and open every draft whose grace has passed; how many were opened.
+def close_due(*, now: datetime, only: UUID | None = None, actor: Actor = SYSTEM) -> int:
+    """End every period that is over, close those whose grace has passed, invoice them; how many invoices were opened.
 
-    Each organization is a transaction of its own, and one that another worker has is left to it. Raises CloseFailed
-    once the others are done.
+    `now` is the real moment; each organization goes by its own clock. Of one organization with `only`. Periods end and
+    close a page of organizations at once; an invoice is a transaction of its own. What another worker has is left to
+    it. Raises CloseFailed once the others are done.
     """
-    latest, failed, opened = furthest(now), list[UUID](), 0
-    for organization_id in _named("invoicing_periods_over", latest):
-        try:
-            draft_periods(organization_id=organization_id, now=now)
-        except (DatabaseError, UnknownPlan):
-            log.exception("invoice.draft_failed organization=%s", organization_id)
-            failed.append(organization_id)
-    for organization_id in _named("invoicing_drafts", latest - GRACE):
-        try:
-            opened += open_drafts(organization_id=organization_id, now=now)
-        except (DatabaseError, UnknownPlan):
-            log.exception("invoice.open_failed organization=%s", organization_id)
-            failed.append(organization_id)
+    failed: set[UUID] = set()
+    for page in periods.due(now, only=only):
+        failed |= _end(page)
+    failed |= set(close_over(now=now, organization_id=only))
+    opened = 0
+    for drafts in periods.ready(now, only=only):
+        for of_one in drafts:
+            organization_id = of_one[0].invoice.organization_id
+            try:
+                with scope(organization_id):
+                    opened += _open_all(of_one, actor)
+            except DatabaseError:
+                log.exception("invoice.open_failed organization=%s", organization_id)
+                failed.add(organization_id)
     if failed:
-        raise CloseFailed(", ".join(map(str, failed)))
+        raise CloseFailed(", ".join(map(str, sorted(failed))))
     return opened
 
 
 def close_period(*, actor: Actor, period: Period, now: datetime | None = None) -> Invoice:
-    """The invoice of a period of the organization in scope, opened now if it is not yet; once, however often asked.
+    """The invoice of a period of the organization in scope, brought as far as it can be; once, however often asked.
 
-    Earlier periods that are over are drafted with it. Raises NoSuchPeriod.
+    It is a draft until the grace has passed. Earlier periods come first. Raises NoSuchPeriod and CloseFailed.
     """
-    now = now or here()
     organizations.locked()
-    if not Invoice.objects.filter(period_start=period[0]).exists():
-        _draft_all(now)
+    close_due(now=now or timezone.now(), only=current_organization_id(), actor=actor)
     invoice = Invoice.objects.filter(period_start=period[0], period_end=period[1]).first()
     if invoice is None:
         raise NoSuchPeriod("There is no period to be invoiced that begins and ends then.")
-    return _open(invoice, actor=actor, now=now)
+    return invoice
 
 
-def draft_periods(*, organization_id: UUID, now: datetime) -> None:
-    """Draft one organization's periods that are over at the real moment `now`, unless another worker has it."""
-    with scope(organization_id):
-        if organization := _mine():
-            _draft_all(organization.at(now))
+# --- Over ---
 
 
-def open_drafts(*, organization_id: UUID, now: datetime) -> int:
-    """Open one organization's drafts whose grace has passed at the real moment `now`; how many."""
-    with scope(organization_id):
-        return _open_all(organization.at(now)) if (organization := _mine()) else 0
+def _end(page: Sequence[Due]) -> set[UUID]:
+    """End the periods of a page and make their drafts; whose could not be, each of them tried by itself."""
+    failed, made = set[UUID](), list[tuple[Due, Sequence[tuple[Over, Invoice | None]]]]()
+    for one in page:
+        try:
+            made.append((one, periods.drafted(one)))
+        except UnknownPlan:
+            log.exception("invoice.draft_failed organization=%s", one.organization_id)
+            failed.add(one.organization_id)
+    try:
+        _write(made)
+    except DatabaseError:
+        if len(made) > 1:
+            return failed.union(*(_end([one]) for one, _ in made))
+        log.exception("invoice.draft_failed organization=%s", made[0][0].organization_id)
+        failed.add(made[0][0].organization_id)
+    else:
+        for one, _ in made:
+            for contract in one.ended:
+                with scope(one.organization_id):
+                    _end_contract(contract)
+    return failed
 
 
-def _named(function: str, moment: datetime) -> Iterator[UUID]:
-    after = UUID(int=0)
-    while True:
-        with unscoped(reason="find organizations whose period is over and not invoiced") as wide:
-            rows = wide.rows(function, moment, after, PAGE)
-        for row in rows:
-            after = row["organization_id"]
-            yield after
-        if len(rows) < PAGE:
-            return
+def _write(made: Sequence[tuple[Due, Sequence[tuple[Over, Invoice | None]]]]) -> None:
+    ended = [_ended(one, over) for one, found in made for over, _ in found]
+    drafts = [_as_json(draft) for _, found in made for _, draft in found if draft is not None]
+    if ended:
+        with transaction.atomic(), unscoped(reason="periods of every organization end a page at once") as wide:
+            wide.rows("invoicing_end_periods", _json(ended), _json(drafts))
 
 
-def _mine() -> Organization | None:
-    """The organization, locked, unless another worker has it or it was purged."""
-    return Organization.objects.select_for_update(no_key=True, skip_locked=True).first()
+def _ended(one: Due, over: Over) -> dict[str, object]:
+    start, end = over.period
+    row = {"id": ids.mint(), "organization_id": one.organization_id, "follows": over.follows}
+    return row | {"starts_at": start, "ends_at": end}
 
 
-def _draft_all(now: datetime) -> None:
-    account = BillingAccount.objects.first()
-    for over in periods_over(now):
-        period, subscription, contract = over.period, over.subscription, over.contract
-        terms = terms_of(over)
-        Invoice.objects.create(
-            period_start=period[0],
-            period_end=period[1],
-            source=Invoice.Source.STRIPE if subscription.source == Source.STRIPE else Invoice.Source.MANUAL,
-            currency=terms.currency,
-            contract=contract,
-            terms=terms.as_json(),
-            po_number=contract.po_number if contract else account.po_number if account else "",
-            created_at=now,
-        )
-        if contract is not None and period[1] >= contract.ends_at:
-            _end(subscription, contract.ends_at)
+def _as_json(row: models.Model) -> dict[str, object]:
+    return {field.column: field.value_from_object(row) for field in row._meta.concrete_fields}
 
 
-def _end(subscription: Subscription, ended_at: datetime) -> None:
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _end_contract(contract: Contract) -> None:
     """A contract that is over leaves the free plan."""
-    if subscription.status not in ENDED:
-        subscription.status, subscription.ended_at = Status.CANCELED, ended_at
+    organizations.locked()
+    subscription = Subscription.objects.exclude(status__in=ENDED).filter(pk=contract.subscription_id).first()
+    if subscription is not None:
+        subscription.status, subscription.ended_at = Status.CANCELED, contract.ends_at
         subscription.save(update_fields=["status", "ended_at"])
         recompute(actor=SYSTEM)
 
 
-def _open_all(now: datetime) -> int:
-    drafts = Invoice.objects.filter(state=Invoice.State.DRAFT, period_end__lte=now - GRACE)
-    in_order = drafts.select_related("contract").order_by("period_start")
-    return len([_open(draft, actor=SYSTEM, now=now) for draft in in_order])
+# --- Invoiced ---
 
 
-def _open(invoice: Invoice, *, actor: Actor, now: datetime) -> Invoice:
-    if invoice.state != Invoice.State.DRAFT:
-        return invoice
-    write_lines(invoice, now=now)
+def _open_all(drafts: Sequence[Ready], actor: Actor) -> int:
+    """Open the drafts of the organization in scope, unless another worker has it or was faster; how many were."""
+    if not Organization.objects.select_for_update(no_key=True, skip_locked=True).exists():
+        return 0
+    keys = [one.invoice.pk for one in drafts]
+    left = set(Invoice.objects.filter(pk__in=keys, state=Invoice.State.DRAFT).values_list("pk", flat=True))
+    waiting = [one for one in drafts if one.invoice.pk in left]
+    numbered = waiting[0].numbers if waiting else 0
+    for one in waiting:
+        numbered += one.invoice.source == Invoice.Source.MANUAL
+        _open(one, numbered, actor)
+    return len(waiting)
+
+
+def _open(ready: Ready, number: int, actor: Actor) -> None:
+    """Write an invoice from its closed period. The lock on the organization makes numbers follow without a gap."""
+    invoice, now = ready.invoice, ready.moment
+    write_lines(invoice, seen=ready.seen, late=ready.late, now=now, has_credits=ready.has_credits)
     is_ours = invoice.source == Invoice.Source.MANUAL
     is_settled = is_ours and not invoice.total
-    if is_ours:
-        invoice.number = _next_number(invoice.organization_id)
     invoice.state = Invoice.State.PAID if is_settled else Invoice.State.OPEN
     invoice.issued_at = now
     if is_ours:
+        invoice.number = f"{invoice.organization_id.hex[-10:].upper()}-{number:04}"
         invoice.due_at = now + timedelta(days=invoice.contract.net_days if invoice.contract else NET_DAYS)
     if is_settled:
         invoice.settled_at, invoice.settlement = now, "Nothing to pay"
@@ -175,10 +193,3 @@ def _open(invoice: Invoice, *, actor: Actor, now: datetime) -> Invoice:
             due_at=invoice.due_at,
             now=now,
         )
-    return invoice
-
-
-def _next_number(organization_id: UUID) -> str:
-    """`9F3A0C51D2-0001`, `…-0002`: the lock on the organization makes them follow each other without a gap."""
-    opened = Invoice.objects.filter(source=Invoice.Source.MANUAL).exclude(number=None).count()
-    return f"{organization_id.hex[-10:].upper()}-{opened + 1:04}"

@@ -9,38 +9,41 @@ from billing.credits.services import burn, grant
 from billing.invoicing import pricing
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.pricing import Charge, against_paid_commit, with_commit
-from billing.invoicing.selectors.billed import billed_for, spent_in, used_of
+from billing.invoicing.selectors.billed import spent_in, used_of
+from billing.invoicing.selectors.periods import Late
 from billing.invoicing.terms import Step, Terms, from_json
-from billing.invoicing.usage import Measured, measured_all, whole_hours
+from billing.invoicing.usage import Measured, whole_hours
 from billing.plans import ALLOWANCE_METERS, Allowance
 from tenancy.audit.services import SYSTEM
 
-LOOKED_BACK = 3  # invoices: use is refused when its id is older than 35 days
 CREDIT_PRIORITY = 10  # what we gave back is used up before what was bought
 
 
-def write_lines(invoice: Invoice, *, now: datetime) -> None:
-    """Give a draft its lines, sums and watermark, in the transaction and under the lock of its caller."""
+def write_lines(invoice: Invoice, *, seen: Measured, late: Sequence[Late], now: datetime, has_credits: bool) -> None:
+    """Give a draft its lines, sums and watermark, in the transaction and under the lock of its caller.
+
+    `seen` is what its closed period says, `late` what closings told of earlier ones since the last invoice. Without
+    credits nobody looks for some.
+    """
     terms = from_json(invoice.terms)
     period = (invoice.period_start, invoice.period_end)
-    earlier = earlier_invoices(invoice)
-    seen, *now_seen = measured_all([period, *((past.period_start, past.period_end) for past in earlier)])
     lines = [
         explained(line, terms, seen, period)
         for line in pricing.charges(terms, used_of(terms, seen), invoice.period_start)
     ]
-    late = list(late_lines(earlier, now_seen))
+    adjustments = list(late_lines(late))
     if terms.step is None:
-        lines = [*_of_past_steps(late, None), *lines]
+        lines = [*_of_past_steps(adjustments, None), *lines]
     else:
-        mine = [line for line, step in late if step is not None and step.start == terms.step.start]
-        others = _of_past_steps(late, terms.step)
+        mine = [line for line, step in adjustments if step is not None and step.start == terms.step.start]
+        others = _of_past_steps(adjustments, terms.step)
         lines = [*others, *with_commit([*mine, *lines], terms.step, period=period, spent=spent_in(terms.step))]
     rows = [_row(invoice, place, line) for place, line in enumerate(lines, start=1)]
     InvoiceLine.objects.bulk_create(rows)
     invoice.watermark = seen.watermark
     invoice.subtotal = sum(row.amount for row in rows)
-    invoice.credited = _credit(invoice, len(rows) + 1, now) if invoice.source == Invoice.Source.MANUAL else 0
+    may_be_credited = invoice.source == Invoice.Source.MANUAL and (has_credits or invoice.subtotal < 0)
+    invoice.credited = _credit(invoice, len(rows) + 1, now) if may_be_credited else 0
     invoice.total = invoice.subtotal - invoice.credited
 
 
@@ -58,23 +61,17 @@ def explained(line: Charge, terms: Terms, seen: Measured, period: tuple[datetime
     return replace(line, how=how)
 
 
-def earlier_invoices(invoice: Invoice) -> list[Invoice]:
-    """Those whose periods may still have late use, the oldest first."""
-    earlier = Invoice.objects.filter(period_end__lte=invoice.period_start).exclude(state=Invoice.State.DRAFT)
-    return list(earlier.order_by("-period_end")[:LOOKED_BACK])[::-1]
-
-
-def late_lines(earlier: Sequence[Invoice], seen: Sequence[Measured]) -> Iterator[tuple[Charge, Step | None]]:
-    """What was stored for earlier periods after they were billed, each with the step of its contract."""
-    billed = billed_for(earlier) if earlier else {}
-    for past, now in zip(earlier, seen, strict=True):
-        terms = from_json(past.terms)
-        for allowance, used in used_of(terms, now).items():
-            before, watermark = billed[past.period_start].get(allowance, (0, past.watermark))
+def late_lines(late: Sequence[Late]) -> Iterator[tuple[Charge, Step | None]]:
+    """What came for earlier periods after they were billed, each with the step of its contract."""
+    for one in late:
+        past, terms = one.invoice, from_json(one.invoice.terms)
+        billed = used_of(terms, one.before)
+        for allowance, used in used_of(terms, one.now).items():
+            before = billed.get(allowance, 0)
             if used != before and allowance in terms.allowances:
                 line = pricing.adjustment(terms, allowance, billed=before, used=used, period_start=past.period_start)
-                line = replace(line, how=line.how | {"after": watermark})
-                yield explained(line, terms, now, (past.period_start, past.period_end)), terms.step
+                line = replace(line, how=line.how | {"after": one.before.watermark})
+                yield explained(line, terms, one.now, (past.period_start, past.period_end)), terms.step
 
 
 def _of_past_steps(late: Sequence[tuple[Charge, Step | None]], current: Step | None) -> list[Charge]:

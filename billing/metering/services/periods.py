@@ -1,161 +1,85 @@
-"""Closes periods: freezes what was used in them, and tells what came late with the next one."""
+"""Closes periods: says for good what was used in them, and tells what came late for those before with the next one."""
 
-import json
 import logging
-from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, connection
-from django.utils import timezone
+import orjson
+from django.db import DatabaseError, transaction
 
-from billing.metering import ids
-from billing.metering.hours import hour_of
-from billing.metering.models import UsageAdjustment, UsagePeriod
-from billing.metering.selectors import SLACK
 from tenancy.audit import actions
-from tenancy.audit.services import SYSTEM, Actor, Target, record
-from tenancy.errors import Conflict, TenancyError
-from tenancy.scope import scope, unscoped
-from tenancy.services import organizations
+from tenancy.audit.services import SYSTEM, current_context
+from tenancy.scope import unscoped
 
 GRACE = timedelta(hours=24)  # what is stored later than this after a period is told with the next one
-LATE = timedelta(days=400)  # and no longer than this
-PAGE = 500
-HOURS = """
-    SELECT hour, project_id, key_id, meter, quantity, events FROM metering_usagehour
-    WHERE organization_id = %(organization)s
-    UNION ALL SELECT hour, project_id, key_id, meter, quantity, 1 FROM metering_pending()
-"""
-EVENTS = """
-    SELECT date_trunc('hour', occurred_at, 'UTC') AS hour, project_id, key_id, meter, quantity, 1 AS events
-    FROM metering_usageevent WHERE organization_id = %(organization)s AND id >= %(first)s
-    AND pg_visible_in_snapshot(abs(written_by)::text::xid8, %(watermark)s::pg_snapshot)
-"""
-# One line an hour and group, in a fixed order: whoever has the lines can compute the checksum.
-FREEZE = """
-    WITH lines AS (
-        SELECT hour, project_id, key_id, meter, sum(quantity)::bigint AS quantity, sum(events)::bigint AS events
-        FROM ({source}) AS every WHERE hour >= %(since)s AND hour < %(until)s GROUP BY hour, project_id, key_id, meter
-    )
-    SELECT pg_current_snapshot()::text,
-        (SELECT coalesce(jsonb_object_agg(meter, jsonb_build_object('quantity', quantity, 'events', events)), '{{}}')
-         FROM (
-            SELECT meter, sum(quantity) AS quantity, sum(events) AS events FROM lines GROUP BY meter
-         ) AS totals)::text,
-        (SELECT encode(sha256(convert_to(coalesce(string_agg(format(
-            '%%s|%%s|%%s|%%s|%%s|%%s', extract(epoch FROM hour)::bigint, project_id, key_id, meter, quantity, events
-         ), E'\\n' ORDER BY hour, project_id, key_id, meter), ''), 'UTF8')), 'hex') FROM lines)
-"""
+LATE = timedelta(days=100)  # and no longer than this; ids older than a third of it are refused
+PAGE = 100  # periods closed in one statement
 log = logging.getLogger("metering")
 
 
-class PeriodOpen(Conflict):
-    """The period is not over yet, or its grace is not: ask again when it is."""
+def close_over(*, now: datetime, organization_id: UUID | None = None) -> list[UUID]:
+    """Close every period whose grace has passed at the real moment `now`, of one organization or of all.
 
-
-class PeriodsOverlap(Conflict):
-    """The period ends before it begins, or another one of the organization that is closed reaches into it."""
-
-
-class CloseFailed(Exception):
-    """Some organizations' periods could not be closed; the log says why, the next run tries again."""
-
-
-def close_due(*, now: datetime | None = None) -> int:
-    """Close every period whose grace has passed, each in a transaction of its own; how many were.
-
-    One that cannot be closed does not keep the others. Raises CloseFailed after them.
+    A page is one transaction, and an audit row for each. An organization that keeps its page from being closed is found
+    and left out: returns those.
     """
-    moment = (now or timezone.now()) - GRACE
-    closed, failed = 0, set[UUID]()
-    while rows := [row for row in _over(moment) if row["organization_id"] not in failed]:
+    failed: list[UUID] = []
+    while True:
+        try:
+            closed = _close(now, organization_id, failed, PAGE)
+        except DatabaseError:
+            if organization_id is not None:
+                log.exception("metering.close_failed organization=%s", organization_id)
+                return [organization_id]
+            failed += _one_by_one(now, failed)
+        else:
+            if not closed:
+                return failed
+
+
+def _one_by_one(now: datetime, failed: Sequence[UUID]) -> list[UUID]:
+    """Close a page's periods each by itself; whose could not be."""
+    with unscoped(reason="find whose period it is that cannot be closed") as wide:
+        due = [row["organization_id"] for row in wide.rows("metering_to_close", now, GRACE, list(failed), PAGE)]
+    return [one for organization_id in due for one in close_over(now=now, organization_id=organization_id)]
+
+
+def _close(now: datetime, only: UUID | None, but: Sequence[UUID], limit: int) -> int:
+    said = (actions.USAGE_PERIOD_CLOSED.name, _json(asdict(SYSTEM)), _json(asdict(current_context())))
+    with transaction.atomic(), unscoped(reason="periods of every organization are closed a page at once") as wide:
+        return len(wide.rows("metering_close_periods", now, GRACE, LATE, only, list(but), limit, *said))
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """What a closed period says, and the same made anew from the raw events that its closing saw: by meter."""
+
+    organization_id: UUID
+    period_id: UUID
+    starts_at: datetime
+    ends_at: datetime
+    totals: Mapping[str, Mapping[str, int]]
+    checksum: str
+    counted_totals: Mapping[str, Mapping[str, int]]
+    counted_checksum: str
+
+    @property
+    def is_right(self) -> bool:
+        """Whether they are the same, to the hour, project and key."""
+        return self.totals == self.counted_totals and self.checksum == self.counted_checksum
+
+
+def recounted(period_ids: Sequence[UUID]) -> Iterator[Recounted]:
+    """Count closed periods again, a page of them at once."""
+    for start in range(0, len(period_ids), PAGE):
+        with unscoped(reason="closed periods are counted again from the events of whoever they are of") as wide:
+            rows = wide.rows("metering_recount", list(period_ids[start : start + PAGE]))
         for row in rows:
-            try:
-                with scope(row["organization_id"]):
-                    close_period(actor=SYSTEM, since=row["starts_at"], until=row["ends_at"], now=now)
-            except (DatabaseError, TenancyError):
-                log.exception("metering.close_failed organization=%s", row["organization_id"])
-                failed.add(row["organization_id"])
-            else:
-                closed += 1
-    if failed:
-        raise CloseFailed(", ".join(map(str, failed)))
-    return closed
-
-
-def _over(moment: datetime) -> list[dict[str, Any]]:
-    with unscoped(reason="find organizations whose period is over") as wide:
-        return wide.rows("metering_periods_over", moment, PAGE)
-
-
-def close_period(*, actor: Actor, since: datetime, until: datetime, now: datetime | None = None) -> UsagePeriod:
-    """Freeze what the organization in scope used from `since` to `until` (exclusive); once, however often asked.
-
-    What came to earlier periods since they were closed becomes adjustments, told in this one. Raises PeriodOpen and
-    PeriodsOverlap.
-    """
-    since, until = hour_of(since), hour_of(until)
-    organization = organizations.locked()
-    closed = UsagePeriod.objects.filter(starts_at=since, ends_at=until).first()
-    if closed is not None:
-        return closed
-    if until <= since or UsagePeriod.objects.filter(starts_at__lt=until, ends_at__gt=since).exists():
-        raise PeriodsOverlap("That period ends before it begins, or another one that is closed reaches into it.")
-    if (now or timezone.now()) < until + GRACE:
-        raise PeriodOpen("Usage of that period may still come in.")
-    watermark, totals, checksum = _frozen(organization.pk, since, until)
-    period = UsagePeriod.objects.create(
-        starts_at=since, ends_at=until, totals=totals, watermark=watermark, checksum=checksum
-    )
-    adjustments = UsageAdjustment.objects.bulk_create(
-        UsageAdjustment(period=earlier, told_in=period, meter=meter, quantity=quantity, events=events)
-        for earlier in UsagePeriod.objects.filter(ends_at__lte=since, ends_at__gt=since - LATE)
-        for meter, (quantity, events) in late(earlier).items()
-    )
-    record(
-        action=actions.USAGE_PERIOD_CLOSED,
-        actor=actor,
-        target=Target("usage_period", str(period.pk), str(period)),
-        metadata={"totals": totals, "checksum": checksum, "adjustments": len(adjustments)},
-    )
-    return period
-
-
-def late(period: UsagePeriod) -> dict[str, tuple[int, int]]:
-    """What came to a closed period and is in no adjustment yet: quantity and number of events by meter, if any."""
-    _, now, _ = _frozen(period.organization_id, period.starts_at, period.ends_at)
-    found: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for sign, totals in ((1, now), (-1, period.totals)):
-        for meter, total in totals.items():
-            found[meter][0] += sign * total["quantity"]
-            found[meter][1] += sign * total["events"]
-    for told in UsageAdjustment.objects.filter(period=period):
-        found[told.meter][0] -= told.quantity
-        found[told.meter][1] -= told.events
-    return {meter: (quantity, events) for meter, (quantity, events) in sorted(found.items()) if quantity or events}
-
-
-def is_what_was_counted(period: UsagePeriod) -> bool:
-    """Whether the raw events that the period's watermark sees still come to its totals and its checksum."""
-    _, totals, checksum = _frozen(period.organization_id, period.starts_at, period.ends_at, period.watermark)
-    return bool(totals == period.totals and checksum == period.checksum)
-
-
-def _frozen(
-    organization_id: UUID, since: datetime, until: datetime, watermark: str = ""
-) -> tuple[str, dict[str, dict[str, int]], str]:
-    """PostgreSQL's snapshot, the totals and the checksum; with a watermark from the raw events that it sees."""
-    query = FREEZE.format(source=EVENTS if watermark else HOURS)
-    params: dict[str, Any] = {
-        "organization": organization_id,
-        "since": since,
-        "until": until,
-        "first": ids.first(since - SLACK),
-        "watermark": watermark,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(query, params)
-        [(snapshot, totals, checksum)] = cursor.fetchall()
-    return snapshot, json.loads(totals), checksum
+            made = {name: orjson.loads(row[name]) for name in ("totals", "counted_totals")}
+            yield Recounted(**row | made)

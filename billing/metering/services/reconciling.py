@@ -9,8 +9,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from billing.metering.hours import hour_of
-from billing.metering.models import UsagePeriod
-from billing.metering.services.periods import is_what_was_counted
+from billing.metering.services.periods import recounted
 from billing.metering.services.sums import Difference, differences
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Target, record
@@ -51,13 +50,11 @@ def reconcile(*, now: datetime | None = None) -> Findings:
     periods = []
     with unscoped(reason="find the periods that were closed since the last nights") as wide:
         closed = wide.rows("metering_periods_closed_since", now - LOOKED_BACK)
-    for row in closed:
-        with scope(row["organization_id"]):
-            is_right = is_what_was_counted(UsagePeriod.objects.get(pk=row["period_id"]))
-        if not is_right:
-            log.error("metering.period_differs organization=%s period=%s", row["organization_id"], row["period_id"])
-            _tell(row["organization_id"], {"period": str(row["period_id"])})
-            periods.append(row["period_id"])
+    for one in recounted([row["period_id"] for row in closed]):
+        if not one.is_right:
+            log.error("metering.period_differs organization=%s period=%s", one.organization_id, one.period_id)
+            _tell(one.organization_id, {"period": str(one.period_id)})
+            periods.append(one.period_id)
     return Findings(hours, periods)
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from billing.invoicing import services
-from billing.invoicing.models import Invoice, InvoiceLine, LateCharge
+from billing.invoicing.models import Invoice, LateCharge
 from billing.invoicing.selectors.billed import compared
 from billing.invoicing.services import comparing
 from billing.models import BillingAccount, Document, MeterPush, Source, Subscription
@@ -23,7 +23,16 @@ from billing.stripe_events import refresh
 from tenancy.audit.models import AuditEvent
 from tenancy.audit.services import SYSTEM
 from tenancy.scope import scope
-from tests.billing.invoicing.conftest import CLOSED_AT, END, PERIOD, START, subscribe, used
+from tests.billing.invoicing.conftest import (
+    CLOSED_AT,
+    END,
+    NEXT,
+    NEXT_CLOSED_AT,
+    PERIOD,
+    START,
+    subscribe,
+    used,
+)
 from tests.billing.shop import publish
 from tests.factories import Tenant
 from tests.sums import catch_up
@@ -282,5 +291,9 @@ def test_a_period_that_stripe_never_billed_is_an_alarm(quiet: Tenant, caplog: py
 def test_numbers_of_our_own_have_no_gaps_for_stripe_s(quiet: Tenant) -> None:
     with scope(quiet.organization):
         services.collected.follow(document(quiet, "paid").stripe_id)
-        assert InvoiceLine.objects.exists()
-        assert services.closing._next_number(quiet.organization.pk).endswith("-0001")
+        Subscription.objects.update(status="canceled", ended_at=END)
+    subscribe(quiet, period_start=END, period_end=NEXT[1], created_at=END)
+    services.close_due(now=NEXT_CLOSED_AT)
+    with scope(quiet.organization):
+        numbers = Invoice.objects.filter(source="manual").values_list("number", flat=True)
+        assert [str(number)[-5:] for number in numbers] == ["-0001"]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from billing.invoicing.services.contracts import Offer, sign_contract
 from billing.models import BillingAccount, EntitlementOverride, EntitlementVersion, SeatPolicy, Status, Subscription
+from billing.periods import month_of
 from billing.plans import FREE, Allowance, Feature, Included, current
 from billing.services import entitlements
 from billing.services.dunning import payment_failed
@@ -120,9 +121,11 @@ def test_the_end_of_a_subscription_gives_back_exactly_the_free_plan(tenant: Tena
         before = Organization.objects.values().get()
         subscribe("enterprise")
         entitlements.recompute(actor=SYSTEM)
-        Subscription.objects.update(status=Status.CANCELED)
+        ended_at = timezone.now()
+        Subscription.objects.update(status=Status.CANCELED, ended_at=ended_at)
         entitlements.recompute(actor=SYSTEM)
-        assert Organization.objects.values().get() == before
+        rest = {"period_start": ended_at, "period_end": month_of(ended_at)[1]}  # of this month
+        assert Organization.objects.values().get() == before | rest
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 from psycopg import sql
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import CheckViolation, ForeignKeyViolation, InsufficientPrivilege, UniqueViolation
 
-from billing.metering import tasks
+from billing.invoicing.services import CloseFailed, close_due
 from billing.metering.meters import Meter
 from billing.metering.models import UsageAdjustment, UsageEvent, UsagePeriod
 from billing.metering.services import Use, periods
 from billing.metering.services.corrections import correct
-from billing.metering.services.periods import PeriodOpen, PeriodsOverlap, close_period, is_what_was_counted, late
+from billing.metering.services.periods import Recounted, recounted
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
 from tenancy.models import Organization
@@ -25,7 +24,12 @@ from tests.sums import catch_up
 from tests.threads import at_once
 
 Counting = Callable[..., Use]
-JUNE, JULY, AUGUST = (datetime(2026, month, 1, tzinfo=UTC) for month in (6, 7, 8))
+JUNE, JULY, AUGUST, SEPTEMBER = (datetime(2026, month, 1, tzinfo=UTC) for month in (6, 7, 8, 9))
+GRACE = timedelta(hours=24)
+INSERT = """
+    INSERT INTO metering_usageperiod (id, organization_id, starts_at, ends_at, follows, watermark, checksum)
+    VALUES (gen_random_uuid(), %s, %s, %s, %s, '', '')
+"""
 
 
 def used(tenant: Tenant, at: datetime, quantity: int, meter: Meter = Meter.RECALL) -> UsageEvent:
@@ -36,10 +40,24 @@ def used(tenant: Tenant, at: datetime, quantity: int, meter: Meter = Meter.RECAL
         )
 
 
-def close(tenant: Tenant, since: datetime, until: datetime) -> UsagePeriod:
-    """Close it as the owner."""
+def born(tenant: Tenant, at: datetime, **period: Any) -> Tenant:
+    """Let the organization be that old."""
     with scope(tenant.organization):
-        return close_period(actor=tenant.actor, since=since, until=until)
+        Organization.objects.update(created_at=at, **period)
+    return tenant
+
+
+def close(tenant: Tenant, until: datetime) -> UsagePeriod:
+    """Close what is over by then, for one organization; the last period."""
+    close_due(now=until + GRACE, only=tenant.organization.pk)
+    with scope(tenant.organization):
+        return UsagePeriod.objects.get(ends_at=until)
+
+
+def recount(period: UsagePeriod) -> Recounted:
+    """The period beside its raw events."""
+    [found] = recounted([period.pk])
+    return found
 
 
 def adjustments(tenant: Tenant, told_in: UsagePeriod) -> list[tuple[datetime, str, int, int]]:
@@ -49,121 +67,131 @@ def adjustments(tenant: Tenant, told_in: UsagePeriod) -> list[tuple[datetime, st
         return [(one.period.starts_at, one.meter, one.quantity, one.events) for one in found]
 
 
+def ended(tenant: Tenant) -> list[tuple[datetime, datetime, bool]]:
+    """The periods, and whether each is closed."""
+    with scope(tenant.organization):
+        return [(one.starts_at, one.ends_at, bool(one.closed_at)) for one in UsagePeriod.objects.order_by("starts_at")]
+
+
 def test_what_is_in_the_sums_and_what_is_not_yet_is_frozen(committed: Tenant) -> None:
+    born(committed, JUNE)
     used(committed, JUNE, 2)
     catch_up()
     used(committed, JULY - timedelta(seconds=1), 3)
     used(committed, JUNE + timedelta(days=3), 7, Meter.SEAL)
     used(committed, JULY, 100)
     used(committed, JUNE - timedelta(seconds=1), 100)
-    period = close(committed, JUNE, JULY)
+    period = close(committed, JULY)
     assert period.totals == {"recall": {"quantity": 5, "events": 2}, "seal": {"quantity": 7, "events": 1}}
     assert len(period.checksum) == 64
+    assert recount(period).is_right
     with scope(committed.organization):
-        assert is_what_was_counted(period)
         [event] = AuditEvent.objects.filter(action=actions.USAGE_PERIOD_CLOSED.name)
-    assert event.metadata["checksum"] == period.checksum
+    assert event.metadata == {"totals": period.totals, "checksum": period.checksum, "adjustments": 0}
+    assert (event.target["id"], event.target["label"]) == (str(period.pk), str(period))
     catch_up()
-    with scope(committed.organization):
-        assert is_what_was_counted(period), "the roll-up changes nothing"
-        assert late(period) == {}
+    assert recount(period).is_right, "the roll-up changes nothing"
+
+
+def test_of_what_is_sampled_a_period_says_the_average_or_the_highest(committed: Tenant) -> None:
+    born(committed, JUNE)
+    for day, (stored, seats) in enumerate([(10, 3), (31, 5), (20, 4)]):
+        used(committed, JUNE + timedelta(days=day), stored, Meter.STORED_BYTES)
+        used(committed, JUNE + timedelta(days=day), seats, Meter.SEAT)
+    first = close(committed, JULY)
+    assert first.totals == {"stored_bytes": {"quantity": 20, "events": 3}, "seat": {"quantity": 5, "events": 3}}
+    assert recount(first).is_right
+    used(committed, JUNE + timedelta(days=9), 1, Meter.STORED_BYTES)
+    assert adjustments(committed, close(committed, AUGUST)) == [(JUNE, "stored_bytes", 15 - 20, 1)]
 
 
 def test_late_events_and_corrections_are_told_once_with_the_next_period(committed: Tenant) -> None:
+    born(committed, JUNE)
     wrong = used(committed, JUNE, 50)
-    first = close(committed, JUNE, JULY)
+    first = close(committed, JULY)
     used(committed, JUNE + timedelta(days=1), 4)
     used(committed, JULY + timedelta(days=1), 9, Meter.SEAL)
     with scope(committed.organization):
         correct(actor=committed.actor, event_id=wrong.pk, quantity=20, reason="Counted a test run")
-        assert late(first) == {"recall": (4 - 30, 2)}
-    second = close(committed, JULY, AUGUST)
+    second = close(committed, AUGUST)
     assert adjustments(committed, second) == [(JUNE, "recall", -26, 2)]
     with scope(committed.organization):
         assert UsagePeriod.objects.get(pk=first.pk).totals == {"recall": {"quantity": 50, "events": 1}}
-        assert is_what_was_counted(first)
-        assert late(first) == late(second) == {}
+    assert recount(first).is_right
     used(committed, JUNE + timedelta(days=2), 1)
-    third = close(committed, AUGUST, AUGUST + timedelta(days=31))
+    third = close(committed, SEPTEMBER)
     assert adjustments(committed, third) == [(JUNE, "recall", 1, 1)]
 
 
-def test_a_period_is_closed_once_by_several_at_once(committed: Tenant) -> None:
-    used(committed, JUNE, 2)
-    results = at_once(*[lambda: close(committed, JUNE, JULY)] * 4)
-    assert len({period.pk for period in results}) == 1
+def test_months_that_are_closed_together_tell_late_use_once(committed: Tenant) -> None:
+    born(committed, JUNE)
+    close(committed, JULY)
+    used(committed, JUNE, 3)
+    third = close(committed, SEPTEMBER)
     with scope(committed.organization):
+        second = UsagePeriod.objects.get(ends_at=AUGUST)
+    assert (adjustments(committed, second), adjustments(committed, third)) == ([(JUNE, "recall", 3, 1)], [])
+
+
+def test_a_period_is_closed_once_by_several_at_once(committed: Tenant) -> None:
+    born(committed, JUNE)
+    used(committed, JUNE, 2)
+    at_once(*[lambda: close_due(now=JULY + GRACE, only=committed.organization.pk)] * 4)
+    close(committed, JULY)
+    with scope(committed.organization):
+        assert UsagePeriod.objects.get().totals == {"recall": {"quantity": 2, "events": 1}}
         assert AuditEvent.objects.filter(action=actions.USAGE_PERIOD_CLOSED.name).count() == 1
 
 
-def test_periods_are_whole_hours_and_do_not_overlap(tenant: Tenant) -> None:
-    minutes = timedelta(minutes=23)
-    first = close(tenant, JUNE + minutes, JULY + minutes)
-    assert (first.starts_at, first.ends_at) == (JUNE, JULY)
-    assert close(tenant, JULY + minutes, AUGUST).starts_at == JULY
-    for since, until in (
-        (JUNE, JULY - timedelta(days=1)),
-        (JUNE - timedelta(days=1), JUNE + timedelta(days=1)),
-        (JULY + timedelta(days=1), AUGUST + timedelta(days=1)),
-        (AUGUST, AUGUST),
-        (AUGUST + timedelta(days=1), AUGUST),
-    ):
-        with pytest.raises(PeriodsOverlap):
-            close(tenant, since, until)
+def test_postgresql_lets_nothing_into_the_sequence_that_leaves_a_gap_or_overlaps(committed: Tenant) -> None:
+    close(born(committed, JUNE), JULY)
+    week = timedelta(days=7)
+    with connect("superuser") as server:
+        for start, end, follows, refusal in (
+            (JULY + week, AUGUST, JULY + week, ForeignKeyViolation),  # a gap
+            (JULY - week, AUGUST, JULY - week, ForeignKeyViolation),  # an overlap
+            (JULY - week, AUGUST, JULY, CheckViolation),
+            (JULY, AUGUST, None, UniqueViolation),  # a second first one
+            (JULY, JULY, JULY, CheckViolation),
+        ):
+            with pytest.raises(refusal):
+                server.execute(INSERT, [committed.organization.pk, start, end, follows])
+        server.execute(INSERT, [committed.organization.pk, JULY, JULY + week, JULY])
+        with pytest.raises(UniqueViolation):
+            server.execute(INSERT, [committed.organization.pk, JULY, AUGUST, JULY])
 
 
-def test_a_period_waits_for_its_grace(tenant: Tenant) -> None:
-    until = timezone.now().replace(minute=0, second=0, microsecond=0)
-    with pytest.raises(PeriodOpen):
-        close(tenant, JUNE, until)
-    with scope(tenant.organization):
-        close_period(actor=tenant.actor, since=JUNE, until=until, now=until + periods.GRACE)
-
-
-def test_nobody_changes_a_closed_period(committed: Tenant) -> None:
-    close(committed, JUNE, JULY)
+def test_nobody_writes_periods_but_the_functions_that_end_and_close_them(committed: Tenant) -> None:
+    close(born(committed, JUNE), JULY)
     with connect("app") as app:
-        for statement in ("UPDATE metering_usageperiod SET totals = '{}'", "DELETE FROM metering_usageperiod"):
+        for statement in (
+            "UPDATE metering_usageperiod SET totals = '{}'",
+            "DELETE FROM metering_usageperiod",
+            "UPDATE metering_usageadjustment SET quantity = 0",
+        ):
             with pytest.raises(InsufficientPrivilege), inside(app, committed.organization.pk):
                 app.execute(statement)
+        with pytest.raises(InsufficientPrivilege), inside(app, committed.organization.pk):
+            app.execute(INSERT, [committed.organization.pk, JULY, AUGUST, JULY])
 
 
 def test_usage_of_others_is_no_part_of_it(committed: Tenant) -> None:
     used(make_tenant(), JUNE, 1000)
-    assert close(committed, JUNE, JULY).totals == {}
+    assert close(born(committed, JUNE), JULY).totals == {}
+    used(committed, JUNE, 1)
+    other = born(make_tenant(), JUNE)
+    close(other, JULY)
+    assert adjustments(other, close(other, AUGUST)) == []
 
 
-def closed(tenant: Tenant) -> list[tuple[datetime, datetime]]:
-    """The closed periods."""
-    with scope(tenant.organization):
-        return list(UsagePeriod.objects.order_by("starts_at").values_list("starts_at", "ends_at"))
-
-
-def born(tenant: Tenant, at: datetime, **period: Any) -> None:
-    """Let the organization be that old, with a period under way."""
-    with scope(tenant.organization):
-        Organization.objects.update(created_at=at, **period)
-
-
-def test_without_a_period_of_its_own_every_month_is_closed_a_day_after_its_end(tenant: Tenant) -> None:
-    born(tenant, JUNE + timedelta(days=9))
-    periods.close_due(now=JULY + timedelta(hours=23))
-    assert closed(tenant) == []
-    periods.close_due(now=AUGUST + timedelta(hours=25))
-    assert closed(tenant) == [(JUNE, JULY), (JULY, AUGUST)]
-    tasks.close_usage_periods(anything="later")
-    assert closed(tenant)[:3] == [(JUNE, JULY), (JULY, AUGUST), (AUGUST, AUGUST + timedelta(days=31))]
-
-
-def test_a_billing_period_is_closed_up_to_the_one_under_way(tenant: Tenant) -> None:
-    under_way = JULY + timedelta(days=14, hours=10, minutes=23)
-    born(tenant, JUNE + timedelta(days=9), period_start=under_way, period_end=under_way + timedelta(days=31))
-    periods.close_due(now=under_way + timedelta(hours=23))
-    assert closed(tenant) == []
-    periods.close_due(now=under_way + timedelta(hours=24))
-    assert closed(tenant) == [(JUNE, JULY + timedelta(days=14, hours=10))]
-    periods.close_due(now=under_way + timedelta(days=9))
-    assert len(closed(tenant)) == 1
+def test_every_month_is_over_at_its_end_and_closed_a_day_later(committed: Tenant) -> None:
+    born(committed, JUNE + timedelta(days=9))
+    close_due(now=JULY - timedelta(seconds=1))
+    assert ended(committed) == []
+    close_due(now=JULY + timedelta(hours=23))
+    assert ended(committed) == [(JUNE, JULY, False)]
+    close_due(now=AUGUST + timedelta(hours=25))
+    assert ended(committed) == [(JUNE, JULY, True), (JULY, AUGUST, True)]
 
 
 def test_one_that_cannot_be_closed_does_not_keep_the_others(
@@ -172,23 +200,33 @@ def test_one_that_cannot_be_closed_does_not_keep_the_others(
     other = make_tenant()
     for one in (committed, other):
         born(one, JUNE)
+    close_due(now=JULY)
     with connect("superuser") as server:
         server.execute(
             sql.SQL(
-                "ALTER TABLE metering_usageperiod ADD CONSTRAINT test_poison CHECK (organization_id <> {}) NOT VALID"
+                "ALTER TABLE metering_usageperiod ADD CONSTRAINT test_poison"
+                " CHECK (organization_id <> {} OR closed_at IS NULL) NOT VALID"
             ).format(committed.organization.pk)
         )
         try:
-            with pytest.raises(periods.CloseFailed, match=str(committed.organization.pk)):
-                periods.close_due(now=JULY + timedelta(days=2))
+            with pytest.raises(CloseFailed, match=str(committed.organization.pk)):
+                close_due(now=JULY + timedelta(days=2))
         finally:
             server.execute("ALTER TABLE metering_usageperiod DROP CONSTRAINT test_poison")
     assert "metering.close_failed" in caplog.text
-    assert (closed(committed), closed(other)) == ([], [(JUNE, JULY)])
-    periods.close_due(now=JULY + timedelta(days=2))
-    assert closed(committed) == [(JUNE, JULY)]
+    assert (ended(committed), ended(other)) == ([(JUNE, JULY, False)], [(JUNE, JULY, True)])
+    close_due(now=JULY + timedelta(days=2))
+    assert ended(committed) == [(JUNE, JULY, True)]
 
 
-def test_what_things_are_called(tenant: Tenant) -> None:
+def test_a_page_is_closed_in_one_statement(committed: Tenant, django_assert_num_queries: Any) -> None:
+    for one in (committed, *(make_tenant() for _ in range(4))):
+        used(born(one, JUNE), JUNE, 3)
+    close_due(now=JULY)
+    with django_assert_num_queries(6):  # a page and an empty one, each in a transaction
+        assert periods.close_over(now=JULY + GRACE) == []
+
+
+def test_what_things_are_called() -> None:
     assert str(UsagePeriod(starts_at=JUNE, ends_at=JULY)) == "2026-06-01 to 2026-07-01"
     assert str(UsageAdjustment(meter="recall", quantity=-3)) == "recall -3"
