@@ -1,8 +1,11 @@
 """The Celery application; tasks live in each room's tasks.py and are enqueued by name through lib/jobs."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import worker_ready
+from django.utils.module_loading import import_string
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "capsule_cloud.settings")
 
@@ -11,6 +14,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(
     [
         "tenancy",
+        "tenancy.webhooks",
         "capsule_cloud.memory",
         "billing",
         "billing.credits",
@@ -21,3 +25,9 @@ app.autodiscover_tasks(
         "capsule_cloud.api",
     ],
 )
+
+
+@worker_ready.connect
+def _give_leases_back(**kwargs: Any) -> None:
+    """Jobs take leases too; they go back when idle and at the end, as a web server's do (threads, one process)."""
+    import_string("billing.quotas.leases.start")()

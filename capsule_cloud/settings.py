@@ -26,6 +26,8 @@ DEBUG = False  # error pages are the same everywhere; a developer reads the log
 
 # --- Applications ----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
+    "admin_portal.apps.PortalConfig",
+    "admin_portal.apps.StaffAdminConfig",
     "capsule_cloud",
     "capsule_cloud.web",
     "capsule_cloud.api",
@@ -38,6 +40,7 @@ INSTALLED_APPS = [
     "billing.sandbox",
     "tenancy",
     "tenancy.audit",
+    "tenancy.webhooks",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -71,6 +74,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "tenancy.middleware.RequestContextMiddleware",
     "capsule_cloud.web.middleware.ContentSecurityPolicyMiddleware",
+    "admin_portal.middleware.StaffDoorMiddleware",
     "capsule_cloud.web.middleware.BodyLimitMiddleware",
 ]
 ROOT_URLCONF = "capsule_cloud.urls"
@@ -140,8 +144,9 @@ CELERY_BEAT_SCHEDULE = {
     "forget-reported-events": {"task": "metering.forget_reported_events", "schedule": 3600.0},
     "make-usage-partitions": {"task": "metering.make_usage_partitions", "schedule": 21600.0},
     "sample-gauges": {"task": "metering.sample_gauges", "schedule": 3600.0},
-    "close-usage-periods": {"task": "metering.close_usage_periods", "schedule": 3600.0},
     "reconcile-usage": {"task": "metering.reconcile_usage", "schedule": 86400.0},
+    "deliver-webhooks": {"task": "webhooks.deliver", "schedule": 1.0},
+    "tidy-webhooks": {"task": "webhooks.tidy", "schedule": 900.0},
     "purge-closed-organizations": {"task": "tenancy.purge_closed_organizations", "schedule": 3600.0},
     "apply-parked-writes": {"task": "quotas.apply_parked_writes", "schedule": 5.0},
     "settle-counters": {"task": "quotas.settle_counters", "schedule": 60.0},

@@ -1,0 +1,346 @@
+"""Writes endpoints of the organization in scope, and sends them tests, single deliveries again, and replays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat as uuid_utils
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import connection, transaction
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from capsule_cloud.lib import http
+from capsule_cloud.lib.jobs import enqueue
+from tenancy.audit import actions
+from tenancy.audit.services import SYSTEM, Actor, Target, record
+from tenancy.errors import Conflict, Invalid, LimitReached, NotFound
+from tenancy.models import Membership, Organization, Project
+from tenancy.roles import RIGHTS, Right
+from tenancy.scope import current_organization_id
+from tenancy.services import organizations
+from tenancy.webhooks import catalogue, events, signing
+from tenancy.webhooks.models import Delivery, Endpoint, Event
+
+MOST_ENDPOINTS = 50
+MAX_OVERLAP = timedelta(days=7)
+DEFAULT_OVERLAP = timedelta(days=1)
+KEPT = timedelta(days=30)  # events, deliveries and attempts
+WAITS = timedelta(days=7)  # what could not be sent all that time is given up
+PAUSE_AFTER, LEAST_FAILURES = timedelta(days=1), 10
+_SHOWN_STATES = (Endpoint.State.ACTIVE, Endpoint.State.PAUSED, Endpoint.State.DISABLED)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSecret:
+    """An endpoint and the secret that it has now. The secret exists here alone: show it once and forget it."""
+
+    endpoint: Endpoint
+    secret: str
+
+
+def target(endpoint: Endpoint) -> Target:
+    """An endpoint as an audit target; what follows a question mark in its address may be a secret."""
+    return Target("webhook_endpoint", str(endpoint.pk), shown_url(endpoint.url))
+
+
+def shown_url(url: str) -> str:
+    """An address without its query."""
+    return url.partition("?")[0]
+
+
+def create(
+    *,
+    actor: Actor,
+    url: str,
+    description: str = "",
+    event_types: Sequence[str] = (),
+    project_ids: Sequence[UUID] = (),
+    is_ordered: bool = False,
+) -> NewSecret:
+    """An endpoint that is told, from now on, the events of these types (none: all) in these projects (none: all).
+
+    Ordered, it gets one after the other: an event waits until the one before it has arrived or was given up.
+    Raises Invalid, or LimitReached.
+    """
+    organizations.locked()
+    if Endpoint.objects.filter(state__in=_SHOWN_STATES).count() >= MOST_ENDPOINTS:
+        raise LimitReached(f"There are {MOST_ENDPOINTS} endpoints: delete one first.")
+    keys = signing.new_keys()
+    endpoint = Endpoint.objects.create(
+        url=_clean_url(url),
+        description=_clean_description(description),
+        event_types=_clean_types(event_types),
+        project_ids=_clean_projects(project_ids),
+        is_ordered=is_ordered,
+        sealed_keys=signing.seal(keys),
+    )
+    metadata = {"event_types": endpoint.event_types, "project_ids": list(map(str, endpoint.project_ids))}
+    record(action=actions.WEBHOOK_CREATED, actor=actor, target=target(endpoint), metadata=metadata)
+    _forget_silence()
+    return NewSecret(endpoint, keys.secret_text)
+
+
+def update(
+    *,
+    actor: Actor,
+    endpoint_id: UUID,
+    url: str | None = None,
+    description: str | None = None,
+    event_types: Sequence[str] | None = None,
+    project_ids: Sequence[UUID] | None = None,
+    is_ordered: bool | None = None,
+) -> Endpoint:
+    """Change an endpoint; None leaves a field as it is. Raises NotFound or Invalid."""
+    endpoint = _locked(endpoint_id)
+    asked: dict[str, Any] = {
+        "url": None if url is None else _clean_url(url),
+        "description": None if description is None else _clean_description(description),
+        "event_types": None if event_types is None else _clean_types(event_types),
+        "project_ids": None if project_ids is None else _clean_projects(project_ids),
+        "is_ordered": is_ordered,
+    }
+    changes = {name: value for name, value in asked.items() if value is not None and getattr(endpoint, name) != value}
+    if changes:
+        for name, value in changes.items():
+            setattr(endpoint, name, value)
+        endpoint.save(update_fields=list(changes))
+        said = {**changes, "project_ids": list(map(str, endpoint.project_ids))} if "project_ids" in changes else changes
+        if "url" in said:
+            said = {**said, "url": shown_url(endpoint.url)}
+        record(action=actions.WEBHOOK_UPDATED, actor=actor, target=target(endpoint), metadata=said)
+    return endpoint
+
+
+def enable(*, actor: Actor, endpoint_id: UUID) -> Endpoint:
+    """Let an endpoint that is paused or disabled be told again: what waits for it goes out at once. Raises NotFound."""
+    endpoint = _locked(endpoint_id)
+    if endpoint.state != Endpoint.State.ACTIVE:
+        endpoint.failures, endpoint.failing_since, endpoint.retry_at = 0, None, None
+        endpoint.save(update_fields=["failures", "failing_since", "retry_at"])
+        Delivery.objects.filter(endpoint=endpoint, state=Delivery.State.PENDING).update(due_at=timezone.now())
+        _move(endpoint, Endpoint.State.ACTIVE, "", actions.WEBHOOK_ENABLED, actor)
+        _forget_silence()
+        enqueue("webhooks.deliver")
+    return endpoint
+
+
+def disable(*, actor: Actor, endpoint_id: UUID) -> Endpoint:
+    """Tell an endpoint nothing any more: what waits is given up, what happens now is not kept. Raises NotFound."""
+    endpoint = _locked(endpoint_id)
+    if endpoint.state != Endpoint.State.DISABLED:
+        _give_up(endpoint)
+        _move(endpoint, Endpoint.State.DISABLED, "", actions.WEBHOOK_DISABLED, actor)
+    return endpoint
+
+
+def delete(*, actor: Actor, endpoint_id: UUID) -> None:
+    """Delete an endpoint and its secrets; its log ends with the time that logs are kept. Raises NotFound."""
+    endpoint = _locked(endpoint_id)
+    endpoint.sealed_keys, endpoint.sealed_previous = b"", None
+    endpoint.save(update_fields=["sealed_keys", "sealed_previous"])
+    _give_up(endpoint)
+    _move(endpoint, Endpoint.State.DELETED, "", actions.WEBHOOK_DELETED, actor)
+
+
+def rotate(*, actor: Actor, endpoint_id: UUID, overlap: timedelta = DEFAULT_OVERLAP) -> NewSecret:
+    """Give an endpoint a new secret; until the overlap is over, everything is signed with both.
+
+    An overlap of none ends the old secret at once, for one that has leaked. Raises NotFound, Invalid, or Conflict
+    while the secret before the last still signs.
+    """
+    if not timedelta(0) <= overlap <= MAX_OVERLAP:
+        raise Invalid("overlap", "Choose an overlap of 0 seconds to 7 days.")
+    endpoint = _locked(endpoint_id)
+    now = timezone.now()
+    if overlap and endpoint.previous_until and endpoint.previous_until > now:
+        raise Conflict(
+            f"The secret was rotated lately, and the one before it signs until {endpoint.previous_until:%d %b, %H:%M} "
+            "UTC: rotate then, or without an overlap now."
+        )
+    keys = signing.new_keys()
+    endpoint.sealed_previous = endpoint.sealed_keys if overlap else None
+    endpoint.previous_until = now + overlap if overlap else None
+    endpoint.sealed_keys = signing.seal(keys)
+    endpoint.save(update_fields=["sealed_keys", "sealed_previous", "previous_until"])
+    metadata = {"overlap_seconds": int(overlap.total_seconds())}
+    record(action=actions.WEBHOOK_SECRET_ROTATED, actor=actor, target=target(endpoint), metadata=metadata)
+    return NewSecret(endpoint, keys.secret_text)
+
+
+def send_test(*, actor: Actor, endpoint_id: UUID) -> Delivery:
+    """Send a test event to one endpoint, once, whatever its state; the delivery tells the rest. Raises NotFound."""
+    endpoint = _locked(endpoint_id)
+    event_id, now, organization_id = uuid_utils.uuid7(), timezone.now(), current_organization_id()
+    data = {"endpoint_id": endpoint.pk, "sentence": "If you can read this, your endpoint works."}
+    body = events.body_of(catalogue.TEST, event_id, data=data, organization_id=organization_id, project_id=None, at=now)
+    event = Event.objects.create(
+        id=event_id,
+        number=_next_number(),
+        type=catalogue.TEST.name,
+        key=f"test:{event_id}",
+        body=body,
+        occurred_at=now,
+    )
+    return _send(actor, actions.WEBHOOK_TESTED, endpoint, event, Delivery.Reason.TEST)
+
+
+def resend(*, actor: Actor, delivery_id: UUID) -> Delivery:
+    """Send the event of a delivery once more, with the same id, behind what waits. Raises NotFound, or Conflict."""
+    old = Delivery.objects.select_related("endpoint", "event").filter(pk=delivery_id).first()
+    if old is None or old.endpoint.state == Endpoint.State.DELETED:
+        raise NotFound("There is no such delivery.")
+    if old.endpoint.state == Endpoint.State.DISABLED:
+        raise Conflict("The endpoint is disabled: enable it first.")
+    if old.state == Delivery.State.PENDING:
+        raise Conflict("It is still on its way: it is tried again by itself.")
+    return _send(actor, actions.WEBHOOK_RESENT, old.endpoint, old.event, Delivery.Reason.RESEND)
+
+
+def replay(*, actor: Actor, endpoint_id: UUID, since: datetime, until: datetime | None = None) -> int:
+    """Send everything again that happened from a moment on and that the endpoint asks for, in order; returns how much.
+
+    Events are kept for 30 days, from when an endpoint first wanted them. What waits already is not sent twice.
+    Raises NotFound, Invalid, or Conflict where the endpoint is disabled.
+    """
+    endpoint = _locked(endpoint_id)
+    if endpoint.state == Endpoint.State.DISABLED:
+        raise Conflict("The endpoint is disabled: enable it first.")
+    now = timezone.now()
+    if not now - KEPT <= since <= now:
+        raise Invalid("since", f"Choose a moment of the last {KEPT.days} days.")
+    if until is not None and until <= since:
+        raise Invalid("until", "Choose a moment after the first one.")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT webhooks_replay(%s, %s, %s, %s)", [current_organization_id(), endpoint.pk, since, until or now]
+        )
+        [(count,)] = cursor.fetchall()
+    metadata = {"since": since.isoformat(), "until": (until or now).isoformat(), "deliveries": count}
+    record(action=actions.WEBHOOK_REPLAYED, actor=actor, target=target(endpoint), metadata=metadata)
+    enqueue("webhooks.deliver")
+    return int(count)
+
+
+def pause_failing(*, endpoint_id: UUID) -> bool:
+    """Pause an endpoint that failed for a day, and tell those who look after it; whether it was paused.
+
+    What happens meanwhile waits for seven days.
+    """
+    endpoint = _locked_active(endpoint_id)
+    since = None if endpoint is None else endpoint.failing_since
+    if endpoint is None or since is None or endpoint.failures < LEAST_FAILURES or since > timezone.now() - PAUSE_AFTER:
+        return False  # somebody was faster, or it answered meanwhile
+    reason = f"Nothing arrived since {since:%d %b %Y, %H:%M} UTC, in {endpoint.failures} rounds of attempts."
+    _move(endpoint, Endpoint.State.PAUSED, reason, actions.WEBHOOK_PAUSED, SYSTEM)
+    _tell(endpoint, "paused", "A webhook endpoint is paused")
+    return True
+
+
+def disable_gone(*, endpoint_id: UUID) -> bool:
+    """Disable an endpoint that answered 410 Gone, and tell those who look after it; whether it was active."""
+    endpoint = _locked_active(endpoint_id)
+    if endpoint is None:
+        return False
+    _give_up(endpoint)
+    _move(endpoint, Endpoint.State.DISABLED, "It answered 410 Gone.", actions.WEBHOOK_DISABLED, SYSTEM)
+    _tell(endpoint, "gone", "A webhook endpoint is gone")
+    return True
+
+
+def _locked(endpoint_id: UUID) -> Endpoint:
+    shown = Endpoint.objects.select_for_update(no_key=True).filter(pk=endpoint_id, state__in=_SHOWN_STATES)
+    endpoint = shown.first()
+    if endpoint is None:
+        raise NotFound("There is no such endpoint.")
+    return endpoint
+
+
+def _locked_active(endpoint_id: UUID) -> Endpoint | None:
+    active = Endpoint.objects.select_for_update(no_key=True).filter(pk=endpoint_id, state=Endpoint.State.ACTIVE)
+    return active.first()
+
+
+def _move(endpoint: Endpoint, state: Endpoint.State, reason: str, action: actions.Action, actor: Actor) -> None:
+    endpoint.state, endpoint.state_reason, endpoint.state_since = state, reason, timezone.now()
+    endpoint.save(update_fields=["state", "state_reason", "state_since"])
+    record(action=action, actor=actor, target=target(endpoint), metadata={"reason": reason} if reason else {})
+
+
+def _give_up(endpoint: Endpoint) -> None:
+    waiting = Delivery.objects.filter(endpoint=endpoint, state=Delivery.State.PENDING)
+    waiting.update(state=Delivery.State.DEAD, last_code="disabled", done_at=timezone.now(), leased_until=None)
+
+
+def _send(actor: Actor, action: actions.Action, endpoint: Endpoint, event: Event, reason: Delivery.Reason) -> Delivery:
+    number = _next_number()
+    delivery = Delivery.objects.create(
+        endpoint=endpoint, event=event, number=-number if reason == Delivery.Reason.TEST else number, reason=reason
+    )
+    metadata = {"event_id": str(event.pk), "type": event.type, "delivery_id": str(delivery.pk)}
+    record(action=action, actor=actor, target=target(endpoint), metadata=metadata)
+    enqueue("webhooks.deliver")
+    return delivery
+
+
+def _next_number() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval('webhooks_order')")
+        [(number,)] = cursor.fetchall()
+    return int(number)
+
+
+def _forget_silence() -> None:
+    organization_id = current_organization_id()
+    events.forget(organization_id)  # for what this transaction itself goes on to do
+    transaction.on_commit(lambda: events.forget(organization_id))
+
+
+def _tell(endpoint: Endpoint, template: str, subject: str) -> None:
+    organization = Organization.objects.get()
+    page = f"{settings.PUBLIC_URL}/o/{organization.slug}/webhooks/{endpoint.pk}/"
+    context = {"organization": organization, "endpoint": endpoint, "url": shown_url(endpoint.url), "page": page}
+    body = render_to_string(f"webhooks/{template}.txt", context)
+    roles = [role for role, rights in RIGHTS.items() if Right.WEBHOOKS_WRITE in rights]
+    people = Membership.objects.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True)
+    for address in people:
+        transaction.on_commit(
+            lambda address=address: send_mail(subject, body, None, [address]),  # type: ignore[misc]
+            robust=True,
+        )
+
+
+def _clean_url(url: str) -> str:
+    url = url.strip()
+    try:
+        http.place(url)
+    except http.Blocked as blocked:
+        raise Invalid("url", str(blocked)) from None
+    return url
+
+
+def _clean_description(text: str) -> str:
+    text = " ".join(text.split())
+    if len(text) > 200 or "\0" in text:
+        raise Invalid("description", "Write at most 200 characters.")
+    return text
+
+
+def _clean_types(types: Sequence[str]) -> list[str]:
+    unknown = [one for one in types if one not in catalogue.choices()]
+    if unknown:
+        raise Invalid("event_types", f"There is no event type {unknown[0][:64]!r}: GET /v1/webhooks/event-types.")
+    rooms = {one for one in types if one.endswith(".*")}
+    return sorted(
+        rooms | {one for one in types if catalogue.TYPES.get(one) and catalogue.TYPES[one].group not in rooms}
+    )
+
+
+def _clean_projects(project_ids: Sequence[UUID]) -> list[UUID]:
+    found = set(Project.objects.filter(pk__in=project_ids, archived_at=None).values_list("pk", flat=True))
+    if found != set(project_ids):
+        raise Invalid("project_ids", "There is no such project.")
+    return sorted(found)
