@@ -1,9 +1,11 @@
-"""The signed usage statement of an invoice, and the raw events to check it with: two files, no trust needed."""
+"""The signed usage statement of an invoice, the raw events, and the program that checks them: no trust is needed."""
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.views.decorators.http import require_safe
 
@@ -18,6 +20,16 @@ from tenancy.access import MemberPrincipal
 from tenancy.errors import NotFound
 from tenancy.roles import Right
 from tenancy.scope import scope
+
+PROGRAM = Path(settings.BASE_DIR) / "docs/api/verify_statement.py"
+
+
+@require_safe
+def verifier(request: HttpRequest) -> HttpResponse:
+    """The program, the very file that is in the repository; for everybody, as auditors have no account."""
+    answer = HttpResponse(PROGRAM.read_bytes(), content_type="text/x-python; charset=utf-8")
+    answer["Content-Disposition"] = 'attachment; filename="verify_statement.py"'
+    return answer
 
 
 @require_safe

@@ -112,5 +112,6 @@ urlpatterns = [
     path("account/name/", account.rename, name="account_name"),
     path("account/sessions/<int:session_id>/end/", account.end_session, name="account_session_end"),
     path("outbox/", outbox.index, name="outbox"),
+    path("verify_statement.py", billing_statements.verifier, name="verify_statement"),
     path("o/<slug:slug>/", include(in_organization)),
 ]

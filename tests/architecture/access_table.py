@@ -122,6 +122,7 @@ PUBLIC = {
     "/docs": "The same document for people.",
     "/": "The front page; signed in, it leads to one's organization.",
     "/outbox/": "It is there in development alone.",
+    "/verify_statement.py": "Whoever checks an invoice needs no account, and the program has no secrets.",
 }
 # Addresses for machines that sign what they send: without the signature 400, and nothing is kept.
 SIGNED = {"/webhooks/stripe": "Stripe's events"}

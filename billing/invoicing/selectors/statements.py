@@ -97,6 +97,8 @@ def _invoice(invoice: Invoice) -> dict[str, Any]:
                 "kind": line.kind,
                 "allowance": line.allowance,
                 "used": line.how.get("used"),
+                "hours": line.how.get("hours"),
+                "part": line.how.get("part"),
                 "quantity": line.quantity,
                 "unit_price": f"{line.unit_price:f}",
                 "covered": line.covered,

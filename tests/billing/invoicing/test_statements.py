@@ -1,10 +1,15 @@
 """A statement is checked without a database, and whatever is changed in it or in the events is found."""
 
+import ast
 import base64
 import copy
+import io
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,12 +17,16 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from billing.invoicing import services
 from billing.invoicing.selectors.statements import exported_events, statement
-from billing.invoicing.statement import signed_bytes
-from billing.metering.meters import Meter
+from billing.invoicing.statement import FORMAT, canonical, signed_bytes
+from billing.metering.meters import GAUGES, Meter
+from billing.plans import ALLOWANCE_METERS
 from capsule_cloud.lib import crypto
+from capsule_cloud.management.commands.verify_statement import program
 from tenancy.audit.services import SYSTEM
 from tenancy.scope import scope
 from tests.billing.invoicing.conftest import CLOSED_AT, END, PERIOD, START, subscribe, used
@@ -79,7 +88,7 @@ def change_event(**values: Any) -> Callable[[Json, Lines], Lines]:
     """Change the first event."""
 
     def change(signed: Json, lines: Lines) -> Lines:
-        return [json.dumps(json.loads(lines[0]) | values).encode() + b"\n", *lines[1:]]
+        return [canonical(json.loads(lines[0]) | values) + b"\n", *lines[1:]]
 
     return change
 
@@ -163,6 +172,120 @@ def test_another_file_is_no_statement(content: str, tmp_path: Path) -> None:
         call_command("verify_statement", str(tmp_path / "statement.json"), "--events", str(tmp_path / "events.jsonl"))
     with pytest.raises(CommandError, match="No such file"):
         call_command("verify_statement", str(tmp_path / "nothing.json"), "--events", str(tmp_path / "events.jsonl"))
+
+
+PROGRAM = Path("docs/api/verify_statement.py").resolve()
+verifier = program()
+
+
+def test_the_program_needs_cryptography_and_nothing_of_ours() -> None:
+    imported = {
+        (node.module or "").split(".")[0] if isinstance(node, ast.ImportFrom) else node.names[0].name.split(".")[0]
+        for node in ast.walk(ast.parse(PROGRAM.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert imported - sys.stdlib_module_names == {"cryptography"}
+    assert {one: {meter.value for meter in of} for one, of in ALLOWANCE_METERS.items()} == verifier.METERS
+    assert {meter.value for meter in GAUGES} == verifier.SAMPLED
+    assert verifier.FORMAT == FORMAT
+
+
+@pytest.mark.parametrize(("quantity", "status"), [(100_000, 0), (100_001, 1)])
+def test_the_program_runs_by_itself(quantity: int, status: int, proof: tuple[Json, Lines], tmp_path: Path) -> None:
+    signed, lines = proof
+    (tmp_path / "statement.json").write_text(json.dumps(signed))
+    (tmp_path / "events.jsonl").write_bytes(b"".join(lines).replace(b":100000}", f":{quantity}}}".encode()))
+    key = signed["signature"]["public_key"]
+    # isolated: neither our folder nor our settings are there
+    command = [sys.executable, "-I", str(PROGRAM), "statement.json", "events.jsonl", "--public-key", key]
+    ran = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == status, ran.stderr
+    assert ("Everything holds" in ran.stdout) == (status == 0)
+    ran = subprocess.run(
+        [*command[:3], *["events.jsonl"] * 2], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in a document."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, one in inner:
+        yield from leaves(one, (*path, step))
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([]) | st.just({})
+
+
+def is_caught(signed: Any, lines: Lines, *more: str) -> bool:
+    try:
+        return bool(verifier.verify(signed, lines, *more))
+    except verifier.Unreadable:
+        return True
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_whatever_is_changed_in_a_statement_is_found(proof: tuple[Json, Lines], data: st.DataObject) -> None:
+    changed = copy.deepcopy(proof[0])
+    *steps, last = data.draw(st.sampled_from([path for path in leaves(changed) if path]))
+    holder = changed
+    for step in steps:
+        holder = holder[step]
+    old = copy.deepcopy(holder[last])
+    what = data.draw(st.sampled_from(["another", "gone", "more"]))
+    if what == "another":
+        holder[last] = data.draw(VALUES)
+        assume(json.dumps(holder[last]) != json.dumps(old))
+    elif what == "gone":
+        del holder[last]
+    else:
+        assume(isinstance(old, dict))
+        holder[last] = {**old, data.draw(st.text().filter(lambda name: name not in old)): 1}
+    assert is_caught(changed, proof[1])
+    assert not is_caught(*proof)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_whatever_is_changed_in_the_events_is_found(proof: tuple[Json, Lines], data: st.DataObject) -> None:
+    content = bytearray(b"".join(proof[1]))
+    at = data.draw(st.integers(0, len(content) - 1))
+    match data.draw(st.sampled_from(["another", "gone", "more", "short"])):
+        case "another":
+            content[at] ^= data.draw(st.integers(1, 255))
+        case "gone":
+            del content[at]
+        case "more":
+            content.insert(at, data.draw(st.integers(0, 255)))
+        case _:
+            del content[at:]
+    changed = io.BytesIO(bytes(content)).readlines()
+    assume(changed != proof[1])
+    assert is_caught(proof[0], changed)
+
+
+# What somebody who signs anew can change and nobody can tell from the file alone: names, and who has not used anything
+AMOUNTS = ("quantity", "unit_price", "amount", "remainder", "used", "total", "fee", "events", "covered")
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_a_number_that_is_changed_is_found_whoever_signs_it(proof: tuple[Json, Lines], data: st.DataObject) -> None:
+    changed = copy.deepcopy(proof[0])
+    paths = [path for path in leaves(changed["statement"]) if path and path[-1] in AMOUNTS]
+    *steps, last = data.draw(st.sampled_from(paths))
+    holder = changed["statement"]
+    for step in steps:
+        holder = holder[step]
+    assume(type(holder[last]) is not dict and holder[last] is not None)
+    more = data.draw(st.integers(1, 10**6))
+    holder[last] = holder[last] + more if isinstance(holder[last], int) else f"{Decimal(holder[last]) + more:f}"
+    # of an allowance that nobody used there is no line that could be wrong
+    assume(steps[:3] != ["invoice", "terms", "allowances"] or steps[3] in {"operations", "stored_bytes", "seats"})
+    assert is_caught(resigned(changed), proof[1])
+    assert is_caught(resigned(proof[0]), proof[1], proof[0]["signature"]["public_key"])
 
 
 @pytest.mark.parametrize("path", [("hours",), ("hours", 0, "meters"), ("invoice", "lines"), ("period", "hours")])
