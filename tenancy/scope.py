@@ -87,6 +87,13 @@ class OfFirst:
 
 
 @dataclass(frozen=True, slots=True)
+class Each:
+    """As a parameter of a call: an array of these."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SqlCall:
     """A call of one of our SQL functions, whose first argument is always the organization in scope."""
 
@@ -108,8 +115,7 @@ def one_trip(organization_id: UUID, *calls: SqlCall) -> list[tuple[Any, ...]]:
         f"LATERAL {call.function}({after if n else '_org'}{''.join(map(_place, call.params))}) AS _c{n}"
         for n, call in enumerate(calls)
     )
-    values = (param for call in calls for param in call.params if not isinstance(param, OfFirst))
-    params = [organization_id, *values]
+    params = [organization_id, *(value for call in calls for param in call.params for value in _values(param))]
     with preparing_cursor() as cursor:
         cursor.execute(f"SELECT _c0.* FROM tenancy_enter(%s) AS _org, {sources}", params)  # noqa: S608  # names are ours
         rows: list[tuple[Any, ...]] = cursor.fetchall()
@@ -119,7 +125,15 @@ def one_trip(organization_id: UUID, *calls: SqlCall) -> list[tuple[Any, ...]]:
 
 
 def _place(param: Any) -> str:
-    return f", _c0.{param.column}" if isinstance(param, OfFirst) else ", %s"
+    if isinstance(param, OfFirst):
+        return f", _c0.{param.column}"
+    return f", ARRAY[{', '.join(['%s'] * len(param.values))}]" if isinstance(param, Each) else ", %s"
+
+
+def _values(param: Any) -> tuple[Any, ...]:
+    if isinstance(param, OfFirst):
+        return ()
+    return param.values if isinstance(param, Each) else (param,)
 
 
 def preparing_cursor() -> CursorWrapper:
