@@ -140,11 +140,11 @@ def _take(subject: Subject, units: int, stamp: Hashable, *, is_write: bool, is_q
         try:
             return leases.take(subject, units, stamp=stamp, is_write=is_write, is_queued=is_queued)
         except MissingCounter as missing:
-            _begin(subject, missing)
+            begin(subject, missing)
     raise AssertionError("Every counter was made, and one is missing.")
 
 
-def _begin(subject: Subject, missing: MissingCounter) -> None:
+def begin(subject: Subject, missing: MissingCounter) -> None:
     """Make a counter from the usage events; whoever is first makes it, the others take that one."""
     with scope(subject.organization_id):
         counter = Counter(
@@ -227,7 +227,7 @@ def set_cap(
     cap.save(update_fields=["amount", "reaction", "changed_at"])
     metadata = {"allowance": allowance, "span": span, "amount": amount, "reaction": reaction, **before}
     record(action=actions.CAP_SET, actor=actor, target=Target(level, str(subject_id), label), metadata=metadata)
-    _changed()
+    ask_anew()
     return cap
 
 
@@ -242,7 +242,7 @@ def clear_cap(*, actor: Actor, cap_id: UUID) -> None:
     cap.delete()
     target = Target(cap.level, str(cap.subject_id), label)
     record(action=actions.CAP_CLEARED, actor=actor, target=target, metadata=metadata)
-    _changed()
+    ask_anew()
 
 
 def set_watch(*, actor: Actor, allowance: str, percents: list[int]) -> Watch:
@@ -289,7 +289,7 @@ def _check_words(allowance: str, level: str, span: str, reaction: str) -> None:
         raise Invalid("level", "Stored bytes and end users have a cap for the whole organization, and not for a day.")
 
 
-def _changed() -> None:
+def ask_anew() -> None:
     """Let every process ask anew: keys bring the new stamp within a second, this process forgets at once."""
     organization_id = current_organization_id()
     Organization.objects.update(caps_version=F("caps_version") + 1)

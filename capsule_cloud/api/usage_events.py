@@ -13,10 +13,12 @@ from billing.metering import selectors
 from billing.metering.meters import COUNTERS, Meter
 from billing.metering.models import UsageEvent
 from billing.metering.services import reports
-from billing.plans import Feature
+from billing.plans import Allowance, Feature
+from billing.quotas import reported
 from capsule_cloud.api import paging
 from capsule_cloud.api.auth import demand_feature
 from capsule_cloud.api.errors import ApiError, flat_errors
+from capsule_cloud.api.receipts import REMAINING
 from capsule_cloud.api.resource import Resource, StrictJson, paged, read_query
 from capsule_cloud.api.usage import check_moment
 from tenancy.roles import Right
@@ -116,13 +118,22 @@ class ReportResult(serializers.Serializer[Any]):
     errors = ReportProblem(many=True)  # type: ignore[assignment]  # called as DRF's own attribute
 
 
+class RemainingAnswer(serializers.Serializer[Any]):
+    """What is left in this billing period, or today where that is less, for all keys; null: nothing limits it."""
+
+    operations = serializers.IntegerField(allow_null=True)
+    documents = serializers.IntegerField(allow_null=True)
+    end_users = serializers.IntegerField(allow_null=True)
+
+
 class ReportsAnswer(serializers.Serializer[Any]):
-    """How many became what, and each event's result in the order of the batch."""
+    """How many became what, each event's result in the order of the batch, and what is left after it."""
 
     accepted = serializers.IntegerField()
     duplicate = serializers.IntegerField()
     rejected = serializers.IntegerField()
     results = ReportResult(many=True)
+    remaining = RemainingAnswer()
 
 
 class UsageEventsResource(Resource):
@@ -156,8 +167,8 @@ class UsageEventsResource(Resource):
     def post(self, request: Request) -> Response:
         """Report what a data plane of yours counted, as a batch of 1 to 500 CloudEvents. Each event stands for itself.
 
-        A wrong one is rejected and changes nothing; the others count. Sent again, an event is a duplicate, and counts
-        once for ever. For plans with data planes of their own.
+        A wrong one is rejected and changes nothing; the others count, also past a cap: they have happened. Sent again,
+        an event is a duplicate, and counts once for ever. For plans with data planes of their own.
         """
         principal = self.principal(request)
         demand_feature(principal, Feature.DATA_PLANES)
@@ -168,10 +179,13 @@ class UsageEventsResource(Resource):
         checked = [UsageReport(data=one, context=context) for one in batch]
         good = [_report(one.validated_data) for one in checked if one.is_valid()]
         with self.scope(request):
-            taken = iter(reports.take(project_id=principal.project_id, key_id=principal.key_id, reports=good))
+            done = reported.take(project_id=principal.project_id, key_id=principal.key_id, reports=good)
+        taken = iter(done.taken)
         results = [_rejected(one) if one.errors else _counted(next(taken)) for one in checked]
         counts = {status: sum(one["status"] == status for one in results) for status in STATUSES}
-        return Response(counts | {"results": results})
+        operations = done.remaining[Allowance.OPERATIONS]
+        headers = {} if operations is None else {REMAINING: str(operations)}
+        return Response(counts | {"results": results, "remaining": done.remaining}, headers=headers)
 
 
 def _report(values: dict[str, Any]) -> reports.Report:

@@ -16,6 +16,7 @@ from billing.metering.services import reports
 from billing.services import entitlements
 from tenancy import access
 from tenancy.audit.services import SYSTEM
+from tenancy.models import Organization
 from tenancy.scope import scope
 from tests.capsule_cloud.api.client import Api
 from tests.factories import Tenant, make_tenant
@@ -67,6 +68,19 @@ def test_what_is_reported_is_counted_when_it_happened(plane: Api) -> None:
         found = UsageEvent.objects.get(pk=answer["results"][0]["event_id"])
     assert (found.occurred_at, found.end_user) == (earlier, "ada")
     assert (found.project_id, found.key_id) == (plane.tenant.project.pk, plane.tenant.key.pk)
+
+
+def test_the_answer_says_what_is_left(plane: Api) -> None:
+    with scope(plane.tenant.organization):
+        Organization.objects.update(operation_limit=10, document_limit=None)
+    answer = plane.post("/v1/usage/events", [event(quantity=4)])
+    assert answer.json()["remaining"] == {"operations": 6, "documents": None, "end_users": 1_000}
+    assert answer.headers["X-Quota-Remaining"] == "6"
+    assert report(plane, event("2", quantity=400))["remaining"]["operations"] == 0
+    said = {"user_message": "Tea?", "assistant_response": "Noted."}
+    refused = plane.post("/api/v1/sessions/s/ingest", said)
+    assert (refused.status_code, refused.headers["X-Error-Code"]) == (402, "quota_reached")
+    assert counted(plane) == {"recall": 404}, "it has happened"
 
 
 def test_the_same_batch_twice_counts_once(plane: Api) -> None:
