@@ -31,6 +31,7 @@ MIRRORED: dict[str, type[models.Model]] = {
     "price": mirror.Price,
     "product": mirror.Product,
 }
+MOVE_BACK = {"refund"}
 HANDLED = MIRRORED.keys() | PROJECTIONS.keys()
 log = logging.getLogger("billing")
 
@@ -75,11 +76,19 @@ def _deal_with(claim: inbox.Claim) -> None:
 def _fetched(kind: str, object_id: str) -> Json | None:
     """The object as it is now, None where it is gone."""
     try:
-        return client().retrieve(kind, object_id)
+        return _retrieved(kind, object_id)
     except StripeRefused as error:
         if error.code != "resource_missing":
             raise
         return None
+
+
+def _retrieved(kind: str, object_id: str) -> Json:
+    """The object, and beside what moves money back the `invoice` that was paid with it."""
+    found = client().retrieve(kind, object_id)
+    if kind in MOVE_BACK and (intent := found.get("payment_intent")):
+        found = {**found, "invoice": client().invoice_of(intent)}
+    return found
 
 
 def _deleted(claim: inbox.Claim) -> Json:
@@ -89,8 +98,7 @@ def _deleted(claim: inbox.Claim) -> Json:
 def refresh(kind: str, object_id: str) -> None:
     """Fetch one object and apply it now. Raises as the gateway and `apply` do."""
     at = now()
-    found = client().retrieve(kind, object_id)
-    apply(kind, found, at)
+    apply(kind, _retrieved(kind, object_id), at)
 
 
 def now() -> datetime:

@@ -15,7 +15,7 @@ class Category(models.TextChoices):
 
 
 class AccountKind(models.TextChoices):
-    """What an account says. Sources go below zero, the others never do, and together they are zero."""
+    """What an account says. Sources and what is owed go below zero, the others never do, and together they are zero."""
 
     PAID = "paid", "Paid in"
     PROMOTIONAL = "promotional", "Given as a promotion"
@@ -24,6 +24,7 @@ class AccountKind(models.TextChoices):
     BURNED = "burned", "Burned"  # what became revenue, as far as its grant was paid
     EXPIRED = "expired", "Expired"
     VOIDED = "voided", "Voided"
+    OWED = "owed", "Owed"  # spent, and its money given back: the next purchase pays it first
 
 
 class Account(OwnedModel):
@@ -39,7 +40,10 @@ class Account(OwnedModel):
         constraints = [
             models.UniqueConstraint(fields=["organization", "currency", "kind"], name="credit_account_once"),
             models.CheckConstraint(
-                condition=models.Q(kind__in=list(Category)) | models.Q(balance__gte=0), name="credits_never_overspent"
+                condition=models.Q(kind__in=list(Category))
+                | models.Q(kind="owed", balance__lte=0)
+                | (~models.Q(kind="owed") & models.Q(balance__gte=0)),
+                name="credits_never_overspent",
             ),
         ]
 
@@ -99,6 +103,9 @@ class Transaction(OwnedModel):
         BURN = "burn", "Burned"
         EXPIRY = "expiry", "Expired"
         VOID = "void", "Voided"
+        REFUND = "refund", "Taken back for a refund"
+        REFUND_FAILED = "refund_failed", "Given back after a refund that failed"
+        REPAYMENT = "repayment", "Paid what was owed"
 
     kind = models.CharField(max_length=16, choices=Kind.choices)
     currency = models.CharField(max_length=3)

@@ -15,12 +15,13 @@ LARGEST_PAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class GrantUse:
-    """A grant and what became of it: amount = remaining + burned + expired + voided."""
+    """A grant and what became of it: amount = remaining + burned + expired + voided + repaid."""
 
     grant: Grant
     burned: int
     expired: int
     voided: int
+    repaid: int  # of what was owed for earlier ones
 
 
 def balance(currency: str, *, now: datetime | None = None) -> int:
@@ -41,11 +42,15 @@ def grants(limit: int = 50) -> list[GrantUse]:
     def sum_in(kind: AccountKind) -> Coalesce:
         return Coalesce(Sum("entries__amount", filter=Q(entries__account__kind=kind)), 0)
 
+    repayments = Q(entries__account__kind=AccountKind.OWED, entries__transaction__kind=Transaction.Kind.REPAYMENT)
     rows = Grant.objects.order_by("-id").annotate(
-        burned=sum_in(AccountKind.BURNED), expired=sum_in(AccountKind.EXPIRED), voided=sum_in(AccountKind.VOIDED)
+        burned=sum_in(AccountKind.BURNED),
+        expired=sum_in(AccountKind.EXPIRED),
+        voided=sum_in(AccountKind.VOIDED),
+        repaid=Coalesce(Sum("entries__amount", filter=repayments), 0),
     )
     page = rows[: min(limit, LARGEST_PAGE)]
-    return [GrantUse(row, row.burned, row.expired, row.voided) for row in page]
+    return [GrantUse(row, row.burned, row.expired, row.voided, row.repaid) for row in page]
 
 
 def entries(*, after: UUID | None = None, limit: int = 50) -> list[Transaction]:
@@ -60,6 +65,11 @@ def accounts(currency: str) -> dict[AccountKind, int]:
     """What every account holds; they sum to zero."""
     held = dict.fromkeys(AccountKind, 0)
     return held | {AccountKind(a.kind): a.balance for a in Account.objects.filter(currency=currency)}
+
+
+def owed(currency: str) -> int:
+    """What was spent of credits whose payment was given back: the next purchase pays it first."""
+    return -accounts(currency)[AccountKind.OWED]
 
 
 def earned(currency: str, *, since: datetime, until: datetime) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from billing import letters, plans
-from billing.credits.services import deductions, top_ups
+from billing.credits.services import deductions, refunds, top_ups
 from billing.invoicing.services import collected
 from billing.models import ENDED, BillingAccount, Document, Source, Status, Subscription
 from billing.money import Money
@@ -26,6 +26,7 @@ from tenancy.services import organizations
 Json = dict[str, Any]
 LOOKUP_KEY = re.compile(r"(?P<key>[a-z]+)-v(?P<version>\d+)-(?P<what>[a-z_]+)")
 INTERVALS = frozenset(Interval)
+REFUND_FAILED = ("failed", "canceled")
 log = logging.getLogger("billing")
 
 
@@ -248,7 +249,10 @@ def _invoice(found: Json, at: datetime) -> None:
     collected.follow(found["id"])
     if top_up := (found.get("metadata") or {}).get("top_up"):  # one that is not paid takes nothing away
         if found["status"] == "paid":
+            organizations.locked()  # a refund and its purchase that are heard side by side see each other
             top_ups.settle(top_up_id=UUID(top_up), payment_ref=found["id"])
+            for back in Document.objects.filter(kind=Document.Kind.REFUND, invoice_stripe_id=found["id"]):
+                _take_back(back)  # heard of before its purchase was
     else:
         _dun(found, at)
 
@@ -291,15 +295,32 @@ def _credit_note(found: Json, at: datetime) -> None:
 
 
 def _refund(found: Json, at: datetime) -> None:
+    organizations.locked()
     if not found.get("deleted"):
         _document(
             Document.Kind.REFUND,
             found,
             at,
             number=found.get("receipt_number") or "",
-            invoice_stripe_id=(found.get("metadata") or {}).get("invoice", ""),
+            invoice_stripe_id=found.get("invoice") or (found.get("metadata") or {}).get("invoice", ""),
             total=found["amount"],
             issued_at=moment(found["created"]),
+        )
+        _take_back(Document.objects.get(stripe_id=found["id"]))
+
+
+def _take_back(refund: Document) -> None:
+    """Credits that were bought with what a refund gave back go, too; where it failed they are there again."""
+    if refund.status in REFUND_FAILED:
+        refunds.restore(refund_ref=refund.stripe_id)
+        return
+    invoice = Document.objects.filter(stripe_id=refund.invoice_stripe_id).first()
+    if invoice is not None:
+        refunds.take_back(
+            invoice_ref=invoice.stripe_id,
+            refund_ref=refund.stripe_id,
+            amount=refund.total,
+            total=max(invoice.total, refund.total),
         )
 
 

@@ -49,19 +49,19 @@ class ExpiryFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How much of a movement one grant gives, in minor units."""
+    """How much of a movement is of one grant, in minor units, and from which account to which."""
 
     grant: Grant
     amount: int
+    source: AccountKind
+    sink: AccountKind
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A transaction to be: from which account to which, and what is written beside it."""
+    """A transaction to be: what is written beside its entries."""
 
     kind: Transaction.Kind
-    source: AccountKind
-    sink: AccountKind
     ref: str
     reason: str
     actor: Actor
@@ -82,7 +82,8 @@ def grant(
 ) -> Grant:
     """Give credits to the organization in scope: `amount` minor units, burned before grants of a higher `priority`.
 
-    Once for a `ref`: a repetition returns the grant of the first time. Raises Invalid or RefReused.
+    Those that are paid for pay first what is owed for earlier ones. Once for a `ref`: a repetition returns the grant of
+    the first time. Raises Invalid or RefReused.
     """
     now = now or here()
     check_amount(amount)
@@ -94,11 +95,9 @@ def grant(
         raise Invalid("priority", f"A priority is a number from 0 (burned first) to {LOWEST_PRIORITY}.")
     if expires_at is not None and expires_at <= now:
         raise Invalid("expires_at", "Credits cannot expire in the past.")
-    move = Movement(
-        Transaction.Kind.GRANT, AccountKind(category), AccountKind.BALANCE, clean_text("ref", ref), reason, actor, now
-    )
+    move = Movement(Transaction.Kind.GRANT, clean_text("ref", ref), reason, actor, now)
     with transaction.atomic():
-        accounts = _locked(currency)
+        accounts = locked_accounts(currency)
         if done := _repeated(move, currency, amount):
             return Grant.objects.get(entries__transaction=done, entries__amount__gt=0)
         made = Grant.objects.create(
@@ -111,7 +110,12 @@ def grant(
             author=asdict(actor),
             created_at=now,
         )
-        _post(move, accounts, [Part(made, amount)], asked=amount)
+        post(move, accounts, [Part(made, amount, AccountKind(category), AccountKind.BALANCE)], asked=amount)
+        owed = -accounts[AccountKind.OWED].balance
+        if category == Category.PAID and owed:
+            repaid = Part(made, min(owed, amount), AccountKind.BALANCE, AccountKind.OWED)
+            move = Movement(Transaction.Kind.REPAYMENT, f"repayment:{made.pk}", "", actor, now)
+            post(move, accounts, [repaid], asked=repaid.amount)
         made.refresh_from_db(fields=["remaining"])
     return made
 
@@ -128,19 +132,17 @@ def burn(
     now = now or here()
     check_amount(amount)
     check_currency(currency)
-    move = Movement(
-        Transaction.Kind.BURN, AccountKind.BALANCE, AccountKind.BURNED, clean_text("ref", ref), "", actor, now
-    )
+    move = Movement(Transaction.Kind.BURN, clean_text("ref", ref), "", actor, now)
     with transaction.atomic():
-        accounts = _locked(currency)
+        accounts = locked_accounts(currency)
         if done := _repeated(move, currency, amount):
             return done
-        _expire(accounts, currency, now)
+        expire_in(accounts, currency, now)
         parts = _taken(in_burn_order(currency, now), amount)
         there_is = sum(part.amount for part in parts)
         if there_is < amount and not is_partial:
             raise CreditsExhausted(f"There are {there_is} credits, not {amount}: top up first.")
-        burned = _post(move, accounts, parts, asked=amount)
+        burned = post(move, accounts, parts, asked=amount)
         request_if_low(currency=currency, balance=balance(currency, now=now), now=now)
     return burned
 
@@ -154,24 +156,21 @@ def void(*, actor: Actor, grant_id: UUID, reason: str, now: datetime | None = No
     found = Grant.objects.filter(pk=grant_id).first()
     if found is None:
         raise NotFound("There is no such grant.")
-    move = Movement(
-        Transaction.Kind.VOID,
-        AccountKind.BALANCE,
-        AccountKind.VOIDED,
-        f"void:{grant_id}",
-        clean_text("reason", reason),
-        actor,
-        now,
-    )
+    reason = clean_text("reason", reason)
     with transaction.atomic():
-        accounts = _locked(found.currency)
-        if done := Transaction.objects.filter(ref=move.ref).first():
-            return done
-        _expire(accounts, found.currency, now)
+        accounts = locked_accounts(found.currency)
+        expire_in(accounts, found.currency, now)
         found.refresh_from_db(fields=["remaining"])
+        before = Transaction.objects.filter(kind=Transaction.Kind.VOID, entries__grant=found).order_by("-id").distinct()
         if not found.remaining:
+            if done := before.first():
+                return done
             raise NothingToVoid("Nothing remains of this grant.")
-        return _post(move, accounts, [Part(found, found.remaining)], asked=found.remaining)
+        # a refund that failed may have brought some back since the first time
+        ref = f"void:{grant_id}:{count}" if (count := before.count()) else f"void:{grant_id}"
+        move = Movement(Transaction.Kind.VOID, ref, reason, actor, now)
+        rest = Part(found, found.remaining, AccountKind.BALANCE, AccountKind.VOIDED)
+        return post(move, accounts, [rest], asked=rest.amount)
 
 
 def expire_due(*, now: datetime) -> int:
@@ -201,16 +200,16 @@ def expire_due(*, now: datetime) -> int:
 
 def expire(*, currencies: Iterable[str], now: datetime) -> int:
     """Expire what is over of the organization in scope, unless another worker moves its credits; how many grants."""
-    return sum(_expire(accounts, one, now) for one in currencies if (accounts := _locked_if_free(one)))
+    return sum(expire_in(accounts, one, now) for one in currencies if (accounts := _locked_if_free(one)))
 
 
-def _expire(accounts: dict[str, Account], currency: str, now: datetime) -> int:
+def expire_in(accounts: dict[str, Account], currency: str, now: datetime) -> int:
+    """Expire what is over among accounts that are locked; how many grants."""
     due = list(Grant.objects.filter(currency=currency, remaining__gt=0, expires_at__lte=now).order_by("id"))
     for ended in due:
-        move = Movement(
-            Transaction.Kind.EXPIRY, AccountKind.BALANCE, AccountKind.EXPIRED, f"expiry:{ended.pk}", "", SYSTEM, now
-        )
-        _post(move, accounts, [Part(ended, ended.remaining)], asked=ended.remaining)
+        move = Movement(Transaction.Kind.EXPIRY, f"expiry:{ended.pk}", "", SYSTEM, now)
+        rest = Part(ended, ended.remaining, AccountKind.BALANCE, AccountKind.EXPIRED)
+        post(move, accounts, [rest], asked=rest.amount)
     return len(due)
 
 
@@ -220,20 +219,26 @@ def _taken(grants: Iterable[Grant], amount: int) -> list[Part]:
         part = min(each.remaining, amount)
         if not part:
             break
-        parts.append(Part(each, part))
+        parts.append(Part(each, part, AccountKind.BALANCE, AccountKind.BURNED))
         amount -= part
     return parts
 
 
-def _locked(currency: str) -> dict[str, Account]:
+def locked_accounts(currency: str) -> dict[str, Account]:
     """The organization's accounts by kind, opened if need be; its movements in the currency wait for each other."""
     lock = Account.objects.filter(currency=currency, kind=AccountKind.BALANCE).select_for_update(no_key=True)
     if lock.first() is None:
-        Account.objects.bulk_create(
-            [Account(currency=currency, kind=kind) for kind in AccountKind], ignore_conflicts=True
-        )
+        _open_accounts(currency)
         lock.get()
-    return _accounts(currency)
+    found = _accounts(currency)
+    if len(found) < len(AccountKind):  # a kind is newer than they are
+        _open_accounts(currency)
+        found = _accounts(currency)
+    return found
+
+
+def _open_accounts(currency: str) -> None:
+    Account.objects.bulk_create([Account(currency=currency, kind=kind) for kind in AccountKind], ignore_conflicts=True)
 
 
 def _locked_if_free(currency: str) -> dict[str, Account]:
@@ -258,12 +263,15 @@ ACTIONS: dict[Transaction.Kind, Action] = {
     Transaction.Kind.BURN: actions.CREDITS_BURNED,
     Transaction.Kind.EXPIRY: actions.CREDITS_EXPIRED,
     Transaction.Kind.VOID: actions.CREDITS_VOIDED,
+    Transaction.Kind.REFUND: actions.CREDITS_REFUNDED,
+    Transaction.Kind.REFUND_FAILED: actions.CREDITS_RESTORED,
+    Transaction.Kind.REPAYMENT: actions.CREDITS_REPAID,
 }
 
 
-def _post(move: Movement, accounts: dict[str, Account], parts: Sequence[Part], *, asked: int) -> Transaction:
+def post(move: Movement, accounts: dict[str, Account], parts: Sequence[Part], *, asked: int) -> Transaction:
     """Write the transaction and its entries; PostgreSQL keeps the sums, and refuses it at commit unless it is zero."""
-    currency = accounts[move.sink].currency
+    currency = accounts[AccountKind.BALANCE].currency
     amount = sum(part.amount for part in parts)
     posted = Transaction.objects.create(
         kind=move.kind,
@@ -278,7 +286,7 @@ def _post(move: Movement, accounts: dict[str, Account], parts: Sequence[Part], *
     Entry.objects.bulk_create(
         Entry(transaction=posted, account=account, grant=part.grant, amount=sign * part.amount)
         for part in parts
-        for account, sign in ((accounts[move.source], -1), (accounts[move.sink], 1))
+        for account, sign in ((accounts[part.source], -1), (accounts[part.sink], 1))
     )
     record(
         action=ACTIONS[move.kind],

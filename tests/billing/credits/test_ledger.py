@@ -331,6 +331,7 @@ def test_accounts_say_what_they_hold(tenant: Tenant, give: Give) -> None:
         void(actor=SYSTEM, grant_id=made.pk, reason="Test")
         held = selectors.accounts("usd")
         assert held == {
-            "paid": -100, "promotional": 0, "adjustment": -20, "balance": 60, "burned": 40, "expired": 0, "voided": 20
+            "paid": -100, "promotional": 0, "adjustment": -20, "balance": 60, "burned": 40, "expired": 0, "voided": 20,
+            "owed": 0,
         }  # fmt: skip
         assert sum(held.values()) == 0

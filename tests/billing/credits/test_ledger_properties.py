@@ -1,4 +1,4 @@
-"""Whatever the order of grants, burns, voids, expiries and repetitions: the ledger sums to the balance, exactly."""
+"""Whatever the order of grants, burns, voids, expiries, refunds and repetitions: the ledger sums to the balance."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from billing.credits import selectors
 from billing.credits.models import Account, AccountKind, Entry, Grant
 from billing.credits.services import CreditsExhausted, NothingToVoid, burn, expire_due, grant, void
+from billing.credits.services.refunds import restore, take_back
+from billing.credits.services.top_ups import request, settle
 from tenancy.audit.services import SYSTEM
 from tenancy.scope import scope
 from tests.factories import make_tenant
@@ -23,6 +25,7 @@ from tests.factories import make_tenant
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CATEGORIES = st.sampled_from(["paid", "promotional", "adjustment"])
 AMOUNTS = st.integers(1, 200)
+DEFAULT_PRIORITY = 50
 
 
 @dataclass(slots=True)
@@ -33,6 +36,21 @@ class Known:
     priority: int
     expires_at: datetime | None
     remaining: int
+    amount: int = 0
+    invoice: str = ""  # that paid for it
+    spent: int = 0  # and not owed
+
+
+@dataclass(slots=True)
+class Back:
+    """Money that went back, and what it took along."""
+
+    ref: str
+    of: Known
+    amount: int
+    voided: int
+    owed: int
+    has_failed: bool = False
 
 
 class Ledger(RuleBasedStateMachine):
@@ -46,6 +64,8 @@ class Ledger(RuleBasedStateMachine):
         self.now = START
         self.known: list[Known] = []
         self.burns: list[dict[str, Any]] = []
+        self.refunds: list[Back] = []
+        self.owed = 0
         self.count = 0
 
     def teardown(self) -> None:
@@ -77,7 +97,74 @@ class Ledger(RuleBasedStateMachine):
         with scope(self.tenant.organization):
             made = grant(**values)
             assert grant(**values) == made
-        self.known.append(Known(made.pk, priority, values["expires_at"], amount))
+        self.known.append(Known(made.pk, priority, values["expires_at"], amount, amount))
+        if category == "paid":
+            self.repays(self.known[-1])
+
+    def repays(self, bought: Known) -> None:
+        """What is owed is paid first by what is paid for."""
+        part = min(self.owed, bought.remaining)
+        self.owed -= part
+        bought.remaining -= part
+        bought.spent += part
+
+    @rule(amount=AMOUNTS.map(lambda amount: 500 + amount))
+    def buys(self, amount: int) -> None:
+        """A customer buys credits, and the news of it comes twice."""
+        invoice = self.ref()
+        with scope(self.tenant.organization):
+            wish = request(actor=SYSTEM, amount=amount, currency="usd", now=self.now)
+            for _ in range(2):
+                settle(top_up_id=wish.pk, payment_ref=invoice, now=self.now)
+            [made] = Grant.objects.filter(entries__transaction__ref=f"top-up:{wish.pk}").distinct()
+        self.known.append(Known(made.pk, DEFAULT_PRIORITY, None, amount, amount, invoice))
+        self.repays(self.known[-1])
+
+    @precondition(lambda self: any(g.invoice for g in self.known))
+    @rule(data=st.data())
+    def gives_money_back(self, data: st.DataObject) -> None:
+        """A payment goes back, in part or whole; no more than there was."""
+        chosen = data.draw(st.sampled_from([g for g in self.known if g.invoice]))
+        left = chosen.amount - sum(one.amount for one in self.refunds if one.of is chosen and not one.has_failed)
+        if not left:
+            return
+        amount = data.draw(st.integers(1, left))
+        voided = min(chosen.remaining, amount)
+        owed = min(chosen.spent, amount - voided)
+        back = Back(self.ref(), chosen, amount, voided, owed)
+        for _ in range(2):
+            with scope(self.tenant.organization):
+                take_back(
+                    invoice_ref=chosen.invoice,
+                    refund_ref=back.ref,
+                    amount=amount,
+                    total=chosen.amount,
+                    now=self.now,
+                )
+        chosen.remaining -= voided
+        chosen.spent -= owed
+        self.owed += owed
+        self.refunds.append(back)
+
+    @precondition(lambda self: self.refunds)
+    @rule(data=st.data())
+    def a_refund_fails(self, data: st.DataObject) -> None:
+        """The bank sends the money back to us; what was paid of the debt since comes as other credits."""
+        back = data.draw(st.sampled_from(self.refunds))
+        with scope(self.tenant.organization):
+            restore(refund_ref=back.ref, now=self.now)
+            if back.has_failed:
+                return
+            still = min(back.owed, self.owed)
+            if still < back.owed:
+                ref = f"refund-failed:{back.ref}:repaid"
+                rest = Grant.objects.get(entries__transaction__ref=ref, entries__amount__gt=0)
+                self.known.append(Known(rest.pk, DEFAULT_PRIORITY, None, rest.amount, rest.amount))
+                assert rest.amount == back.owed - still
+        back.has_failed = True
+        back.of.remaining += back.voided
+        back.of.spent += still
+        self.owed -= still
 
     @rule(amount=AMOUNTS, is_partial=st.booleans())
     def burns_some(self, amount: int, is_partial: bool) -> None:
@@ -99,6 +186,7 @@ class Ledger(RuleBasedStateMachine):
         for each in alive:
             part = min(each.remaining, amount)
             each.remaining -= part
+            each.spent += part
             amount -= part
 
     @precondition(lambda self: self.burns)
@@ -139,12 +227,13 @@ class Ledger(RuleBasedStateMachine):
             assert (Entry.objects.aggregate(sum=Sum("amount"))["sum"] or 0) == 0
             held = selectors.accounts("usd")
             assert sum(held.values()) == 0
+            assert selectors.owed("usd") == self.owed
             for account in Account.objects.annotate(sum=Sum("entries__amount")):
                 assert account.balance == (account.sum or 0)
             assert held[AccountKind.BALANCE] == sum(g.remaining for g in Grant.objects.all())
             for use in selectors.grants():
-                assert use.grant.amount == use.grant.remaining + use.burned + use.expired + use.voided
-                assert min(use.grant.remaining, use.burned, use.expired, use.voided) >= 0
+                assert use.grant.amount == use.grant.remaining + use.burned + use.expired + use.voided + use.repaid
+                assert min(use.grant.remaining, use.burned, use.expired, use.voided, use.repaid) >= 0
 
 
 @pytest.mark.django_db
@@ -152,8 +241,8 @@ def test_the_ledger_always_sums_to_the_balance() -> None:
     run_state_machine_as_test(
         Ledger,
         settings=settings(
-            max_examples=12,
-            stateful_step_count=20,
+            max_examples=20,
+            stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
