@@ -128,7 +128,9 @@ def true_up_line(step: Step, period_start: datetime, spent: int) -> Charge:
     )
 
 
-def with_commit(lines: Sequence[Charge], step: Step, *, period: tuple[datetime, datetime], spent: int) -> list[Charge]:
+def with_commit(
+    lines: Sequence[Charge], step: Step, *, period: tuple[datetime, datetime], spent: int, is_first: bool
+) -> list[Charge]:
     """The lines of a period as its step lets them be paid; `spent` is what the step cost before this period.
 
     Whatever was used, and however it is paid: the invoices of a step add up to what was used in it, or to its commit
@@ -136,7 +138,7 @@ def with_commit(lines: Sequence[Charge], step: Step, *, period: tuple[datetime, 
     """
     start, end = period
     if step.is_prepaid:
-        first = [commit_line(step, start)] if start == step.start and step.commit else []
+        first = [commit_line(step, start)] if is_first and step.commit else []
         return [*first, *against_paid_commit(lines, step.commit, spent)]
     total = spent + sum(line.whole for line in lines)
     is_short = end >= step.end and total < step.commit

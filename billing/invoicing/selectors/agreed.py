@@ -1,14 +1,12 @@
-"""Says what an agreement was in each part of a period, and what was used in each: for periods that are not plain."""
+"""Says what an agreement was when a period ended, and in each part of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from billing.invoicing.models import Agreed, Contract
 from billing.invoicing.parts import Held, Months, Span, is_plain, parts_of
-from billing.invoicing.prorating import spans
 from billing.invoicing.selectors.contracts import agreed_plan
-from billing.invoicing.terms import Part, Terms
-from billing.invoicing.usage import Measured, Sight, hours, summed
+from billing.invoicing.terms import Part
 from billing.models import Interval, Source, Subscription
 from billing.overrides import applied_to_allowances
 from billing.plans import Plan, plan
@@ -42,12 +40,3 @@ def held_in(
     )
     last = next((one for one in reversed(known) if one.since < period[1]), now)
     return last, () if is_plain(found) or subscription.interval == Interval.YEARLY else found
-
-
-def measured_in(terms: Terms, watermark: str) -> dict[Span, Measured]:
-    """What the organization in scope used in each span of terms in parts, made anew from the events that were seen."""
-    sight = Sight(watermark)
-    return {
-        span: summed(watermark, [(one.meter, one.hour, one.quantity) for one in hours(span, sight)])
-        for span in spans(terms)
-    }

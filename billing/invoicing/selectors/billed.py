@@ -1,8 +1,8 @@
 """Reads what is priced and what has been billed so far, for the organization in scope."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from django.db.models import F, Sum
 
@@ -12,7 +12,7 @@ from billing.invoicing.terms import Step, Terms
 from billing.invoicing.usage import Measured
 from billing.plans import Allowance
 
-Billed = dict[Allowance, tuple[int, str]]  # how much was billed, and up to which watermark
+Billed = dict[tuple[Allowance, str], tuple[int, int]]  # of a part of the period: what was used, and units billed
 
 
 def used_of(terms: Terms, seen: Measured) -> dict[Allowance, int]:
@@ -23,14 +23,25 @@ def used_of(terms: Terms, seen: Measured) -> dict[Allowance, int]:
     return used
 
 
-def billed_for(invoices: Sequence[Invoice]) -> dict[datetime, Billed]:
-    """What was billed for the periods of invoices, by their start: there, and in adjustments since."""
-    starts = [invoice.period_start for invoice in invoices]
-    found: dict[datetime, Billed] = {start: {} for start in starts}
-    rows = InvoiceLine.objects.filter(period_start__in=starts).exclude(allowance="")
+def billed_for(invoice: Invoice) -> Billed:
+    """What was billed for the period of an invoice, there and in adjustments since; a part is known by its start."""
+    found: Billed = {}
+    rows = InvoiceLine.objects.filter(period_start=invoice.period_start).exclude(allowance="")
     for row in rows.order_by("invoice__period_start", "place"):
-        found[row.period_start][Allowance(row.allowance)] = (row.how["used"], row.how["watermark"])
+        key = Allowance(row.allowance), part_of(row.how)
+        found[key] = row.how["used"], found.get(key, (0, 0))[1] + row.quantity
     return found
+
+
+def part_of(how: Mapping[str, Any]) -> str:
+    """Where the part of its period begins that a line is for; blank: it is for all of it."""
+    return str(how["part"][0]) if "part" in how else ""
+
+
+def is_begun(step: Step, invoice: Invoice) -> bool:
+    """Whether an earlier period of a step was billed: the first one need not begin with it."""
+    earlier = Invoice.objects.filter(period_start__gte=step.start, period_start__lt=invoice.period_start)
+    return step.is_prepaid and earlier.exists()
 
 
 def spent_in(step: Step) -> int:

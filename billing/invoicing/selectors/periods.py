@@ -10,14 +10,15 @@ import orjson
 from django.db import models
 
 from billing.invoicing.models import Agreed, Contract, Invoice
-from billing.invoicing.selectors.contracts import agreed_plan, ramp
+from billing.invoicing.selectors.agreed import held_in
+from billing.invoicing.selectors.contracts import ramp
 from billing.invoicing.terms import Terms, step_at
 from billing.invoicing.usage import Measured, summed
 from billing.models import EntitlementOverride, Interval, Source, Subscription
 from billing.money import month_after
 from billing.overrides import applied_to_allowances
 from billing.periods import Period, periods_after
-from billing.plans import Allowance, Plan, plan
+from billing.plans import Allowance, Plan
 from billing.selectors.agreements import beginning, stretches
 from tenancy.scope import unscoped
 
@@ -165,8 +166,9 @@ def terms_of(over: Over) -> Terms:
     """
     period, subscription, contract = over.period, over.subscription, over.contract
     assert subscription is not None  # noqa: S101  # on the free plan nothing is priced
-    agreed = agreed_plan(contract) if contract else plan(subscription.plan_key, subscription.plan_version)
     granted = {one.key: one.value for one in over.overrides}
+    held, parts = held_in(period, subscription, contract, over.agreed, granted)
+    agreed = held.plan
     allowances = applied_to_allowances(agreed.allowances, granted)
     is_collected_elsewhere = subscription.source == Source.STRIPE
     if is_collected_elsewhere:
@@ -176,10 +178,11 @@ def terms_of(over: Over) -> Terms:
         plan_version=agreed.version,
         currency=agreed.currency,
         fee=0 if is_collected_elsewhere else _fee(subscription, agreed, period),
-        seats=0 if is_collected_elsewhere else subscription.seats,
+        seats=0 if is_collected_elsewhere else held.seats,
         allowances=allowances,
         step=step_at(period[0], ramp(contract)) if contract else None,
         is_free=subscription.trial_end is not None and subscription.trial_end >= period[1],
+        parts=parts,
     )
 
 

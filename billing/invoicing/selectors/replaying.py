@@ -1,18 +1,19 @@
 """Rebuilds what was invoiced from the raw events alone, and says where it differs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from billing.invoicing import pricing
 from billing.invoicing.models import Invoice, InvoiceLine
-from billing.invoicing.selectors.billed import billed_for, used_of
+from billing.invoicing.pricing import Charge
+from billing.invoicing.selectors import priced
+from billing.invoicing.selectors.billed import billed_for, part_of
 from billing.invoicing.selectors.statements import sight_of
 from billing.invoicing.terms import from_json
 from billing.invoicing.usage import Measured, Sight, hours, summed
-from billing.money import Money
-from billing.plans import Allowance
+from billing.money import Money, round_line, times
 from tenancy.scope import unscoped
 
 PAGE = 500  # organizations asked for at once
@@ -60,12 +61,8 @@ def _rebuilt(invoice: Invoice, sight: Sight) -> Measured:
 
 def _wrong_lines(invoice: Invoice, lines: Sequence[InvoiceLine]) -> Iterator[str]:
     """The lines by what the invoice saw when it was opened."""
-    terms = from_json(invoice.terms)
-    used = used_of(terms, _rebuilt(invoice, Sight(invoice.watermark)))
-    rebuilt = {
-        (line.kind.value, line.allowance or ""): line for line in pricing.charges(terms, used, invoice.period_start)
-    }
-    said = {(line.kind, line.allowance): line for line in lines if line.kind in REBUILT}
+    rebuilt = {_key(line.kind, line.allowance, line.how): line for line in _charges(invoice, Sight(invoice.watermark))}
+    said = {_key(line.kind, line.allowance, line.how): line for line in lines if line.kind in REBUILT}
     for key in sorted(rebuilt.keys() | said.keys()):
         was, now = said.get(key), rebuilt.get(key)
         before = (was.quantity, was.amount + was.covered) if was else (0, 0)
@@ -75,6 +72,15 @@ def _wrong_lines(invoice: Invoice, lines: Sequence[InvoiceLine]) -> Iterator[str
                 f"{' '.join(filter(None, key))}: {_priced(invoice, *before)} invoiced, "
                 f"{_priced(invoice, *after)} by the events it saw"
             )
+
+
+def _charges(invoice: Invoice, sight: Sight) -> list[Charge]:
+    period = (invoice.period_start, invoice.period_end)
+    return priced.charges(from_json(invoice.terms), _rebuilt(invoice, sight), period)
+
+
+def _key(kind: str, allowance: str | None, how: Mapping[str, Any]) -> tuple[str, str, str]:
+    return str(kind), str(allowance or ""), part_of(how)
 
 
 def _wrong_sums(invoice: Invoice, lines: Sequence[InvoiceLine]) -> Iterator[str]:
@@ -88,22 +94,17 @@ def _wrong_sums(invoice: Invoice, lines: Sequence[InvoiceLine]) -> Iterator[str]
 
 def _not_billed(invoice: Invoice) -> Iterator[str]:
     """What the events say now beside what was billed, here and by adjustments of later invoices."""
-    terms = from_json(invoice.terms)
-    billed = billed_for([invoice])[invoice.period_start]
-    for allowance, used in sorted(used_of(terms, _rebuilt(invoice, sight_of(None))).items()):
-        before, _ = billed.get(allowance, (0, ""))
-        if used != before and allowance in terms.allowances and not terms.is_free:
-            yield _missing(invoice, allowance, before, used)
-
-
-def _missing(invoice: Invoice, allowance: Allowance, billed: int, used: int) -> str:
-    line = pricing.adjustment(
-        from_json(invoice.terms), allowance, billed=billed, used=used, period_start=invoice.period_start
-    )
-    return (
-        f"{allowance.value}: {billed:,} billed, {used:,} used: "
-        f"{Money(line.amount, invoice.currency)} for the adjustments of the next invoice"
-    )
+    billed = billed_for(invoice)
+    for line in _charges(invoice, sight_of(None)):
+        if line.allowance is None:
+            continue
+        before, units = billed.get((line.allowance, part_of(line.how)), (0, 0))
+        if line.how["used"] != before:
+            missing, _ = round_line(times(line.unit_price, line.quantity - units))
+            yield (
+                f"{line.allowance.value}: {before:,} billed, {line.how['used']:,} used: "
+                f"{Money(missing, invoice.currency)} for the adjustments of the next invoice"
+            )
 
 
 def _priced(invoice: Invoice, quantity: int, amount: int) -> str:

@@ -1,19 +1,17 @@
 """Writes the lines of a draft: what the period cost, what came late for earlier ones, the commit, and credits."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 
 from billing.credits.selectors import balance
 from billing.credits.services import burn, grant
-from billing.invoicing import pricing
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.pricing import Charge, against_paid_commit, with_commit
-from billing.invoicing.selectors.billed import spent_in, used_of
+from billing.invoicing.selectors import priced
+from billing.invoicing.selectors.billed import is_begun, spent_in
 from billing.invoicing.selectors.periods import Late
-from billing.invoicing.terms import Step, Terms, from_json
-from billing.invoicing.usage import Measured, whole_hours
-from billing.plans import ALLOWANCE_METERS, Allowance
+from billing.invoicing.terms import Step, from_json
+from billing.invoicing.usage import Measured
 from tenancy.audit.services import SYSTEM
 
 CREDIT_PRIORITY = 10  # what we gave back is used up before what was bought
@@ -27,17 +25,22 @@ def write_lines(invoice: Invoice, *, seen: Measured, late: Sequence[Late], now: 
     """
     terms = from_json(invoice.terms)
     period = (invoice.period_start, invoice.period_end)
-    lines = [
-        explained(line, terms, seen, period)
-        for line in pricing.charges(terms, used_of(terms, seen), invoice.period_start)
+    lines = priced.charges(terms, seen, period)
+    adjustments = [
+        (line, held.step)
+        for one in late
+        for held in [from_json(one.invoice.terms)]
+        for line in priced.adjustments(
+            held, before=one.before, now=one.now, period=(one.invoice.period_start, one.invoice.period_end)
+        )
     ]
-    adjustments = list(late_lines(late))
     if terms.step is None:
         lines = [*_of_past_steps(adjustments, None), *lines]
     else:
         mine = [line for line, step in adjustments if step is not None and step.start == terms.step.start]
         others = _of_past_steps(adjustments, terms.step)
-        lines = [*others, *with_commit([*mine, *lines], terms.step, period=period, spent=spent_in(terms.step))]
+        spent, is_first = spent_in(terms.step), not is_begun(terms.step, invoice)
+        lines = [*others, *with_commit([*mine, *lines], terms.step, period=period, spent=spent, is_first=is_first)]
     rows = [_row(invoice, place, line) for place, line in enumerate(lines, start=1)]
     InvoiceLine.objects.bulk_create(rows)
     invoice.watermark = seen.watermark
@@ -45,33 +48,6 @@ def write_lines(invoice: Invoice, *, seen: Measured, late: Sequence[Late], now: 
     may_be_credited = invoice.source == Invoice.Source.MANUAL and (has_credits or invoice.subtotal < 0)
     invoice.credited = _credit(invoice, len(rows) + 1, now) if may_be_credited else 0
     invoice.total = invoice.subtotal - invoice.credited
-
-
-def explained(line: Charge, terms: Terms, seen: Measured, period: tuple[datetime, datetime]) -> Charge:
-    """The line with how it was computed: plan, meters, hours and watermark."""
-    how = line.how | {"plan": f"{terms.plan_key} v{terms.plan_version}"}
-    if line.allowance is not None:
-        since, until = whole_hours(period)
-        meters = {one: seen.meters[one] for one in sorted(ALLOWANCE_METERS[line.allowance]) if one in seen.meters}
-        hours = [since.isoformat(), until.isoformat()]
-        measured_then = seen.allowances.get(line.allowance, 0)
-        how |= {"meters": meters, "measured": measured_then, "hours": hours, "watermark": seen.watermark}
-        if line.allowance is Allowance.SEATS:
-            how["bought"] = terms.seats
-    return replace(line, how=how)
-
-
-def late_lines(late: Sequence[Late]) -> Iterator[tuple[Charge, Step | None]]:
-    """What came for earlier periods after they were billed, each with the step of its contract."""
-    for one in late:
-        past, terms = one.invoice, from_json(one.invoice.terms)
-        billed = used_of(terms, one.before)
-        for allowance, used in used_of(terms, one.now).items():
-            before = billed.get(allowance, 0)
-            if used != before and allowance in terms.allowances:
-                line = pricing.adjustment(terms, allowance, billed=before, used=used, period_start=past.period_start)
-                line = replace(line, how=line.how | {"after": one.before.watermark})
-                yield explained(line, terms, one.now, (past.period_start, past.period_end)), terms.step
 
 
 def _of_past_steps(late: Sequence[tuple[Charge, Step | None]], current: Step | None) -> list[Charge]:

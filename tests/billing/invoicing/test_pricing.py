@@ -69,7 +69,7 @@ def test_a_step_costs_what_was_used_in_it_or_its_commit(
             Charge(Kind.USAGE, "", data.draw(st.integers(0, 10**6)), data.draw(RATES), period[0], {})
             for _ in range(data.draw(st.integers(0, 3)))
         ]
-        invoiced = pricing.with_commit(lines, step, period=period, spent=used[step])
+        invoiced = pricing.with_commit(lines, step, period=period, spent=used[step], is_first=period[0] == step.start)
         assert all(line.amount >= 0 and line.covered >= 0 for line in invoiced)
         paid[step] += sum(line.amount for line in invoiced)
         used[step] += sum(line.whole for line in lines)
