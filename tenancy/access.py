@@ -31,7 +31,7 @@ class ForbiddenAddress(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KeyPrincipal:
-    """An API key at work: its project, scopes, limits and plan, as they were less than a second ago.
+    """An API key at work: its project, what its scopes allow, limits and plan, as they were less than a second ago.
 
     A limit that is None is none; without a period, the calendar month in UTC is one.
     """
@@ -42,7 +42,7 @@ class KeyPrincipal:
     project_slug: str
     name: str
     hint: str
-    scopes: frozenset[str]
+    rights: frozenset[Right]
     key_requests_per_minute: int | None
     organization_requests_per_minute: int
     networks: tuple[Any, ...]
@@ -65,7 +65,7 @@ class KeyPrincipal:
 
     def has(self, right: Right) -> bool:
         """Whether one of the key's scopes carries the right."""
-        return any(right in SCOPE_RIGHTS[KeyScope(scope)] for scope in self.scopes)
+        return right in self.rights
 
 
 _Read = tuple[float, KeyPrincipal | None]  # when the reading began, and whom the key belongs to
@@ -127,7 +127,7 @@ def _find(digest: bytes) -> KeyPrincipal | None:
         project_slug=row["project_slug"],
         name=row["name"],
         hint=row["hint"],
-        scopes=frozenset(row["scopes"]),
+        rights=frozenset().union(*(SCOPE_RIGHTS[KeyScope(scope)] for scope in row["scopes"])),
         key_requests_per_minute=row["key_requests_per_minute"],
         organization_requests_per_minute=row["organization_requests_per_minute"],
         networks=tuple(ipaddress.ip_network(cidr) for cidr in row["allowed_cidrs"]),
