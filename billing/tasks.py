@@ -39,6 +39,12 @@ def check_pushes(**kwargs: Any) -> None:
     push_checks.check_all()
 
 
+@shared_task(name="billing.sync_subscription")
+def sync_subscription(organization_id: str, **kwargs: Any) -> None:
+    """Bring what an organization pays for into step with its people and with what was granted."""
+    seats.sync(organization_id=UUID(organization_id))
+
+
 @shared_task(name="billing.sync_seats")
 def sync_seats(**kwargs: Any) -> None:
     """Bring the seats that are paid for into step with the people."""

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-
 from billing.models.entitlements import EntitlementOverride
-from billing.overrides import applied_to_allowances, applied_to_columns
+from billing.overrides import applied_to_allowances, applied_to_columns, priced
 from billing.plans import Allowance, Included, Plan, hard_limits
 from billing.selectors.agreements import Period, agreement
 from tenancy.clock import here
@@ -16,7 +15,10 @@ from tenancy.models import Organization
 
 @dataclass(frozen=True, slots=True)
 class Entitlements:
-    """What holds now: `base` is the agreement's, `columns` what overrides made of it, as columns of Organization."""
+    """What holds now: `base` is the agreement's, `columns` what overrides made of it, as columns of Organization.
+
+    `plan` is at the prices that were granted.
+    """
 
     plan: Plan
     source: str
@@ -33,14 +35,15 @@ def effective(*, now: datetime | None = None) -> Entitlements:
     agreed = agreement(now)
     granted = tuple(live_overrides(now))
     values = {one.key: one.value for one in granted}
-    allowances = applied_to_allowances(agreed.allowances, values)
+    plan = priced(agreed.plan, values)
+    allowances = applied_to_allowances(plan.allowances, values)
     start, end = agreed.period or (None, None)
     fixed = {**agreed.plan.limits, "period_start": start, "period_end": end, "features": sorted(agreed.features)}
     base = {**fixed, **hard_limits(agreed.allowances), "member_limit": agreed.seats}
     seats = max(agreed.seats, allowances[Allowance.SEATS].quantity)
     beneath = {**fixed, **hard_limits(allowances), "member_limit": seats}
     return Entitlements(
-        plan=agreed.plan,
+        plan=plan,
         source=agreed.source,
         allowances=allowances,
         base=base,
@@ -48,6 +51,11 @@ def effective(*, now: datetime | None = None) -> Entitlements:
         period=agreed.period,
         overrides=granted,
     )
+
+
+def at_granted_prices(plan: Plan, *, now: datetime | None = None) -> Plan:
+    """A plan as the organization in scope would pay for it."""
+    return priced(plan, {one.key: one.value for one in live_overrides(now or here())})
 
 
 def live_overrides(now: datetime) -> list[EntitlementOverride]:
@@ -66,6 +74,7 @@ def content(organization: Organization, entitled: Entitlements) -> dict[str, Any
     columns = entitled.columns
     return {
         "plan": {"key": entitled.plan.key, "version": entitled.plan.version, "basis": entitled.source},
+        "prices": {name: getattr(entitled.plan, name) for name in ("monthly", "yearly", "seat", "currency")},
         "access": str(organization.access),
         "features": list(columns["features"]),
         "limits": {name: value for name, value in sorted(columns.items()) if name.endswith(("_limit", "_minute"))},

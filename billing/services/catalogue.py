@@ -64,8 +64,8 @@ def _meters(stripe: StripeClient) -> dict[str, str]:
 def _is_ours(lookup_key: str) -> bool:
     key, _, rest = lookup_key.partition("-v")
     version, _, what = rest.partition("-")
-    if not (what and version.isdecimal()):
-        return False
+    if not (what and version.isdecimal()) or what.rpartition("-")[2].isdecimal():
+        return False  # with an amount at its end it was granted to somebody (`prices`)
     try:
         plan(key, int(version))
     except UnknownPlan:

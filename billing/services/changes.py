@@ -14,6 +14,7 @@ from django.db.models import F
 
 from billing.models import ENDED, Source, Status, Subscription
 from billing.plans import FREE, Allowance, Interval, Plan, UnknownPlan, current, plan
+from billing.selectors.entitlements import at_granted_prices
 from billing.services.accounts import customer_of
 from billing.services.prices import items_for
 from billing.services.projection import target_of
@@ -122,21 +123,41 @@ def preview_change(*, organization_id: UUID, plan_key: str, interval: str, seats
         at=at,
         total=invoice["total"],
     )
-    extra = seats - chosen.allowances[Allowance.SEATS].quantity
+    extra, mine = seats - chosen.allowances[Allowance.SEATS].quantity, granted(organization_id, chosen)
     return Preview(
-        lines=tuple(Line(line["description"] or "", line["amount"]) for line in invoice["lines"]["data"]),
+        lines=(
+            *(Line(line["description"] or "", line["amount"]) for line in invoice["lines"]["data"]),
+            *(Line(_tax_in_words(tax), tax["amount"]) for tax in invoice.get("total_taxes") or []),
+        ),
         currency=invoice["currency"],
         due_now=invoice["amount_due"],
         credit=max(0, -invoice["total"]),
-        next_invoice=chosen.amount(every) + extra * chosen.seat,
+        next_invoice=mine.amount(every) + extra * mine.seat,
         proration_date=at,
         token=signing.dumps([getattr(change, name) for name in _Change.__slots__], salt=SALT),
     )
 
 
 def _preview(row: Subscription, chosen: Plan, interval: Interval, seats: int, at: int, customer: str) -> Json:
-    items = items_for(chosen, interval, seats, existing=_items(row))
+    items = items_for(granted(row.organization_id, chosen), interval, seats, existing=_items(row))
     return client().preview(customer, str(row.stripe_id), items, at=at, behavior=AT_ONCE)
+
+
+def _tax_in_words(tax: Json) -> str:
+    """A tax of an invoice, as `VAT 19% (DE)`."""
+    if tax["taxability_reason"] == "reverse_charge":
+        return "Reverse charge: tax to be paid by the recipient"
+    rate = (tax.get("tax_rate_details") or {}).get("tax_rate")
+    if not isinstance(rate, dict):
+        return "Tax"
+    country = f" ({rate['country']})" if rate.get("country") else ""
+    return f"{rate['display_name']} {rate['percentage']:g}%{country}"
+
+
+def granted(organization_id: UUID, chosen: Plan) -> Plan:
+    """The plan at the prices that were granted to the organization."""
+    with scope(organization_id):
+        return at_granted_prices(chosen)
 
 
 def _items(row: Subscription) -> list[Json]:
@@ -178,7 +199,8 @@ def apply_change(*, organization_id: UUID, actor: Actor, token: str) -> None:
         if again["total"] != change.total:
             raise Conflict("The price has changed meanwhile: look at the new preview.")
     _take_turn(organization_id, actor, row, change, digest)
-    items = items_for(change.chosen, Interval(change.interval), change.seats, existing=_items(row))
+    mine = granted(organization_id, change.chosen)
+    items = items_for(mine, Interval(change.interval), change.seats, existing=_items(row))
     at = now()
     try:
         found = client().change_subscription(

@@ -10,9 +10,10 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from billing.models.entitlements import EntitlementOverride, EntitlementVersion
-from billing.overrides import clean, needs_approval
+from billing.overrides import PRICE_KEYS, clean, needs_approval
 from billing.plans import UnknownPlan
 from billing.selectors.entitlements import Entitlements, content, effective, plain
+from capsule_cloud.lib.jobs import enqueue
 from tenancy.audit import actions
 from tenancy.audit.actions import Action
 from tenancy.audit.services import SYSTEM, Actor, Target, record
@@ -91,8 +92,9 @@ def grant_override(
 ) -> EntitlementOverride:
     """Grant a value beside the plan until `expires_at`; one of the same key that holds already ends.
 
-    `key` is a limit's column, `feature:…`, `included:…` or `overage:…` (billing/overrides.py). A generous value without
-    an approver waits for `approve_override`, and holds from then. Raises Invalid, or ApprovalNeeded where the author
+    `key` is a limit's column, `feature:…`, `included:…`, `overage:…` or `price:<plan>:…` (billing/overrides.py). A
+    generous value without an approver waits for `approve_override`, and holds from then. A price counts from the next
+    invoice on, a seat's also for those that are added before it. Raises Invalid, or ApprovalNeeded where the author
     would approve it.
     """
     now = here()
@@ -148,6 +150,12 @@ def _begin(granted: EntitlementOverride, actor: Actor, now: datetime) -> None:
     granted.save()
     _record(actions.BILLING_OVERRIDE_GRANTED, granted, actor)
     recompute(actor=actor)
+    _tell_stripe(granted)
+
+
+def _tell_stripe(granted: EntitlementOverride) -> None:
+    if granted.key in PRICE_KEYS:
+        enqueue("billing.sync_subscription", organization_id=granted.organization_id)
 
 
 def _override(override_id: Any) -> EntitlementOverride:
@@ -173,6 +181,7 @@ def _end(granted: EntitlementOverride, actor: Actor) -> None:
     granted.ended_by = actor.label
     granted.save(update_fields=["ended_at", "ended_by"])
     _record(actions.BILLING_OVERRIDE_ENDED, granted, actor)
+    _tell_stripe(granted)
 
 
 def _record(action: Action, granted: EntitlementOverride, actor: Actor) -> None:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from billing.plans import Allowance, Interval, Plan
+from billing.plans import plan as catalogue_plan
 from billing.services.projection import INTERVALS, LOOKUP_KEY
 from billing.stripe_client import Item, Json, StripeRefused, client
 
 
 def items_for(plan: Plan, interval: Interval, seats: int, *, existing: Sequence[Json] = ()) -> list[Item]:
-    """The items of a subscription to the plan, as changes of those that exist.
+    """The items of a subscription to the plan, at its prices, as changes of those that exist.
 
     People beyond those included are one item; each allowance that can be exceeded is a metered one. Raises
     StripeRefused with `price_missing` where Stripe does not have the plan's prices: `manage.py plan_catalogue`.
@@ -44,8 +45,34 @@ def _place(item: Json) -> str:
 
 
 def _prices(plan: Plan, wanted: Sequence[str]) -> dict[str, str]:
-    keys = {plan.lookup_key(what): what for what in wanted}
-    found = client().prices_by_key(list(keys))
-    if missing := sorted(keys.keys() - found.keys()):
+    granted = _granted(plan)
+    catalogue = {what: plan.lookup_key(what) for what in wanted}
+    keys = {what: key + (f"-{granted[what]}" if what in granted else "") for what, key in catalogue.items()}
+    found = client().prices_by_key([*{*catalogue.values(), *keys.values()}])
+    if missing := sorted(set(catalogue.values()) - found.keys()):
         raise StripeRefused("price_missing", f"Stripe has no price {', '.join(missing)}.")
-    return {what: found[key]["id"] for key, what in keys.items()}
+    for what, key in keys.items():
+        if key not in found:
+            found[key] = _make(found[catalogue[what]], key, granted[what])
+    return {what: str(found[key]["id"]) for what, key in keys.items()}
+
+
+def _granted(plan: Plan) -> dict[str, int]:
+    """What the plan costs otherwise than in the catalogue."""
+    usual = catalogue_plan(plan.key, plan.version)
+    now = {"monthly": plan.monthly, "yearly": plan.yearly, "seat": plan.seat}
+    return {what: amount for what, amount in now.items() if amount != getattr(usual, what)}
+
+
+def _make(usual: Json, key: str, amount: int) -> Json:
+    """A price like the catalogue's at another amount, for whoever was granted it; made once, its key says it all."""
+    product = usual["product"]
+    form = {
+        "product": product if isinstance(product, str) else product["id"],
+        "currency": usual["currency"],
+        "lookup_key": key,
+        "nickname": key,
+        "recurring": {"interval": usual["recurring"]["interval"]},
+        "unit_amount": amount,
+    }
+    return client().create_price(form, key=f"catalogue:price:{key}")

@@ -24,7 +24,8 @@ from tenancy.scope import current_organization_id
 from tenancy.services import organizations
 
 Json = dict[str, Any]
-LOOKUP_KEY = re.compile(r"(?P<key>[a-z]+)-v(?P<version>\d+)-(?P<what>[a-z_]+)")
+# With an amount at its end it is not the catalogue's price, but one that was granted
+LOOKUP_KEY = re.compile(r"(?P<key>[a-z]+)-v(?P<version>\d+)-(?P<what>[a-z_]+)(-(?P<granted>\d+))?")
 INTERVALS = frozenset(Interval)
 REFUND_FAILED = ("failed", "canceled")
 log = logging.getLogger("billing")

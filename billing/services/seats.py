@@ -10,14 +10,15 @@ from uuid import UUID
 
 from django.core import signing
 
-from billing.models import SeatPolicy, Status, Subscription
+from billing.models import EntitlementOverride, SeatPolicy, Status, Subscription
 from billing.money import prorate, round_line
+from billing.overrides import PRICE_KEYS
 from billing.plans import Allowance, Interval
 from billing.selectors.agreements import usage_period
 from billing.services.accounts import customer_of, locked_account
-from billing.services.changes import claim_revision, live_subscription, refuse_scheduled
+from billing.services.changes import claim_revision, granted, live_subscription, refuse_scheduled
 from billing.services.prices import items_for
-from billing.services.projection import target_of
+from billing.services.projection import item_of, target_of
 from billing.stripe_client import Item, Json, StripeRefused, StripeUnavailable, client
 from billing.stripe_events import apply, now
 from tenancy.audit import actions
@@ -70,7 +71,7 @@ def preview_seats(*, organization_id: UUID, seats: int | None = None) -> SeatPre
         added=added,
         charge=charge,
         line=row.seat_line_amount + charge,
-        monthly=(seats - included) * row.plan.seat,
+        monthly=(seats - included) * granted(organization_id, row.plan).seat,
         currency=row.plan.currency,
         until=usage_period(row, moment)[1],
         policy=policy,
@@ -83,7 +84,8 @@ def _addition(row: Subscription, seats: int, moment: datetime) -> tuple[int, int
     added = 0 if row.status == Status.TRIALING else max(0, seats - max(row.paid_seats, row.seats))
     start, end = usage_period(row, moment)
     part = min(max(end - moment, timedelta(0)), end - start)
-    return added, round_line(prorate(row.plan.seat * added, part, end - start))[0]
+    seat = granted(row.organization_id, row.plan).seat
+    return added, round_line(prorate(seat * added, part, end - start))[0]
 
 
 def set_previewed_seats(*, organization_id: UUID, actor: Actor, token: str) -> None:
@@ -175,16 +177,17 @@ def _charge(row: Subscription, customer: str, added: int, amount: int, moment: d
 def _seat_items(row: Subscription, seats: int) -> list[Item]:
     items: list[Json] = client().retrieve("subscription", str(row.stripe_id))["items"]["data"]
     known = {item["id"] for item in items}
-    wanted = items_for(row.plan, Interval(row.interval), seats, existing=items)
-    seat = {item["id"]: item for item in items if (item["price"].get("lookup_key") or "").endswith("-seat")}
-    return [item for item in wanted if item.id in seat or item.id not in known]
+    wanted = items_for(granted(row.organization_id, row.plan), Interval(row.interval), seats, existing=items)
+    seat = item_of(items, "seat")
+    return [item for item in wanted if (seat and item.id == seat["id"]) or item.id not in known]
 
 
 def sync(*, organization_id: UUID) -> None:
-    """Bring the seats to what the organization's policy counts; named seats are what the customer bought.
+    """Bring prices to what was granted and seats to what the organization's policy counts.
 
-    Raises Conflict, StripeUnavailable or StripeRefused.
+    Named seats are what the customer bought. Raises Conflict, StripeUnavailable or StripeRefused.
     """
+    _sync_prices(organization_id)
     row = live_subscription(organization_id)
     with scope(organization_id):
         account = locked_account()
@@ -198,12 +201,35 @@ def sync(*, organization_id: UUID) -> None:
     _change(organization_id, SYSTEM, row, wanted)
 
 
+def _sync_prices(organization_id: UUID) -> None:
+    """Let the next invoice have the prices that were granted, or again the catalogue's; nothing is charged for now."""
+    with scope(organization_id):
+        has_any = EntitlementOverride.objects.filter(key__in=PRICE_KEYS, holds_from__isnull=False).exists()
+    if not has_any:
+        return
+    row = live_subscription(organization_id)
+    items: list[Json] = client().retrieve("subscription", str(row.stripe_id))["items"]["data"]
+    mine = granted(organization_id, row.plan)
+    wanted = items_for(mine, Interval(row.interval), row.seats, existing=items)
+    there = {item["id"]: item["price"]["id"] for item in items}
+    if all(there.get(item.id) == item.price for item in wanted):
+        return
+    refuse_scheduled(row)
+    revision = claim_revision(organization_id, row)
+    key, at = f"prices:{row.pk}:{revision}", now()
+    found = client().change_subscription(str(row.stripe_id), wanted, at=None, behavior="none", key=key)
+    apply("subscription", found, at)
+    with scope(organization_id):
+        metadata = {"monthly": mine.monthly, "yearly": mine.yearly, "seat": mine.seat}
+        record(action=actions.BILLING_PRICES_CHANGED, actor=SYSTEM, target=target_of(row), metadata=metadata)
+
+
 def _used(row: Subscription) -> int:
     return Membership.objects.filter(user__last_login__gte=row.period_start).count()
 
 
 def sync_all() -> int:
-    """Bring every organization's seats into step; how many were looked at. One that fails is logged."""
+    """Bring every organization's seats and prices into step; how many were looked at. One that fails is logged."""
     with unscoped(reason="find organizations whose seats Stripe bills") as wide:
         found = [row["organization_id"] for row in wide.rows("billing_run_by_stripe")]
     for organization_id in found:

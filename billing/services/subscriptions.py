@@ -10,7 +10,7 @@ from billing.models import ENDED, BillingAccount, Subscription
 from billing.plans import FREE, Allowance, Interval, Plan, current
 from billing.selectors.subscriptions import blockers
 from billing.services.accounts import customer_of, ensure_customer, locked_account
-from billing.services.changes import chosen_plan, claim_revision, live_subscription
+from billing.services.changes import chosen_plan, claim_revision, granted, live_subscription
 from billing.services.prices import items_for
 from billing.services.projection import target_of
 from billing.stripe_client import Json, StripeRefused, client
@@ -67,7 +67,7 @@ def checkout(
         _close_page(account.checkout_id)
     session = stripe.create_checkout(
         customer=customer,
-        items=items_for(chosen, every, seats),
+        items=items_for(granted(organization_id, chosen), every, seats),
         trial=form,
         urls=(f"{return_url}?done=1", return_url),
         key="",
@@ -118,7 +118,7 @@ def start_trial(*, organization_id: UUID, actor: Actor, plan_key: str, at_end: s
         _refuse_second()
         form = _trial(chosen, account, Trial(needs_card=False, at_end=at_end))
     at = now()
-    items = items_for(chosen, every, 0)
+    items = items_for(granted(organization_id, chosen), every, 0)
     found = client().create_subscription(customer, items, trial=form, key=f"trial:{account.pk}:{chosen.key}")
     apply("subscription", found, at)
     with scope(organization_id):
@@ -145,13 +145,14 @@ def schedule_downgrade(*, organization_id: UUID, actor: Actor, plan_key: str, in
     schedule_id = row.schedule_id or str(stripe.create_schedule(str(row.stripe_id), key=key)["id"])
     now_running = stripe.retrieve("subscription_schedule", schedule_id)["phases"][0]
     seats = max(row.seats - _included_in(row), 0) + chosen.allowances[Allowance.SEATS].quantity
+    later = items_for(granted(organization_id, chosen), every, seats)
     phases: list[Json] = [
         {
             "items": [_phase_item(item) for item in now_running["items"]],
             "start_date": now_running["start_date"],
             "end_date": now_running["end_date"],
         },
-        {"items": [item.form() for item in items_for(chosen, every, seats)], "duration": {"interval": WORDS[every]}},
+        {"items": [item.form() for item in later], "duration": {"interval": WORDS[every]}},
     ]
     stripe.set_schedule(schedule_id, phases, key=f"{key}:phases")
     with scope(organization_id):

@@ -37,6 +37,15 @@ class EntitledPeriodAnswer(serializers.Serializer[Any]):
     end = serializers.DateTimeField(allow_null=True)
 
 
+class EntitledPricesAnswer(serializers.Serializer[Any]):
+    """What the plan costs a month, a year, and for each seat above those included, in minor units without tax."""
+
+    monthly = serializers.IntegerField()
+    yearly = serializers.IntegerField()
+    seat = serializers.IntegerField()
+    currency = serializers.CharField()
+
+
 class EntitlementsAnswer(serializers.Serializer[Any]):
     """What the organization may use; a limit that is null is none."""
 
@@ -47,6 +56,7 @@ class EntitlementsAnswer(serializers.Serializer[Any]):
     valid_until = serializers.DateTimeField()
     when_stale = serializers.DictField(child=serializers.CharField())
     plan = EntitledPlanAnswer()
+    prices = EntitledPricesAnswer()
     access = serializers.CharField()
     features = serializers.ListField(child=serializers.CharField())
     limits = serializers.DictField(child=serializers.IntegerField(allow_null=True))

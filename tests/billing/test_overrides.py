@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.overrides import FEATURE_KEYS, INCLUDED_KEYS, KEYS, LIMIT_KEYS, OVERAGE_KEYS, clean, needs_approval
+from billing.overrides import (
+    FEATURE_KEYS,
+    INCLUDED_KEYS,
+    KEYS,
+    LIMIT_KEYS,
+    OVERAGE_KEYS,
+    PRICE_KEYS,
+    clean,
+    needs_approval,
+)
 from billing.plans import FREE, PLANS, Feature, current
 from tenancy.errors import Invalid
 from tenancy.models import Organization
@@ -105,6 +114,6 @@ def test_whatever_is_granted_can_be_weighed_against_every_plan(key: str, value: 
 
 
 def test_no_key_means_two_things() -> None:
-    kinds = [LIMIT_KEYS, FEATURE_KEYS, INCLUDED_KEYS, OVERAGE_KEYS]
+    kinds = [LIMIT_KEYS, FEATURE_KEYS, INCLUDED_KEYS, OVERAGE_KEYS, PRICE_KEYS]
     assert len(KEYS) == len({key for kind in kinds for key in kind})
     assert set(FEATURE_KEYS.values()) == set(Feature)
