@@ -8,7 +8,7 @@ from billing.invoicing.parts import Held, Months, Span, is_plain, parts_of
 from billing.invoicing.selectors.contracts import agreed_plan
 from billing.invoicing.terms import Part
 from billing.models import Interval, Source, Subscription
-from billing.overrides import applied_to_allowances
+from billing.overrides import applied_to_allowances, priced
 from billing.plans import Plan, plan
 
 
@@ -25,7 +25,7 @@ def held_in(
     """
 
     def planned(key: str, version: int) -> Plan:
-        return agreed_plan(contract) if contract else plan(key, version)
+        return priced(agreed_plan(contract) if contract else plan(key, version), granted)
 
     now = Held(subscription.period_start, planned(subscription.plan_key, subscription.plan_version), subscription.seats)
     if subscription.source == Source.STRIPE:
