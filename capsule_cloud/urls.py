@@ -9,6 +9,7 @@ urlpatterns = [
     path("account/", include("allauth.urls")),
     path("webhooks/stripe", webhooks.stripe),
     path("sandbox/", include("billing.sandbox.urls")),
+    path("staff/", include("admin_portal.urls")),
     path("", include("capsule_cloud.web.urls")),
 ]
 handler400 = "capsule_cloud.web.errors.bad_request"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.core import signing
 
-from billing.models import EntitlementOverride, SeatPolicy, Status, Subscription
+from billing.models import BillingAccount, EntitlementOverride, SeatPolicy, Status, Subscription
 from billing.money import prorate, round_line
 from billing.overrides import PRICE_KEYS
 from billing.plans import Allowance, Interval
@@ -62,7 +62,7 @@ def preview_seats(*, organization_id: UUID, seats: int | None = None) -> SeatPre
     refuse_scheduled(row)
     moment = datetime.fromtimestamp(client().time_of(customer_of(organization_id)), UTC)
     with scope(organization_id):
-        policy = locked_account().seat_policy
+        policy = BillingAccount.objects.values_list("seat_policy", flat=True).get()
     included = row.plan.allowances[Allowance.SEATS].quantity
     seats = max(row.seats + 1 if seats is None else seats, included)
     added, charge = _addition(row, seats, moment)

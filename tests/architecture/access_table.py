@@ -1,6 +1,7 @@
 """Who may open which address: one row for every method of every URL. `test_every_url_is_guarded` walks the URLs."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from tenancy.roles import KeyScope, Right
@@ -34,6 +35,8 @@ class ConsoleRow:
 READ, WRITE, DELETE = KeyScope.MEMORY_READ, KeyScope.MEMORY_WRITE, KeyScope.MEMORY_DELETE
 ORG_READ, ORG_WRITE = KeyScope.ORG_READ, KeyScope.ORG_WRITE
 MONEY_READ, MONEY_WRITE = KeyScope.BILLING_READ, KeyScope.BILLING_WRITE
+HOOKS_READ, HOOKS_WRITE = KeyScope.WEBHOOKS_READ, KeyScope.WEBHOOKS_WRITE
+TODAY = {"since": datetime.now(UTC).isoformat()}
 WISH = {"plan": "pro"}
 CAP = {"allowance": "operations", "amount": 1000}
 
@@ -112,6 +115,18 @@ API = (
     ApiRow("POST", "/v1/billing/cancel", MONEY_WRITE, ok=409),
     ApiRow("POST", "/v1/billing/resume", MONEY_WRITE, ok=409),
     ApiRow("GET", "/v1/audit/events", KeyScope.AUDIT_READ),
+    ApiRow("GET", "/v1/webhooks/event-types", HOOKS_READ),
+    ApiRow("GET", "/v1/webhooks/endpoints", HOOKS_READ),
+    ApiRow("POST", "/v1/webhooks/endpoints", HOOKS_WRITE, body={"url": "https://hooks.example.com/"}, ok=201),
+    ApiRow("GET", "/v1/webhooks/endpoints/{endpoint_id}", HOOKS_READ, stranger=404),
+    ApiRow("PATCH", "/v1/webhooks/endpoints/{endpoint_id}", HOOKS_WRITE, body={}, stranger=404),
+    ApiRow("DELETE", "/v1/webhooks/endpoints/{endpoint_id}", HOOKS_WRITE, ok=204, stranger=404),
+    ApiRow("POST", "/v1/webhooks/endpoints/{endpoint_id}/rotate", HOOKS_WRITE, body={}, ok=201, stranger=404),
+    ApiRow("POST", "/v1/webhooks/endpoints/{endpoint_id}/test", HOOKS_WRITE, ok=202, stranger=404),
+    ApiRow("POST", "/v1/webhooks/endpoints/{endpoint_id}/replay", HOOKS_WRITE, body=TODAY, ok=202, stranger=404),
+    ApiRow("GET", "/v1/webhooks/endpoints/{endpoint_id}/deliveries", HOOKS_READ, stranger=404),
+    ApiRow("GET", "/v1/webhooks/deliveries/{delivery_id}", HOOKS_READ, stranger=404),
+    ApiRow("POST", "/v1/webhooks/deliveries/{delivery_id}/resend", HOOKS_WRITE, ok=202, stranger=404),
     # MCP: any key may talk; each tool asks for its own scope
     ApiRow("POST", "/mcp", None, body=PING),
 )
@@ -133,6 +148,8 @@ SECRET_LINKS = {
     "/sandbox/invoice/{stripe_id}/{page}",
     "/sandbox/authenticate/{stripe_id}",
 }
+# Where staff work: everybody else gets 404 for whatever is under it, signed in or not.
+STAFF = "/staff/"
 CONSOLE = (
     ConsoleRow("GET", "", Right.ORGANIZATION_READ),
     ConsoleRow("GET", "projects/", Right.PROJECTS_READ),
@@ -145,6 +162,18 @@ CONSOLE = (
     ConsoleRow("GET", "keys/{key_id}/", Right.KEYS_WRITE),
     ConsoleRow("POST", "keys/{key_id}/rotate/", Right.KEYS_WRITE),
     ConsoleRow("POST", "keys/{key_id}/revoke/", Right.KEYS_WRITE),
+    ConsoleRow("GET", "webhooks/", Right.WEBHOOKS_READ),
+    ConsoleRow("GET", "webhooks/new/", Right.WEBHOOKS_WRITE),
+    ConsoleRow("GET", "webhooks/{endpoint_id}/", Right.WEBHOOKS_READ),
+    ConsoleRow("POST", "webhooks/{endpoint_id}/edit/?url=https://hooks.example.com/", Right.WEBHOOKS_WRITE),
+    ConsoleRow("GET", "webhooks/{endpoint_id}/secret/", Right.WEBHOOKS_WRITE),
+    ConsoleRow("POST", "webhooks/{endpoint_id}/rotate/?overlap=3600", Right.WEBHOOKS_WRITE),
+    ConsoleRow("GET", "webhooks/{endpoint_id}/replay/", Right.WEBHOOKS_WRITE),
+    ConsoleRow("POST", "webhooks/{endpoint_id}/test/", Right.WEBHOOKS_WRITE),
+    ConsoleRow("POST", "webhooks/{endpoint_id}/switch/", Right.WEBHOOKS_WRITE),
+    ConsoleRow("POST", "webhooks/{endpoint_id}/delete/", Right.WEBHOOKS_WRITE),
+    ConsoleRow("GET", "webhooks/deliveries/{delivery_id}/", Right.WEBHOOKS_READ),
+    ConsoleRow("POST", "webhooks/deliveries/{delivery_id}/resend/", Right.WEBHOOKS_WRITE),
     ConsoleRow("GET", "members/", Right.MEMBERS_READ),
     ConsoleRow("POST", "members/invite/", Right.MEMBERS_WRITE),
     ConsoleRow("GET", "members/leave/", Right.ORGANIZATION_READ),

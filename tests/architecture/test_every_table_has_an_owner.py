@@ -14,6 +14,8 @@ from tests.raw import connect
 
 # A whole app, or one model of it, and why its rows belong to no organization. Never list what a customer's data is in.
 GLOBAL = {
+    "admin": "made by Django's admin, never written: what staff do stands in admin_portal and in customers' audit",
+    "admin_portal": "what members of staff did, for whichever customers; these read it in their own audit",
     "account": "e-mail addresses are a person's, who may belong to several organizations",
     "auth": "Django's groups and permissions, for staff",
     "billing.StripeEvent": "Stripe's events as they came, before it is known whose they are",
@@ -21,6 +23,7 @@ GLOBAL = {
     "django_celery_beat": "the schedule of our own jobs",
     "djstripe": "Stripe's objects as Stripe sends them, read by billing alone",
     "metering.RollUpPosition": "how far the sums reach: one number",
+    "metering.SpoolMachine": "how far a machine's spool is stored: a moment",
     "metering.SpoolPosition": "how far a machine's spool is stored: file names and numbers",
     "metering.SpoolReject": "spool lines that name nobody, or nobody readable",
     "mfa": "second factors are a person's",

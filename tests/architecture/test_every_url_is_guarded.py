@@ -24,12 +24,14 @@ from tests.architecture.access_table import (
     PUBLIC,
     SECRET_LINKS,
     SIGNED,
+    STAFF,
     ApiRow,
     ConsoleRow,
 )
 from tests.capsule_cloud.api.client import Api
 from tests.capsule_cloud.api.things import make_things
 from tests.capsule_cloud.web.billing_things import make_billing_things
+from tests.capsule_cloud.web.webhook_things import make_webhook_things
 from tests.factories import Tenant
 
 REMEDY = "add it to the table in tests/architecture/access_table.py"
@@ -81,7 +83,7 @@ def test_every_url_has_a_row() -> None:
     for path, pattern in every_url():
         if is_api(path):
             served |= {f"{method} {path}" for method in methods_of(pattern)}
-        elif not is_allauth(pattern):
+        elif not is_allauth(pattern) and not path.startswith(STAFF):
             served.add(path)
     assert not served - listed, f"Nobody says who may open {served - listed}: {REMEDY}."
     assert not listed - served, f"These addresses are in the access table but nowhere else: {listed - served}."
@@ -144,6 +146,18 @@ def test_a_link_that_is_a_secret_cannot_be_guessed(db: None, path: str) -> None:
     assert Client(enforce_csrf_checks=True).post(guessed, {"do": "cancel"}).status_code in {403, 404}
 
 
+def staff_pages() -> list[str]:
+    return [path for path, _ in every_url() if path.startswith(STAFF) and "(?P" not in path]
+
+
+@pytest.mark.parametrize("path", staff_pages())
+def test_a_page_of_the_staff_is_not_there_for_anybody_else(api: Api, path: str) -> None:
+    path = path.format(object_id="x")
+    for user in (None, api.tenant.owner):
+        for method in ("get", "post"):
+            assert getattr(browser_of(user), method)(path).status_code == 404
+
+
 def member_of(tenant: Tenant, role: Role) -> User:
     """Another member, who never types a password."""
     user = User.objects.create_user(f"{uuid4().hex}@example.com")
@@ -176,12 +190,12 @@ def test_a_page_of_the_console_opens_to_its_right_alone(
         event = AuditEvent.objects.latest("id")
     other = member_of(tenant, Role.MEMBER)
     things |= {"project": tenant.project.slug, "event_id": str(event.pk), "user_id": str(other.pk)}
-    things |= make_billing_things(tenant)
+    things |= make_billing_things(tenant) | make_webhook_things(tenant)
     anonymous = open_page(None, tenant, row, things)
     assert (anonymous.status_code, anonymous.headers["Location"].partition("?")[0]) == (302, LOGIN)
     assert open_page(stranger.owner, tenant, row, things).status_code == 404
     for role in (Role.BILLING, Role.VIEWER, Role.OWNER):
-        things |= make_billing_things(tenant)  # the role before may have taken one away
+        things |= make_billing_things(tenant) | make_webhook_things(tenant)  # the role before may have taken one away
         user = tenant.owner if role is Role.OWNER else member_of(tenant, role)
         status = open_page(user, tenant, row, things).status_code
         if row.right in RIGHTS[role]:
