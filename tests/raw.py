@@ -30,6 +30,7 @@ SAMPLES: dict[str, Any] = {
     "_text": list,
     "_varchar": list,
     "_int8": list,
+    "_uuid": list,
 }
 # What some table's check constraint asks of a column of this name
 FITTING: dict[str, Any] = {

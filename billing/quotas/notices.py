@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from billing import letters
+from billing import announcements, letters
 from billing.metering.meters import COUNTERS, Meter
 from billing.metering.selectors import usage
 from billing.plans import Allowance
@@ -34,8 +34,8 @@ WHOSE = {Level.ORGANIZATION: "your organization", Level.PROJECT: "the project", 
 def say_crossed() -> int:
     """Say each percentage of a cap that was crossed, once for a cap and a span; returns how many notices there are new.
 
-    A changed cap is another one. Of several crossed at once the highest is mailed; all are on the page. There is no
-    delivery of events to customers' own addresses yet: a webhook would be sent from here.
+    A changed cap is another one. Of several crossed at once the highest is mailed; all are on the page
+    and go to webhook endpoints.
     """
     with unscoped(reason="who has crossed a threshold is one question for all organizations") as wide:
         rows = wide.rows("quotas_crossed", list(DEFAULT_PERCENTS), BATCH)
@@ -49,7 +49,11 @@ def say_crossed() -> int:
 
 def _say(crossed: list[dict[str, Any]]) -> int:
     """The notices of one counter, lowest first; the last one is mailed."""
-    new = [notice for row in crossed if (notice := _threshold(row)) is not None]
+    new = []
+    for row in crossed:
+        if (notice := _threshold(row)) is not None:
+            new.append(notice)
+            announcements.threshold_crossed(row, sentence=notice.sentence)
     if new:
         row = crossed[-1]
         context = {"notice": new[-1], "forecast": _forecast_of(row), "is_reached": new[-1].percent >= 100}
@@ -135,6 +139,8 @@ def _anomaly(row: dict[str, Any]) -> bool:
     )
     if is_new:
         letters.send(template="unusual", subject=sentence, context={"notice": notice})
+        told = {"meter": name, "subject_id": subject_id, "since": begun, "used": row["quantity"], "sentence": sentence}
+        announcements.usage_unusual(**told)
     return is_new
 
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from billing import announcements
 from billing.metering.meters import Meter
 from billing.metering.services import Use
 from billing.plans import ALLOWANCE_METERS, Allowance, Feature
@@ -223,10 +224,12 @@ def set_cap(
     if not is_new and (cap.amount, cap.reaction) == (amount, reaction):
         return cap
     before = {} if is_new else {"before": {"amount": cap.amount, "reaction": cap.reaction}}
-    cap.amount, cap.reaction, cap.changed_at = amount, reaction, timezone.now()
+    old, cap.amount, cap.reaction, cap.changed_at = cap.amount, amount, reaction, timezone.now()
     cap.save(update_fields=["amount", "reaction", "changed_at"])
     metadata = {"allowance": allowance, "span": span, "amount": amount, "reaction": reaction, **before}
-    record(action=actions.CAP_SET, actor=actor, target=Target(level, str(subject_id), label), metadata=metadata)
+    done = record(action=actions.CAP_SET, actor=actor, target=Target(level, str(subject_id), label), metadata=metadata)
+    if not is_new and amount > old:
+        _tell_lifted(cap, amount, key=str(done.pk))
     ask_anew()
     return cap
 
@@ -241,8 +244,15 @@ def clear_cap(*, actor: Actor, cap_id: UUID) -> None:
     metadata = {"allowance": cap.allowance, "span": cap.span, "amount": cap.amount, "reaction": cap.reaction}
     cap.delete()
     target = Target(cap.level, str(cap.subject_id), label)
-    record(action=actions.CAP_CLEARED, actor=actor, target=target, metadata=metadata)
+    done = record(action=actions.CAP_CLEARED, actor=actor, target=target, metadata=metadata)
+    _tell_lifted(cap, None, key=str(done.pk))
     ask_anew()
+
+
+def _tell_lifted(cap: Cap, limit: int | None, *, key: str) -> None:
+    announcements.cap_lifted(
+        allowance=cap.allowance, level=cap.level, subject_id=cap.subject_id, span=cap.span, limit=limit, key=key
+    )
 
 
 def set_watch(*, actor: Actor, allowance: str, percents: list[int]) -> Watch:

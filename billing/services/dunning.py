@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from billing import letters
+from billing import announcements, letters
 from billing.credits.services.checks import clean_text
 from billing.dunning_terms import DunningState, Terms
 from billing.models import ENDED, Debt, Dunning, Subscription
@@ -81,6 +81,8 @@ def payment_failed(
                     target=_target(debt),
                     metadata={"amount": amount, "currency": currency},
                 )
+                told = {"invoice": invoice_ref, "amount": amount, "currency": currency, "since": debt.failed_at}
+                announcements.payment_failed(**told)
         return _advance(organization, now)
 
 
@@ -199,11 +201,14 @@ def _advance(organization: Organization, now: datetime) -> Dunning:
     steps = ladder(debts, dunning)
     passed = [step for step in steps if step.at <= now]
     later = [step for step in steps if step.at > now]
+    worse_at = next((step.at for step in later if step.state.badness > state.badness), None)
+    if state is not before:
+        announcements.access_changed(before=before, after=state, at=now, changes_at=worse_at)
     if passed and (dunning.told_at is None or passed[-1].at > dunning.told_at):
         # one letter: a sweep that was late does not make up for it with many
         dunning.told_at = passed[-1].at
         overdue = [debt for debt in debts if debt.failed_at and debt.failed_at <= now]
-        _tell(state, overdue, next((step.at for step in later if step.state.badness > state.badness), None))
+        _tell(state, overdue, worse_at)
     elif state is DunningState.OK and before is not state:
         _tell(state, [], None)
     if not passed:

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import DatabaseError
 from django.utils import timezone
 
+from billing import announcements
 from billing.models.entitlements import EntitlementOverride, EntitlementVersion
 from billing.overrides import PRICE_KEYS, clean, needs_approval
 from billing.plans import UnknownPlan
@@ -82,6 +83,8 @@ def _keep_version(new: Mapping[str, Any]) -> None:
     version, _ = EntitlementVersion.objects.get_or_create()
     if version.content != new:
         version.number += 1
+        before = version.content.get("plan", {"key": "free"})["key"]
+        announcements.plan_changed(before=before, after=new["plan"]["key"], version=version.number)
         version.content = dict(new)
         version.changed_at = timezone.now()
         version.save()

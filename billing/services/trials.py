@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from billing import letters
+from billing import announcements, letters
 from billing.models import BillingAccount, Status, Subscription
 from billing.services.projection import target_of
 from tenancy.audit import actions
@@ -49,6 +49,9 @@ def remind(*, organization_id: UUID, now: datetime) -> bool:
         )
         metadata = {"days": passed[-1]}
         record(action=actions.BILLING_TRIAL_REMINDED, actor=SYSTEM, target=target_of(row), metadata=metadata)
+        announcements.trial_ending(
+            plan=row.plan_key, ends_at=row.trial_end, continues=row.cancel_at is None, days=passed[-1]
+        )
         return True
 
 

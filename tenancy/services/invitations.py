@@ -20,6 +20,8 @@ from tenancy.models import Invitation, Membership, Organization, User
 from tenancy.roles import Role, may_grant
 from tenancy.scope import scope, unscoped
 from tenancy.services import organizations
+from tenancy.webhooks import catalogue
+from tenancy.webhooks.events import emit
 
 LIFETIME = timedelta(days=7)
 SALT = "tenancy.invitation"
@@ -121,7 +123,8 @@ def accept(*, token: str, user: User) -> Membership:
         record(action=actions.INVITATION_ACCEPTED, actor=actor, target=_target(invitation))
         if is_new:
             person = Target("user", str(user.pk), user.email)
-            record(action=actions.MEMBER_ADDED, actor=actor, target=person, metadata={"role": membership.role})
+            done = record(action=actions.MEMBER_ADDED, actor=actor, target=person, metadata={"role": membership.role})
+            emit(catalogue.MEMBER_ADDED, data={"user_id": user.pk, "role": membership.role}, key=str(done.pk))
         return membership
 
 

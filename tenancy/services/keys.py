@@ -18,6 +18,8 @@ from tenancy.models import ApiKey, Membership, User
 from tenancy.names import clean_name
 from tenancy.roles import KeyScope, Role, scopes_within
 from tenancy.services import organizations, projects
+from tenancy.webhooks import catalogue
+from tenancy.webhooks.events import emit
 
 MAX_OVERLAP = timedelta(days=30)
 MAX_CIDRS = 100
@@ -102,6 +104,7 @@ def create(
     )
     details = {"project": project.slug, "scopes": scopes, "expires_at": expires_at and expires_at.isoformat()}
     record(action=actions.KEY_CREATED, actor=maker.actor, target=target(key), metadata=details)
+    _tell_new(key)
     return NewKey(key, secret)
 
 
@@ -148,6 +151,7 @@ def rotate(*, actor: Actor, key_id: UUID, overlap: timedelta) -> NewKey:
         target=target(old),
         metadata={"successor": new.hint, "old_key_ends_at": old.expires_at.isoformat()},
     )
+    _tell_new(new)
     return NewKey(new, secret)
 
 
@@ -163,7 +167,14 @@ def revoke(*, actor: Actor, key_id: UUID) -> int:
     _check_reach(actor, key)
     ended = end_keys([key.pk])
     record(action=actions.KEY_REVOKED, actor=actor, target=target(key), metadata={"keys_revoked": ended})
+    told = {"key_id": key.pk, "hint": key.hint, "keys_revoked": ended}
+    emit(catalogue.KEY_REVOKED, data=told, key=f"key-revoked:{key.pk}", project_id=key.project_id)
     return ended
+
+
+def _tell_new(key: ApiKey) -> None:
+    told = {"key_id": key.pk, "hint": key.hint, "scopes": key.scopes}
+    emit(catalogue.KEY_CREATED, data=told, key=f"key-created:{key.pk}", project_id=key.project_id)
 
 
 def end_keys(key_ids: Iterable[UUID]) -> int:

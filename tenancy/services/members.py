@@ -8,6 +8,8 @@ from tenancy.errors import Conflict, Forbidden, Invalid, NotFound
 from tenancy.models import ApiKey, Membership, User
 from tenancy.roles import Role, may_grant, scopes_within
 from tenancy.services import keys, organizations
+from tenancy.webhooks import catalogue
+from tenancy.webhooks.events import emit
 
 
 class LastOwner(Conflict):
@@ -65,7 +67,8 @@ def remove(*, actor: Actor, actor_role: Role, user_id: UUID) -> int:
     user = membership.user
     membership.delete()
     action = actions.MEMBER_LEFT if is_leaving else actions.MEMBER_REMOVED
-    record(action=action, actor=actor, target=target(user), metadata={"keys_revoked": ended})
+    done = record(action=action, actor=actor, target=target(user), metadata={"keys_revoked": ended})
+    emit(catalogue.MEMBER_REMOVED, data={"user_id": user_id, "role": membership.role}, key=str(done.pk))
     return ended
 
 

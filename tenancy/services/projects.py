@@ -14,6 +14,8 @@ from tenancy.errors import Conflict, Invalid, LimitReached, NotFound
 from tenancy.models import ApiKey, Project
 from tenancy.names import clean_name
 from tenancy.services import organizations
+from tenancy.webhooks import catalogue
+from tenancy.webhooks.events import emit
 
 MAX_ORIGINS = 50
 ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -38,6 +40,8 @@ def create(*, actor: Actor, name: str, slug: str = "") -> Project:
     # a name in a script without Latin letters leaves no slug: a random tail tells such projects apart
     project = Project.objects.create(name=name, slug=wanted or f"project-{uuid_utils.uuid4().hex[:6]}")
     record(action=actions.PROJECT_CREATED, actor=actor, target=target(project))
+    told = {"slug": project.slug}
+    emit(catalogue.PROJECT_CREATED, data=told, key=f"project-created:{project.pk}", project_id=project.pk)
     return project
 
 
@@ -80,6 +84,8 @@ def archive(*, actor: Actor, project_id: UUID) -> Project:
     project.save(update_fields=["archived_at"])
     ended = ApiKey.objects.filter(project=project, revoked_at=None).update(revoked_at=timezone.now())
     record(action=actions.PROJECT_ARCHIVED, actor=actor, target=target(project), metadata={"keys_revoked": ended})
+    told = {"slug": project.slug}
+    emit(catalogue.PROJECT_ARCHIVED, data=told, key=f"project-archived:{project.pk}", project_id=project.pk)
     return project
 
 

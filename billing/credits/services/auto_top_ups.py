@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from billing import letters
+from billing import announcements, letters
 from billing.credits.models import AutoTopUp, TopUp
 from billing.credits.services.checks import check_amount, check_currency
 from billing.money import Money
@@ -84,6 +84,7 @@ def request_if_low(*, currency: str, balance: int, now: datetime) -> TopUp | Non
         target=Target("top_up", str(wish.pk), "automatic"),
         metadata={"amount": wish.amount, "currency": currency, "balance": balance},
     )
+    announcements.credits_low(balance=balance, threshold=chosen.threshold, currency=currency, top_up_id=wish.pk)
     enqueue("credits.pay_top_up", organization_id=wish.organization_id, top_up_id=str(wish.pk))
     return wish
 

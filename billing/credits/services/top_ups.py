@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from billing import announcements
 from billing.credits.models import Category, TopUp
 from billing.credits.services.auto_top_ups import LEAST_AMOUNT, stop
 from billing.credits.services.checks import check_amount, check_currency
@@ -124,6 +125,7 @@ def settle(*, top_up_id: UUID, payment_ref: str, now: datetime | None = None) ->
         if paid.state != TopUp.State.PAID:
             paid.state, paid.payment_ref, paid.settled_at, paid.error = TopUp.State.PAID, payment_ref, now, ""
             paid.save(update_fields=["state", "payment_ref", "settled_at", "error"])
+            announcements.credits_topped_up(amount=paid.amount, currency=paid.currency, top_up_id=paid.pk)
     return paid
 
 

@@ -12,6 +12,7 @@ import orjson
 from django.db import DatabaseError, models, transaction
 from django.utils import timezone
 
+from billing import announcements
 from billing.invoicing.models import Contract, Invoice
 from billing.invoicing.selectors import periods
 from billing.invoicing.selectors.periods import Due, Over, Ready
@@ -193,3 +194,6 @@ def _open(ready: Ready, number: int, actor: Actor) -> None:
             due_at=invoice.due_at,
             now=now,
         )
+    announcements.invoice_closed(invoice)
+    if is_settled:
+        announcements.invoice_paid(invoice)

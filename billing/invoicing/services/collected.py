@@ -2,6 +2,7 @@
 
 from django.db.models import Q, QuerySet
 
+from billing import announcements
 from billing.invoicing.models import Invoice
 from billing.models import Document
 from tenancy.audit import actions
@@ -65,3 +66,5 @@ def _take_over(invoice: Invoice, document: Document) -> None:
     if state != was and state in ACTIONS:
         metadata = {"total": document.total, "currency": document.currency, "words": invoice.settlement}
         record(action=ACTIONS[state], actor=SYSTEM, target=target(invoice), metadata=metadata)
+    if state != was and state == State.PAID:
+        announcements.invoice_paid(invoice)

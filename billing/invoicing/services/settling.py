@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from billing import announcements
 from billing.credits.services import grant
 from billing.invoicing.models import Invoice
 from billing.invoicing.services.collected import target
@@ -96,4 +97,6 @@ def _settle(
         target=target(invoice),
         metadata={"total": invoice.total, "currency": invoice.currency, "words": words},
     )
+    if state == Invoice.State.PAID:
+        announcements.invoice_paid(invoice)
     return invoice

@@ -22,6 +22,8 @@ from capsule_cloud.memory.storage import TenantStorage, save_capsule
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
 from tenancy.scope import scope, unscoped
+from tenancy.webhooks.catalogue import CAPSULE_CREATED, CAPSULE_DELETED, CAPSULES_EXPIRED, USER_DELETED
+from tenancy.webhooks.events import emit
 
 MAX_MERGED = 50  # capsules at once
 MAX_MERGED_BYTES = 10 * 2**20  # of their documents together: what merges make can be merged, and would double each time
@@ -57,12 +59,13 @@ def delete_capsule(*, project_id: UUID, capsule_id: str, actor: Actor, user_id: 
         capsule = get_capsule(project_id=project_id, capsule_id=capsule_id, user_id=user_id, for_update=True)
         forgotten = forget_source_of(project_id=project_id, capsule_id=capsule_id)
         capsule.delete()
-        record(
+        done = record(
             action=actions.MEMORY_CAPSULE_DELETED,
             actor=actor,
             target=target(capsule_id, capsule.title),
             metadata={"user_id": capsule.user_id, "turns": forgotten.turns},
         )
+        emit(CAPSULE_DELETED, data={"capsule_id": capsule_id}, key=str(done.pk), project_id=project_id)
     return DeletedCapsule(capsule_id, forgotten.turns)
 
 
@@ -76,7 +79,7 @@ def delete_user(*, project_id: UUID, user_id: str, actor: Actor) -> DeletedUser:
         sessions = delete_sessions_of(project_id=project_id, user_id=user_id)
         capsules, _ = Capsule.objects.filter(project_id=project_id, user_id=user_id).delete()
         deleted = DeletedUser(user_id, capsules, sessions.sessions, sessions.turns, sessions.triggers)
-        record(
+        done = record(
             action=actions.MEMORY_USER_DELETED,
             actor=actor,
             target=Target("end_user", user_id, user_id),
@@ -87,6 +90,8 @@ def delete_user(*, project_id: UUID, user_id: str, actor: Actor) -> DeletedUser:
                 "triggers": sessions.triggers,
             },
         )
+        told = {"user_id": user_id, "capsules": capsules}
+        emit(USER_DELETED, data=told, key=str(done.pk), project_id=project_id)
     return deleted
 
 
@@ -182,6 +187,8 @@ def merge(
             target=target(capsule.capsule_id, capsule.metadata.title),
             metadata={"sources": wanted, "user_id": rows[0].user_id},
         )
+        told = {"capsule_id": capsule.capsule_id, "user_id": rows[0].user_id, "origin": "merged"}
+        emit(CAPSULE_CREATED, data=told, key=f"merged:{capsule.capsule_id}", project_id=project_id)
         return get_capsule(project_id=project_id, capsule_id=capsule.capsule_id)
 
 
@@ -209,6 +216,8 @@ def fork(
             target=target(forked.capsule_id, forked.metadata.title),
             metadata={"source": capsule_id, "from_user_id": source.user_id, "user_id": new_user_id},
         )
+        told = {"capsule_id": forked.capsule_id, "user_id": new_user_id, "origin": "forked"}
+        emit(CAPSULE_CREATED, data=told, key=f"forked:{forked.capsule_id}", project_id=project_id)
         return get_capsule(project_id=project_id, capsule_id=forked.capsule_id)
 
 
@@ -220,15 +229,16 @@ def purge_expired(*, limit: int = 500) -> int:
         with scope(organization_id):
             ids = [row["capsule_id"] for row in rows]
             turns = sum(forget_source_of(project_id=project_id, capsule_id=capsule_id).turns for capsule_id in ids)
-            gone, _ = Capsule.objects.filter(
-                project_id=project_id, capsule_id__in=ids, expires_at__lte=timezone.now()
-            ).delete()
-            record(
+            expired = Capsule.objects.filter(project_id=project_id, capsule_id__in=ids, expires_at__lte=timezone.now())
+            ids = list(expired.values_list("capsule_id", flat=True))
+            gone, _ = expired.delete()
+            done = record(
                 action=actions.MEMORY_CAPSULES_EXPIRED,
                 actor=SYSTEM,
                 target=Target("project", str(project_id), ""),
                 metadata={"capsules": gone, "turns": turns},
             )
+            emit(CAPSULES_EXPIRED, data={"capsule_ids": ids}, key=str(done.pk), project_id=project_id)
     return len(due)
 
 

@@ -24,6 +24,8 @@ from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record, record_call
 from tenancy.scope import SqlCall, current_organization_id, one_trip
 from tenancy.shared_trips import NotTogether, shared_trip
+from tenancy.webhooks.catalogue import CAPSULE_CREATED, SESSION_SEALED
+from tenancy.webhooks.events import emit
 
 log = logging.getLogger("memory.sessions")
 
@@ -245,6 +247,10 @@ def seal_locked(
         target=session_target(session.external_id),
         metadata={"capsule_id": capsule.capsule_id, "turns": session.turn_count},
     )
+    told = {"capsule_id": capsule.capsule_id, "user_id": session.user_id}
+    sealed = {**told, "session_id": session.external_id}
+    emit(SESSION_SEALED, data=sealed, key=f"sealed:{session.pk}", project_id=session.project_id)
+    emit(CAPSULE_CREATED, data={**told, "origin": "sealed"}, key=f"made:{session.pk}", project_id=session.project_id)
     return SealResult(
         capsule_id=capsule.capsule_id,
         title=capsule.metadata.title,

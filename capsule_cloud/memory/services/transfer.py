@@ -20,6 +20,8 @@ from capsule_cloud.memory.storage import save_capsule
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, record
 from tenancy.services.signing import ExportSignature, sign_export, verify_export
+from tenancy.webhooks.catalogue import CAPSULE_CREATED, IMPORT_FINISHED
+from tenancy.webhooks.events import emit
 
 MIN_PASSPHRASE = 8  # characters; a shorter one is guessed offline
 
@@ -164,12 +166,16 @@ def store_import(*, project_id: UUID, checked: CheckedImport, actor: Actor) -> I
     with transaction.atomic():
         is_renamed = _make_unique(project_id, capsule)
         save_capsule(project_id, capsule)
-        record(
+        done = record(
             action=actions.MEMORY_CAPSULE_IMPORTED,
             actor=actor,
             target=target(capsule.capsule_id, capsule.metadata.title),
             metadata={"user_id": capsule.identity.user_id, "bytes": checked.size, "renamed": is_renamed},
         )
+        told = {"capsule_id": capsule.capsule_id, "user_id": capsule.identity.user_id}
+        made = {**told, "origin": "imported"}
+        emit(CAPSULE_CREATED, data=made, key=f"made:{done.pk}", project_id=project_id)
+        emit(IMPORT_FINISHED, data=told, key=f"imported:{done.pk}", project_id=project_id)
     return ImportedCapsule(capsule.capsule_id, capsule.capsule_type.value, capsule.metadata.title, is_renamed)
 
 
