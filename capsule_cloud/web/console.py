@@ -43,6 +43,7 @@ _NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str, Right], ...]], ...] = (
         (
             ("Projects", "projects", "boxes", Right.PROJECTS_READ),
             ("API keys", "keys", "key-round", Right.KEYS_READ),
+            ("Webhooks", "webhooks", "webhook", Right.WEBHOOKS_READ),
         ),
     ),
     (

@@ -25,6 +25,7 @@ from capsule_cloud.web import (
     projects,
     selection,
     sessions,
+    webhooks,
 )
 
 in_organization = [
@@ -46,6 +47,18 @@ in_organization = [
     path("members/<uuid:user_id>/remove/", members.remove, name="member_remove"),
     path("invitations/<uuid:invitation_id>/resend/", members.resend, name="invitation_resend"),
     path("invitations/<uuid:invitation_id>/revoke/", members.revoke, name="invitation_revoke"),
+    path("webhooks/", webhooks.index, name="webhooks"),
+    path("webhooks/new/", webhooks.new, name="webhook_new"),
+    path("webhooks/<uuid:endpoint_id>/", webhooks.detail, name="webhook"),
+    path("webhooks/<uuid:endpoint_id>/edit/", webhooks.edit, name="webhook_edit"),
+    path("webhooks/<uuid:endpoint_id>/secret/", webhooks.secret, name="webhook_secret"),
+    path("webhooks/<uuid:endpoint_id>/rotate/", webhooks.rotate, name="webhook_rotate"),
+    path("webhooks/<uuid:endpoint_id>/replay/", webhooks.replay, name="webhook_replay"),
+    path("webhooks/<uuid:endpoint_id>/test/", webhooks.test, name="webhook_test"),
+    path("webhooks/<uuid:endpoint_id>/switch/", webhooks.switch, name="webhook_switch"),
+    path("webhooks/<uuid:endpoint_id>/delete/", webhooks.delete, name="webhook_delete"),
+    path("webhooks/deliveries/<uuid:delivery_id>/", webhooks.delivery, name="webhook_delivery"),
+    path("webhooks/deliveries/<uuid:delivery_id>/resend/", webhooks.resend, name="webhook_resend"),
     path("memory/", memory.index, name="memory"),
     path("memory/<slug:project>/", capsules.detail, name="capsule"),
     path("memory/<slug:project>/pin/", capsules.pin, name="capsule_pin"),

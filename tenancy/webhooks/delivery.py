@@ -23,6 +23,7 @@ from django.utils import timezone
 from capsule_cloud.lib import http
 from tenancy.scope import scope, unscoped
 from tenancy.webhooks import services, signing
+from tenancy.webhooks.models import shown_url
 
 SLOTS = 64  # requests at once in a process
 EACH = 8  # to one endpoint that works; one that fails, is ordered or never answered gets one at a time
@@ -162,7 +163,7 @@ def send(one: Claimed, through: http.Door) -> dict[str, Any]:
         "code": outcome.code,
         "retry_in": outcome.retry_in,
         "hold": outcome.hold,
-        "request": {"url": services.shown_url(one.url), "headers": {**sent, "webhook-signature": _redacted(signed)}},
+        "request": {"url": shown_url(one.url), "headers": {**sent, "webhook-signature": _redacted(signed)}},
         "response": outcome.response,
     }
 
@@ -217,7 +218,7 @@ def _shown(answer: http.Answer) -> dict[str, Any]:
 
 
 def _plain(value: str) -> str:
-    return services.shown_url(value.replace("\0", ""))[:200]
+    return shown_url(value.replace("\0", ""))[:200]
 
 
 def _redacted(signed: dict[str, str]) -> str:

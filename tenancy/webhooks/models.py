@@ -11,6 +11,11 @@ from tenancy.scope import OwnedModel
 from tenancy.webhooks.catalogue import VERSION
 
 
+def shown_url(url: str) -> str:
+    """An address without its query, which may be a secret."""
+    return url.partition("?")[0]
+
+
 class Endpoint(OwnedModel):
     """An address of the customer's that is told about events."""
 
@@ -41,7 +46,17 @@ class Endpoint(OwnedModel):
     created_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
-        return self.url
+        return self.shown_url
+
+    @property
+    def shown_url(self) -> str:
+        """The address as it may be shown."""
+        return shown_url(self.url)
+
+    @property
+    def has_two_secrets(self) -> bool:
+        """Whether the secret before this one still signs."""
+        return self.previous_until is not None and self.previous_until > timezone.now()
 
 
 class Event(OwnedModel):

@@ -24,6 +24,7 @@ from tenancy.scope import current_organization_id
 from tenancy.services import organizations
 from tenancy.webhooks import catalogue, events, signing
 from tenancy.webhooks.models import Delivery, Endpoint, Event
+from tenancy.webhooks.selectors import SHOWN_STATES
 
 MOST_ENDPOINTS = 50
 MAX_OVERLAP = timedelta(days=7)
@@ -31,7 +32,6 @@ DEFAULT_OVERLAP = timedelta(days=1)
 KEPT = timedelta(days=30)  # events, deliveries and attempts
 WAITS = timedelta(days=7)  # what could not be sent all that time is given up
 PAUSE_AFTER, LEAST_FAILURES = timedelta(days=1), 10
-_SHOWN_STATES = (Endpoint.State.ACTIVE, Endpoint.State.PAUSED, Endpoint.State.DISABLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,8 @@ class NewSecret:
 
 
 def target(endpoint: Endpoint) -> Target:
-    """An endpoint as an audit target; what follows a question mark in its address may be a secret."""
-    return Target("webhook_endpoint", str(endpoint.pk), shown_url(endpoint.url))
-
-
-def shown_url(url: str) -> str:
-    """An address without its query."""
-    return url.partition("?")[0]
+    """An endpoint as an audit target."""
+    return Target("webhook_endpoint", str(endpoint.pk), endpoint.shown_url)
 
 
 def create(
@@ -67,7 +62,7 @@ def create(
     Raises Invalid, or LimitReached.
     """
     organizations.locked()
-    if Endpoint.objects.filter(state__in=_SHOWN_STATES).count() >= MOST_ENDPOINTS:
+    if Endpoint.objects.filter(state__in=SHOWN_STATES).count() >= MOST_ENDPOINTS:
         raise LimitReached(f"There are {MOST_ENDPOINTS} endpoints: delete one first.")
     keys = signing.new_keys()
     endpoint = Endpoint.objects.create(
@@ -110,7 +105,7 @@ def update(
         endpoint.save(update_fields=list(changes))
         said = {**changes, "project_ids": list(map(str, endpoint.project_ids))} if "project_ids" in changes else changes
         if "url" in said:
-            said = {**said, "url": shown_url(endpoint.url)}
+            said = {**said, "url": endpoint.shown_url}
         record(action=actions.WEBHOOK_UPDATED, actor=actor, target=target(endpoint), metadata=said)
     return endpoint
 
@@ -156,7 +151,7 @@ def rotate(*, actor: Actor, endpoint_id: UUID, overlap: timedelta = DEFAULT_OVER
         raise Invalid("overlap", "Choose an overlap of 0 seconds to 7 days.")
     endpoint = _locked(endpoint_id)
     now = timezone.now()
-    if overlap and endpoint.previous_until and endpoint.previous_until > now:
+    if overlap and endpoint.previous_until and endpoint.has_two_secrets:
         raise Conflict(
             f"The secret was rotated lately, and the one before it signs until {endpoint.previous_until:%d %b, %H:%M} "
             "UTC: rotate then, or without an overlap now."
@@ -252,7 +247,7 @@ def disable_gone(*, endpoint_id: UUID) -> bool:
 
 
 def _locked(endpoint_id: UUID) -> Endpoint:
-    shown = Endpoint.objects.select_for_update(no_key=True).filter(pk=endpoint_id, state__in=_SHOWN_STATES)
+    shown = Endpoint.objects.select_for_update(no_key=True).filter(pk=endpoint_id, state__in=SHOWN_STATES)
     endpoint = shown.first()
     if endpoint is None:
         raise NotFound("There is no such endpoint.")
@@ -302,7 +297,7 @@ def _forget_silence() -> None:
 def _tell(endpoint: Endpoint, template: str, subject: str) -> None:
     organization = Organization.objects.get()
     page = f"{settings.PUBLIC_URL}/o/{organization.slug}/webhooks/{endpoint.pk}/"
-    context = {"organization": organization, "endpoint": endpoint, "url": shown_url(endpoint.url), "page": page}
+    context = {"organization": organization, "endpoint": endpoint, "url": endpoint.shown_url, "page": page}
     body = render_to_string(f"webhooks/{template}.txt", context)
     roles = [role for role, rights in RIGHTS.items() if Right.WEBHOOKS_WRITE in rights]
     people = Membership.objects.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True)

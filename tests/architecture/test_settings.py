@@ -19,8 +19,8 @@ READ = re.compile(
     r"(?:env\.\w+|\b(?:text|words|number|secret|address|_embedded_or_stop)|os\.environ\.(?:get|setdefault)|os\.environ\[)"
     r'\(?\s*"([A-Z][A-Z0-9_]+)"|"([A-Z][A-Z0-9_]+)" (?:not )?in os\.environ'
 )
-# Django's, every terminal program's, and the one in the snippets that customers copy
-NOT_OURS = {"DJANGO_SETTINGS_MODULE", "NO_COLOR", "CAPSULE_API_KEY"}
+# Django's, every terminal program's, and those in the snippets that customers copy
+NOT_OURS = {"DJANGO_SETTINGS_MODULE", "NO_COLOR", "CAPSULE_API_KEY", "CAPSULE_WEBHOOK_SECRET"}
 PRODUCTION = {
     "CAPSULE_ENV": "production",
     "SECRET_KEY": "k" * 40 + "abcdefghij0123456789",
