@@ -2,6 +2,7 @@
 
 from tests.capsule_cloud.api.client import Api
 from tests.capsule_cloud.web.billing_things import make_billing_things
+from tests.capsule_cloud.web.webhook_things import make_webhook_things
 
 NOTICED = {"user_message": "Tea, remember this", "assistant_response": "Perfect, noted", "user_id": "ada"}
 
@@ -12,12 +13,14 @@ def make_things(api: Api) -> dict[str, str]:
     capsule = api.post("/api/v1/sessions/sealed/seal").json()["capsule_id"]
     api.post("/api/v1/sessions/open/ingest", NOTICED)
     [trigger] = api.get("/api/v1/sessions/open/triggers").json()["triggers"]
-    return make_billing_things(api.tenant) | {
+    things = make_billing_things(api.tenant) | make_webhook_things(api.tenant)
+    return things | {
         "session_id": "open",
         "event_id": trigger["event_id"],
         "capsule_id": capsule,
         "other_id": capsule,
         "user_id": str(api.tenant.owner.pk),
+        "tax_id": "txi_nothing",
         "key_id": str(api.tenant.key.pk),
         "invitation_id": api.post("/v1/invitations", {"email": "guest@example.com"}).json()["id"],
         "project_id": api.post("/v1/projects", {"name": "Another"}).json()["id"],
