@@ -14,6 +14,7 @@ class Card:
     attach: tuple[str, str | None] | None = None
     charge: tuple[str, str | None] | None = None
     needs_authentication: bool = False
+    is_disputed: bool = False  # its holder will tell the bank that it was not them
 
 
 GENERIC = ("card_declined", "generic_decline")
@@ -31,6 +32,7 @@ CARDS = {
     "chargeDeclinedExpiredCard": Card("4000000000000069", attach=("expired_card", None)),
     "chargeDeclinedIncorrectCvc": Card("4000000000000127", attach=("incorrect_cvc", None)),
     "chargeDeclinedProcessingError": Card("4000000000000119", attach=("processing_error", None)),
+    "createDispute": Card("4000000000000259", is_disputed=True),
     "threeDSecure2Required": Card("4000000000003220", needs_authentication=True),
     "threeDSecureRequired": Card("4000000000003063", needs_authentication=True),
     "authenticationRequired": Card("4000002760003184", needs_authentication=True),

@@ -1,6 +1,6 @@
 """Changes to a running subscription: items, seats, trial, anchor, end; each prorated as asked."""
 
-from billing.sandbox import cycle, invoices, items, lists, proration, standing, subscriptions
+from billing.sandbox import cycle, invoices, items, lists, proration, standing, subscriptions, taxes
 from billing.sandbox.refusals import Json, Refusal, missing
 from billing.sandbox.routing import answers
 from billing.sandbox.store import Books, take
@@ -33,6 +33,7 @@ def _change_plainly(books: Books, found: Json, params: Json) -> None:
     if settings := params.get("payment_settings"):
         found["payment_settings"] |= settings
     subscriptions.put_method(books, found, params.get("default_payment_method"))
+    found |= taxes.of_subscription(books, found["customer"], params)
     if "discounts" in params:
         subscriptions.put_discounts(books, found, params["discounts"] or [])
     if details := params.get("cancellation_details"):

@@ -13,6 +13,7 @@ from billing.sandbox import (
     lists,
     methods,
     subscriptions,
+    taxes,
 )
 from billing.sandbox.expansion import on_request
 from billing.sandbox.ids import new_id
@@ -21,6 +22,7 @@ from billing.sandbox.refusals import Json, Refusal
 from billing.sandbox.routing import answers
 from billing.sandbox.store import DUE, Books, listing, take
 
+ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 PLAIN = (
     "allow_promotion_codes",
     "billing_address_collection",
@@ -60,6 +62,10 @@ def create(books: Books, params: Json) -> Json:
     made["tax_id_collection"] = {"enabled": False, "required": "never"} | params.get("tax_id_collection", {})
     rows = [_row(books, one) for one in params.get("line_items") or []]
     _refuse_wrong_mode(mode, rows)
+    is_taxed = params.get("automatic_tax", {}).get("enabled", False)
+    made["automatic_tax"] = {
+        name: taxes.switched(is_taxed)[name] for name in ("enabled", "liability", "provider", "status")
+    }
     made["_"] |= {"rows": rows, "subscription_data": params.get("subscription_data") or {}}
     made["_"]["setup_intent_data"] = params.get("setup_intent_data") or {}
     made["_"]["discounts"] = params.get("discounts") or []
@@ -118,10 +124,13 @@ def _coupon(books: Books, given: Json) -> Json:
 def complete(books: Books, session_id: str, card: str | None, details: Json) -> Json:
     """The customer's yes on the page: with a test card (`visa`, …), or without one where none is needed.
 
-    `details` may hold email, name and a promotion code. Raises Refusal where the card is refused: the session stays.
+    `details` may hold email, name, a country with a tax id of it, and a promotion code. Raises Refusal where the card
+    is refused: the session stays.
     """
     session = _open(books, session_id)
     customer = _customer(books, session, details)
+    if country := details.get("country"):
+        _take_address(books, session, customer, country, details.get("tax_id", ""))
     if code := details.get("promotion_code"):
         _take_code(books, session, code)
     method = None
@@ -164,6 +173,21 @@ def _customer(books: Books, session: Json, details: Json) -> Json:
     return books.get("customer", session["customer"])
 
 
+def asks_country(books: Books, session: Json) -> bool:
+    """Whether the page must ask where the customer is, for the taxes."""
+    customer = books.get("customer", session["customer"]) if session["customer"] else {"address": None}
+    return session["automatic_tax"]["enabled"] and not (customer["address"] or {}).get("country")
+
+
+def _take_address(books: Books, session: Json, customer: Json, country: str, tax_id: str) -> None:
+    """Keep the country, and the tax id where the page asks for one."""
+    customer["address"] = dict.fromkeys(ADDRESS) | (customer["address"] or {}) | {"country": country.upper()}
+    books.save(customer, "customer.updated")
+    if tax_id and session["tax_id_collection"]["enabled"]:
+        kind = taxes.REVERSED.get(country.upper(), "us_ein")
+        customers.create_tax_id(books, {"type": kind, "value": tax_id}, customer["id"])
+
+
 def _take_code(books: Books, session: Json, code: str) -> None:
     found = [one for one in books.all("promotion_code") if one["active"] and one["code"].lower() == code.lower()]
     if not found or not session["allow_promotion_codes"]:
@@ -179,10 +203,17 @@ def _subscribe(books: Books, session: Json, customer: Json, method: str | None) 
     given |= {"customer": customer["id"], "items": [_for_item(row) for row in recurring]}
     given["add_invoice_items"] = [_for_item(row) for row in rows if not row["price"]["recurring"]]
     given |= {"discounts": session["_"]["discounts"], "payment_behavior": "error_if_incomplete"}
+    if session["automatic_tax"]["enabled"]:
+        given["automatic_tax"] = {"enabled": True}
     if method:
         given["default_payment_method"] = method
     made = subscriptions.create(books, given)
     session |= {"subscription": made["id"], "invoice": made["latest_invoice"]}
+    if invoice := books.peek(made["latest_invoice"] or ""):
+        session["automatic_tax"]["status"] = invoice["automatic_tax"]["status"]
+        tax = sum(one["amount"] for one in invoice["total_taxes"])
+        session["total_details"]["amount_tax"] = tax
+        session["amount_total"] = invoice["total"]
     session["payment_status"] = "paid" if session["amount_total"] else "no_payment_required"
 
 

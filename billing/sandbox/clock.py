@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from billing.sandbox import (
     checkout,
     cycle,
+    disputes,
     invoices,
     keys,
     lists,
@@ -25,7 +26,13 @@ from billing.sandbox.routing import answers
 from billing.sandbox.store import Books, render
 
 LAST = 4_102_444_800  # 1 Jan 2100
-ORDER = ("subscription_schedule", "subscription", "invoice", "checkout.session")  # of what is due at the same second
+ORDER = (
+    "subscription_schedule",
+    "subscription",
+    "invoice",
+    "dispute",
+    "checkout.session",
+)  # of what is due at the same second
 
 
 log = logging.getLogger("sandbox")
@@ -123,6 +130,8 @@ def _act(books: Books, what: Json) -> None:
         invoices.advance(books, what)
     elif what["object"] == "subscription_schedule":
         schedules.advance(books, what)
+    elif what["object"] == "dispute":
+        disputes.decide(books, what, is_won=False)
     else:
         checkout.expire(books, {}, what["id"])
 

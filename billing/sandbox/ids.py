@@ -15,6 +15,7 @@ PREFIX = {
     "customer": "cus",
     "customer_balance_transaction": "cbtxn",
     "discount": "di",
+    "dispute": "du",
     "event": "evt",
     "invoice": "in",
     "invoice_payment": "inpay",

@@ -1,6 +1,6 @@
 """What Stripe's API does to invoices: by hand, and to those that came by themselves."""
 
-from billing.sandbox import coupons, customers, invoice_items, invoices, lists
+from billing.sandbox import coupons, customers, invoice_items, invoices, lists, taxes
 from billing.sandbox.expansion import on_request
 from billing.sandbox.refusals import Json, Refusal
 from billing.sandbox.routing import answers
@@ -44,8 +44,17 @@ def create(books: Books, params: Json) -> Json:
     take(made, {name: params[name] for name in (*TAKEN, *TAKEN_MORE) if name in params})
     if not made["auto_advance"]:
         made["automatically_finalizes_at"] = None
+    _put_taxes(books, made, params)
     _put_discounts(books, made, params)
     return books.save(made)
+
+
+def _put_taxes(books: Books, invoice: Json, params: Json) -> None:
+    if "automatic_tax" in params:
+        invoice["automatic_tax"] = taxes.switched(params["automatic_tax"]["enabled"])
+    if "default_tax_rates" in params:
+        invoice["default_tax_rates"] = [books.get("tax_rate", one) for one in params["default_tax_rates"] or []]
+    invoices.recompute(books, invoice)
 
 
 def _put_discounts(books: Books, invoice: Json, params: Json) -> None:
@@ -79,6 +88,8 @@ def update(books: Books, params: Json, invoice: str) -> Json:
         is_moving = params["auto_advance"] and found["status"] == "draft"
         now = books.now(found["customer"])
         found["automatically_finalizes_at"] = now + invoices.DRAFT_FOR if is_moving else None
+    if found["status"] == "draft":
+        _put_taxes(books, found, params)
     _put_discounts(books, found, params)
     return books.save(found, "invoice.updated")
 

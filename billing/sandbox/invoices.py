@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from billing.sandbox import accounts, customers, lines, methods, payments, standing
+from billing.sandbox import accounts, customers, lines, methods, payments, standing, taxes
 from billing.sandbox.ids import token
 from billing.sandbox.periods import DAY
 from billing.sandbox.refusals import Json, Refusal
@@ -54,7 +54,9 @@ def draft(
     made["issuer"] = {"type": "self"}
     made["custom_fields"] = customer["invoice_settings"]["custom_fields"]
     made["footer"] = customer["invoice_settings"]["footer"]
-    made |= {"attempted": False, "attempt_count": 0, "default_tax_rates": [], "starting_balance": customer["balance"]}
+    made |= {"attempted": False, "attempt_count": 0, "starting_balance": customer["balance"]}
+    made["automatic_tax"] = taxes.switched(bool(subscription and subscription["automatic_tax"]["enabled"]))
+    made["default_tax_rates"] = list((subscription or {}).get("default_tax_rates") or [])
     if subscription:
         details = {"subscription": subscription["id"], "metadata": dict(subscription["metadata"])}
         made["parent"] = {"type": "subscription_details", "quote_details": None, "subscription_details": details}
@@ -80,6 +82,8 @@ def recompute(books: Books, invoice: Json) -> None:
         row["invoice"] = invoice["id"]
     invoice["starting_balance"] = books.get("customer", invoice["customer"])["balance"]
     lines.sum_up(invoice, [books.get("discount", one) for one in invoice["discounts"]])
+    taxes.settle(books, invoice)
+    lines.put_due(invoice)
 
 
 def finalize(books: Books, invoice: Json) -> Json:
@@ -88,6 +92,7 @@ def finalize(books: Books, invoice: Json) -> Json:
         raise Refusal("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
     customer, now = books.get("customer", invoice["customer"]), books.now(invoice["customer"])
     recompute(books, invoice)
+    taxes.give_up_unknown(invoice)
     invoice["number"] = invoice["number"] or f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
     customer["next_invoice_sequence"] += 1
     invoice |= {"status": "open", "effective_at": invoice["effective_at"] or now, "automatically_finalizes_at": None}

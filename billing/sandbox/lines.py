@@ -86,7 +86,7 @@ def of_invoice_item(invoice_item: str, subscription: str | None) -> Json:
 
 
 def sum_up(invoice: Json, discounts: list[Json]) -> None:
-    """Compute every amount of a draft from its lines, the discounts and the customer's balance (`starting_balance`)."""
+    """Compute every amount of a draft from its lines and the discounts, without taxes and what is due."""
     rows: list[Json] = invoice["lines"]["data"]
     left = {row["id"]: row["amount"] for row in rows if row["discountable"]}
     for row in rows:
@@ -101,8 +101,13 @@ def sum_up(invoice: Json, discounts: list[Json]) -> None:
         off.append({"amount": sum(parts), "discount": discount["id"]})
     subtotal = sum(row["amount"] for row in rows)
     total = subtotal - sum(one["amount"] for one in off)
-    invoice |= {"subtotal": subtotal, "total": total, "total_discount_amounts": off, "total_taxes": []}
-    invoice |= {"subtotal_excluding_tax": subtotal, "total_excluding_tax": total, "total_pretax_credit_amounts": []}
+    invoice |= {"subtotal": subtotal, "total": total, "total_discount_amounts": off}
+    invoice["total_pretax_credit_amounts"] = []
+
+
+def put_due(invoice: Json) -> None:
+    """What is due of the total, with the customer's balance (`starting_balance`)."""
+    total = invoice["total"]
     due = max(0, total + invoice["starting_balance"]) if total > 0 else 0
     invoice |= {"amount_due": due, "amount_remaining": due - invoice["amount_paid"]}
 

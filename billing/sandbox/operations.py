@@ -8,6 +8,7 @@ from billing.sandbox import (
     clock,
     coupons,
     customers,
+    disputes,
     events,
     intents,
     invoice_api,
@@ -19,6 +20,7 @@ from billing.sandbox import (
     refunds,
     schedules,
     subscriptions,
+    taxes,
 )
 
 MODULES = (
@@ -29,6 +31,7 @@ MODULES = (
     clock,
     coupons,
     customers,
+    disputes,
     events,
     intents,
     invoice_api,
@@ -40,4 +43,5 @@ MODULES = (
     refunds,
     schedules,
     subscriptions,
+    taxes,
 )

@@ -34,6 +34,10 @@ def emit(account: str, name: str, shown: Json, before: Json | None) -> Json:
     }
     contract.check_object(event)
     customer = shown["id"] if shown["object"] == "customer" else shown.get("customer")
+    if customer is None and isinstance(shown.get("charge"), str):  # refunds and disputes name their charge alone
+        customer = (
+            Object.objects.filter(account=account, stripe_id=shown["charge"]).values_list("customer", flat=True).first()
+        )
     Object.objects.create(
         account=account,
         stripe_id=event["id"],

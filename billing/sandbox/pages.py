@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from billing.sandbox import checkout, items
+from billing.sandbox import accounts, checkout, items, taxes
 from billing.sandbox.cards import CARDS
 from billing.sandbox.refusals import Json
 from billing.sandbox.store import Books
@@ -15,6 +15,7 @@ OFFERED = {
     "chargeDeclined": "Is declined at once.",
     "chargeDeclinedInsufficientFunds": "Is declined: too little money.",
     "chargeDeclinedExpiredCard": "Is declined: expired.",
+    "createDispute": "Pays, and its holder disputes it at once.",
     "threeDSecure2Required": "Asks for authentication; here that is given.",
 }
 STATUS = {"incomplete": "waits for its first payment", "past_due": "past due", "incomplete_expired": "expired"}
@@ -60,11 +61,20 @@ def of_checkout(books: Books, session: Json) -> Json:
         "total": money(session["amount_total"] or 0, currency),
         "trial": trial,
         "asks_email": session["customer"] is None and not session["customer_email"],
+        "countries": _countries() if checkout.asks_country(books, session) else [],
         "takes_codes": session["allow_promotion_codes"],
         "needs_card": checkout.needs_card(session),
         "cancel_url": session["cancel_url"],
         "cards": cards(),
     }
+
+
+def _countries() -> list[dict[str, str]]:
+    """Where a customer may be, and what that adds."""
+    return [
+        {"code": one, "tax": f"{taxes.COLLECTED[one]} %" if one in taxes.COLLECTED else "no tax"}
+        for one in sorted({*taxes.COLLECTED, accounts.COUNTRY})
+    ]
 
 
 def of_portal(books: Books, session: Json) -> Json:
@@ -117,6 +127,15 @@ def _subscription(books: Books, one: Json) -> Json:
     return {"id": one["id"], "what": what, "status": status, "until": until, "is_ending": is_ending}
 
 
+def _tax(books: Books, tax: Json) -> str:
+    """A tax in words, as `VAT 19% (DE)`."""
+    rate = books.get("tax_rate", tax["tax_rate_details"]["tax_rate"])
+    if tax["taxability_reason"] == "reverse_charge":
+        return "Reverse charge: tax to be paid by the recipient"
+    percentage = 0 if tax["taxability_reason"] == "customer_exempt" else rate["percentage"]
+    return f"{rate['display_name']} {percentage:g}%" + (f" ({rate['country']})" if rate["country"] else "")
+
+
 def of_invoice(books: Books, invoice: Json) -> Json:
     """An invoice as its customer sees it."""
     currency, address = invoice["currency"], invoice["customer_address"] or {}
@@ -124,6 +143,7 @@ def of_invoice(books: Books, invoice: Json) -> Json:
     used = invoice["amount_due"] - invoice["total"] + invoice["pre_payment_credit_notes_amount"]
     sums: list[tuple[str, int]] = [("Subtotal", invoice["subtotal"])]
     sums += [("Discount", -off)] if off else []
+    sums += [(_tax(books, one), one["amount"]) for one in invoice["total_taxes"] or []]
     sums += [("Total", invoice["total"])]
     sums += [("Credit balance", used)] if used and invoice["total"] > 0 else []
     credited = invoice["pre_payment_credit_notes_amount"] + invoice["post_payment_credit_notes_amount"]

@@ -1,6 +1,6 @@
 """Takes money that does not move: payment intents, charges and what the card's bank says."""
 
-from billing.sandbox import cards, methods
+from billing.sandbox import cards, disputes, methods
 from billing.sandbox.accounts import pages_url
 from billing.sandbox.ids import token
 from billing.sandbox.refusals import Json, Refusal, declined
@@ -64,6 +64,8 @@ def confirm(
     else:
         intent |= {"status": "succeeded", "amount_received": intent["amount"]}
         books.save(intent, "payment_intent.succeeded")
+        if card.is_disputed:
+            disputes.open_for(books, charge)
     return None
 
 

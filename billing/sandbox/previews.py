@@ -1,11 +1,12 @@
 """Previews of invoices: the very change is made, its invoice is kept, and everything else is taken back."""
 
-from billing.sandbox import changes, cycle, invoice_items, invoices, schedules, subscriptions
+from billing.sandbox import changes, cycle, invoice_items, invoices, schedules, subscriptions, taxes
 from billing.sandbox.ids import token
 from billing.sandbox.refusals import Json, Refusal
 from billing.sandbox.routing import answers
 from billing.sandbox.store import Books
 
+TAXES = ("automatic_tax",)
 OF_UPDATE = (
     "items",
     "proration_behavior",
@@ -41,6 +42,7 @@ def create(books: Books, params: Json) -> Json:
 def _changed(stage: Books, subscription: Json, params: Json, details: Json) -> Json:
     if subscription["status"] in {"canceled", "incomplete_expired"}:
         raise Refusal("No upcoming invoices for customer", code="invoice_upcoming_none", status=404)
+    subscription |= taxes.of_subscription(stage, subscription["customer"], {n: params[n] for n in TAXES if n in params})
     if "discounts" in params:
         subscriptions.put_discounts(stage, subscription, params["discounts"] or [])
     if details.get("cancel_now"):
@@ -68,8 +70,7 @@ def _new(stage: Books, params: Json, details: Json) -> Json:
         if name in details
     }
     given |= {"customer": customer, "payment_behavior": "default_incomplete"}
-    if params.get("discounts"):
-        given["discounts"] = params["discounts"]
+    given |= {name: params[name] for name in ("discounts", "automatic_tax") if params.get(name)}
     made = subscriptions.create(stage, given)
     return stage.get("invoice", made["latest_invoice"])
 

@@ -18,6 +18,8 @@ def create(books: Books, params: Json) -> Json:
     charge = books.get("charge", wanted, "charge")
     left = charge["amount_captured"] - charge["amount_refunded"]
     amount = params.get("amount", left)
+    if charge["disputed"]:
+        raise Refusal("This charge is disputed: it cannot be refunded.", code="charge_disputed")
     if charge["status"] != "succeeded" or left == 0:
         raise Refusal(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
     if not 0 < amount <= left:

@@ -73,7 +73,9 @@ class Books:
         """Keep the object as it is now, and tell of it by the event where anything changed."""
         shown = render(found)
         contract.check_object(shown)
-        customer = found["id"] if found["object"] == "customer" else found.get("customer") or ""
+        customer = (
+            found["id"] if found["object"] == "customer" else found.get("customer") or found["_"].get("customer", "")
+        )
         due = DUE[found["object"]](found) if found["object"] in DUE else None
         kept = {"kind": found["object"], "customer": customer, "due_at": due, "body": found}
         is_new = found["id"] not in self._rows

@@ -13,6 +13,7 @@ from billing.sandbox import (
     methods,
     proration,
     standing,
+    taxes,
 )
 from billing.sandbox.periods import DAY, days_after
 from billing.sandbox.refusals import Json, Refusal
@@ -113,6 +114,8 @@ def _blank(books: Books, customer: Json, params: Json, currency: str) -> Json:
     made["trial_settings"] = params.get("trial_settings") or {
         "end_behavior": {"missing_payment_method": "create_invoice"}
     }
+    made["automatic_tax"] = {"disabled_reason": None, "enabled": False, "liability": None}
+    made |= taxes.of_subscription(books, customer["id"], params)
     put_method(books, made, params.get("default_payment_method"))
     _set_trial(made, params, now)
     anchor = params.get("billing_cycle_anchor", now)

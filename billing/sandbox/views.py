@@ -16,6 +16,7 @@ from billing.sandbox.models import Object
 from billing.sandbox.refusals import Json, Refusal
 from billing.sandbox.store import Books
 
+FIELDS = ("email", "name", "country", "tax_id", "promotion_code")  # of the checkout's form
 PORTAL_OPEN_FOR = 3600  # seconds
 View = Callable[..., HttpResponse]
 
@@ -74,7 +75,7 @@ def _typed(form: Any, name: str) -> str:
 def checkout_page(request: HttpRequest, books: Books, session: Json, refused: str = "") -> HttpResponse:
     """Subscribe, pay, or leave a card; then on to the seller's page."""
     if _is_order(request, refused):
-        details = {name: _typed(request.POST, name) for name in ("email", "name", "promotion_code")}
+        details = {name: _typed(request.POST, name) for name in FIELDS}
         checkout.complete(books, session["id"], request.POST.get("card") or None, details)
         return redirect((session["success_url"] or "/").replace("{CHECKOUT_SESSION_ID}", session["id"]))
     if session["status"] != "open":

@@ -139,7 +139,9 @@ def failing(account: Account) -> tuple[str, str, int]:
     return made.id, clock, end
 
 
-def test_a_failed_renewal_is_tried_three_more_times_and_then_ends_where_the_account_chose_that(account: Account) -> None:
+def test_a_failed_renewal_is_tried_three_more_times_and_then_ends_where_the_account_chose_that(
+    account: Account,
+) -> None:
     accounts.choose_after_retries(Books(account.name), accounts.CANCEL)
     made, clock, failed_at = failing(account)
     assert status(account, made) == "past_due"
