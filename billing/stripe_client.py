@@ -26,6 +26,7 @@ RETRIES = 1
 TOLERANCE = 300  # seconds that a signature is good for
 BUSY_WAIT, OUTAGE_WAIT = 5, 30  # seconds
 PAGE = 100
+TAX_RATE = "total_taxes.tax_rate_details.tax_rate"
 Json = dict[str, Any]
 log = logging.getLogger("billing")
 # Where the objects that events are about can be fetched
@@ -35,6 +36,7 @@ PLACES = {
     "coupon": "coupons",
     "credit_note": "credit_notes",
     "customer": "customers",
+    "dispute": "disputes",
     "invoice": "invoices",
     "invoiceitem": "invoiceitems",
     "payment_intent": "payment_intents",
@@ -47,7 +49,12 @@ PLACES = {
     "subscription_schedule": "subscription_schedules",
 }
 
-EXPANDED = {"customer": ["tax_ids"], "refund": ["charge"]}  # what we read of it that is an object of its own
+EXPANDED = {  # what we read of it that is an object of its own
+    "customer": ["tax_ids", "subscriptions"],
+    "dispute": ["charge"],
+    "refund": ["charge"],
+    "subscription": ["customer"],
+}
 
 
 class StripeUnavailable(Exception):
@@ -176,6 +183,7 @@ class StripeClient:
             "tax_id_collection": {"enabled": True},
             "customer_update": {"name": "auto", "address": "auto"},
         }
+        form |= taxed()
         if trial:
             form["payment_method_collection"] = "always" if trial["needs_card"] else "if_required"
             form["subscription_data"] = trial_form(trial)
@@ -198,6 +206,7 @@ class StripeClient:
             "items": [item.form() for item in items],
             "payment_behavior": "default_incomplete" if trial is None else "allow_incomplete",
         }
+        form |= taxed()
         if trial:
             form |= trial_form(trial)
         return self._post("subscriptions", form, key)
@@ -206,7 +215,7 @@ class StripeClient:
         """The invoice that a change of items at the Unix second `at` would make."""
         details = {"items": [item.form() for item in items], "proration_date": at, "proration_behavior": behavior}
         form = {"customer": customer, "subscription": subscription, "subscription_details": details}
-        return self._post("invoices/create_preview", form, key="")
+        return self._post("invoices/create_preview", form | {"expand": [TAX_RATE]}, key="")
 
     def upcoming(self, customer: str, subscription: str) -> Json:
         """The next regular invoice as it stands."""
@@ -352,9 +361,9 @@ class StripeClient:
         """A customer's cards, newest first."""
         return list(self._pages(f"customers/{quote(customer)}/payment_methods", {"type": "card"}))
 
-    def invoices(self, customer: str, status: str) -> list[Json]:
-        """A customer's invoices that are draft, open, paid, uncollectible or void; newest first."""
-        return list(self._pages("invoices", {"customer": customer, "status": status}))
+    def invoices(self, customer: str, status: str = "") -> list[Json]:
+        """A customer's invoices that are draft, open, paid, uncollectible or void, or all; newest first."""
+        return list(self._pages("invoices", {"customer": customer} | ({"status": status} if status else {})))
 
     def invoice_lines(self, invoice: str) -> list[Json]:
         """Every line of an invoice: the invoice itself shows the first ten."""
@@ -406,6 +415,11 @@ def refuse_open_transaction() -> None:
             pass
     except RuntimeError as error:
         raise OpenTransaction("Call Stripe before or after the transaction, not inside it.") from error
+
+
+def taxed() -> Json:
+    """What makes Stripe compute taxes, where that is wanted; empty where it is not."""
+    return {"automatic_tax": {"enabled": True}} if settings.STRIPE_AUTOMATIC_TAX else {}
 
 
 def trial_form(trial: Json) -> Json:

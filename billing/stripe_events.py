@@ -15,6 +15,7 @@ from djstripe import models as mirror
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from billing.models import StripeEvent
 from billing.services import inbox
 from billing.services.projection import PROJECTIONS, moment, project
 from billing.stripe_client import StripeRefused, StripeUnavailable, client
@@ -22,6 +23,7 @@ from tenancy.scope import scope, unscoped
 
 Json = dict[str, Any]
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # when a row was fetched that stands in for one that was not
+DAYS_TO_PAY = 1  # what a lost dispute has taken back
 IN_FLIGHT = timedelta(minutes=10)  # an event younger than this may still be on its way
 MIRRORED: dict[str, type[models.Model]] = {
     "customer": mirror.Customer,
@@ -31,7 +33,7 @@ MIRRORED: dict[str, type[models.Model]] = {
     "price": mirror.Price,
     "product": mirror.Product,
 }
-MOVE_BACK = {"refund"}
+MOVE_BACK = {"refund", "dispute"}
 HANDLED = MIRRORED.keys() | PROJECTIONS.keys()
 log = logging.getLogger("billing")
 
@@ -68,9 +70,67 @@ def _deal_with(claim: inbox.Claim) -> None:
     except StripeRefused as error:
         inbox.fail(claim.events, f"{error.code}: {error}")
         return
+    try:
+        _look_at_payer(claim, found)
+        if found is not None:
+            _bill_lost(claim.kind, found)
+    except StripeUnavailable as error:
+        inbox.postpone(claim.events, str(error), after=timedelta(seconds=error.retry_after))
+        return
     with transaction.atomic():
         apply(claim.kind, found or _deleted(claim), claim.at)
         inbox.finish(claim.events)
+
+
+def _look_at_payer(claim: inbox.Claim, found: Json | None) -> None:
+    """A card went: ask for the customer that had it, since Stripe's word about it may never come."""
+    if claim.kind != "payment_method" or (found and found.get("customer")):
+        return
+    events = StripeEvent.objects.filter(pk__in=claim.events)
+    had_it = {
+        *mirror.PaymentMethod.objects.filter(id=claim.object_id).values_list("customer_id", flat=True),
+        *events.values_list("body__data__previous_attributes__customer", flat=True),
+    }
+    for customer in had_it - {None}:
+        at = now()
+        if (payer := _fetched("customer", str(customer))) is not None:
+            apply("customer", payer, at)
+
+
+def _bill_lost(kind: str, found: Json) -> None:
+    """Ask again, once, for what a lost dispute has taken back: by an invoice of its own, since the old one is paid.
+
+    Credits that were bought with it are taken back instead. Raises StripeUnavailable or StripeRefused.
+    """
+    if kind != "dispute" or found["status"] != "lost" or not found.get("invoice"):
+        return
+    stripe = client()
+    of, key = stripe.retrieve("invoice", found["invoice"]), f"dispute:{found['id']}"
+    is_asked = any((one.get("metadata") or {}).get("dispute") == found["id"] for one in stripe.invoices(of["customer"]))
+    if is_asked or (of.get("metadata") or {}).get("top_up"):
+        return
+    draft = stripe.create_invoice(
+        {
+            "customer": of["customer"],
+            "currency": found["currency"],
+            "collection_method": "send_invoice",
+            "days_until_due": DAYS_TO_PAY,
+            "auto_advance": False,
+            "pending_invoice_items_behavior": "exclude",
+            "metadata": {"dispute": found["id"]},
+        },
+        key=f"{key}:invoice",
+    )
+    words = f"Payment of invoice {of['number']}, which your bank has taken back"
+    line = {
+        "customer": of["customer"],
+        "invoice": draft["id"],
+        "amount": found["amount"],
+        "currency": found["currency"],
+    }
+    stripe.set_invoice_item(line | {"description": words}, key=f"{key}:line")
+    stripe.finalize(draft["id"], key=f"{key}:finalize")
+    refresh("invoice", draft["id"])
 
 
 def _fetched(kind: str, object_id: str) -> Json | None:
@@ -98,7 +158,9 @@ def _deleted(claim: inbox.Claim) -> Json:
 def refresh(kind: str, object_id: str) -> None:
     """Fetch one object and apply it now. Raises as the gateway and `apply` do."""
     at = now()
-    apply(kind, _retrieved(kind, object_id), at)
+    found = _retrieved(kind, object_id)
+    _bill_lost(kind, found)
+    apply(kind, found, at)
 
 
 def now() -> datetime:
@@ -129,7 +191,7 @@ def apply(kind: str, found: Json, at: datetime) -> None:
 
 
 def _customer_of(found: Json) -> str | None:
-    holder = found.get("charge") if found["object"] == "refund" else found
+    holder = found.get("charge") if found["object"] in MOVE_BACK else found
     customer = holder.get("customer") if isinstance(holder, dict) else None
     return customer["id"] if isinstance(customer, dict) else customer
 

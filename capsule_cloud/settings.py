@@ -303,6 +303,7 @@ STRIPE_IS_LIVE = STRIPE_API_KEY.startswith(("sk_live_", "rk_live_"))
 STRIPE_ACCOUNT_ID = env.text("STRIPE_ACCOUNT_ID", "")
 # The simulator plays Stripe's part where there is no key: everywhere but in production, unless one asks for it there.
 STRIPE_SANDBOX = bool(env.number("STRIPE_SANDBOX", 0 if IS_PRODUCTION or STRIPE_API_KEY else 1))
+STRIPE_AUTOMATIC_TAX = bool(env.number("STRIPE_AUTOMATIC_TAX", 0))
 STRIPE_WEBHOOK_SECRETS = env.words("STRIPE_WEBHOOK_SECRETS")
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 DJSTRIPE_SUBSCRIBER_MODEL = "tenancy.Organization"

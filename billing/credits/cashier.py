@@ -3,7 +3,7 @@
 from billing.credits.services.deductions import Deduction
 from billing.credits.services.top_ups import Order, Payment
 from billing.services.accounts import ensure_customer
-from billing.stripe_client import StripeRefused, client
+from billing.stripe_client import StripeRefused, client, taxed
 
 
 def charge(order: Order) -> Payment:
@@ -22,6 +22,7 @@ def charge(order: Order) -> Payment:
             "auto_advance": False,
             "pending_invoice_items_behavior": "exclude",
             "metadata": {"top_up": str(order.id)},
+            **taxed(),
         },
         key=f"{key}:invoice",
     )

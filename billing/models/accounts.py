@@ -37,6 +37,7 @@ class BillingAccount(OwnedModel):
     seat_policy = models.CharField(max_length=16, choices=SeatPolicy.choices, default=SeatPolicy.NAMED)
     seat_high_water = models.PositiveIntegerField(default=0)  # of the period that runs
     has_payment_method = models.BooleanField(default=False)
+    method_seen_at = models.DateTimeField(null=True, blank=True)  # when that was last asked for at Stripe
     checkout_id = models.CharField(max_length=255, blank=True)  # the page that is open, if any
     has_had_trial = models.BooleanField(default=False)
     synced_at = models.DateTimeField(null=True, blank=True)  # when the customer was last asked for at Stripe

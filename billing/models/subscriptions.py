@@ -101,6 +101,7 @@ class Document(OwnedModel):
         INVOICE = "invoice", "Invoice"
         CREDIT_NOTE = "credit_note", "Credit note"
         REFUND = "refund", "Refund"
+        DISPUTE = "dispute", "Dispute"
 
     kind = models.CharField(max_length=16, choices=Kind.choices)
     stripe_id = models.CharField(max_length=255, unique=True)
@@ -108,10 +109,13 @@ class Document(OwnedModel):
     status = models.CharField(max_length=32, blank=True)
     currency = models.CharField(max_length=3)
     total = models.BigIntegerField()  # minor units; what a credit note or refund gives back is positive too
+    tax = models.BigIntegerField(db_default=0)  # of the total
     amount_due = models.BigIntegerField(default=0)
     amount_paid = models.BigIntegerField(default=0)
     invoice_stripe_id = models.CharField(max_length=255, blank=True)  # what a credit note or refund belongs to
-    billing_reason = models.CharField(max_length=32, blank=True, db_default="")  # why there is an invoice, in Stripe's words
+    billing_reason = models.CharField(
+        max_length=32, blank=True, db_default=""
+    )  # why there is an invoice, in Stripe's words
     page_url = models.TextField(blank=True)
     pdf_url = models.TextField(blank=True)
     period_start = models.DateTimeField(null=True, blank=True)

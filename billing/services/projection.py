@@ -8,26 +8,21 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
-from billing import letters, plans
-from billing.credits.services import deductions, refunds, top_ups
-from billing.invoicing.services import collected
-from billing.models import ENDED, BillingAccount, Document, Source, Status, Subscription
-from billing.money import Money
+from billing import plans
+from billing.models import ENDED, BillingAccount, Source, Status, Subscription
 from billing.plans import Allowance, Interval
-from billing.services import dunning, entitlements
+from billing.services import entitlements, paperwork
+from billing.services.paperwork import moment
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Target, record
 from tenancy.clock import here
-from tenancy.scope import current_organization_id
 from tenancy.services import organizations
 
 Json = dict[str, Any]
 # With an amount at its end it is not the catalogue's price, but one that was granted
 LOOKUP_KEY = re.compile(r"(?P<key>[a-z]+)-v(?P<version>\d+)-(?P<what>[a-z_]+)(-(?P<granted>\d+))?")
 INTERVALS = frozenset(Interval)
-REFUND_FAILED = ("failed", "canceled")
 log = logging.getLogger("billing")
 
 
@@ -43,11 +38,6 @@ def project(kind: str, found: Json, at: datetime) -> None:
     """Bring our rows to what `found` says, fetched at `at`. Raises UnknownPrice, SecondSubscription."""
     if handler := PROJECTIONS.get(kind):
         handler(found, at)
-
-
-def moment(seconds: Any) -> datetime | None:
-    """A time of Stripe's."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def base_price(items: list[Json]) -> tuple[plans.Plan, Interval, Json]:
@@ -83,7 +73,7 @@ def _customer(found: Json, at: datetime) -> None:
     account.synced_at = at
     if found.get("deleted"):
         account.stripe_customer_id = None  # the next purchase makes another
-        account.has_payment_method = False
+        account.has_payment_method, account.method_seen_at = False, at
         account.save()
         return
     claimed = (found.get("metadata") or {}).get("organization", "")
@@ -94,11 +84,7 @@ def _customer(found: Json, at: datetime) -> None:
         target = Target("billing_account", str(account.pk), found["id"])
         record(action=actions.BILLING_LINK_MISMATCH, actor=SYSTEM, target=target, metadata=metadata)
     account.link_alarm = alarm[:255]
-    settings = found.get("invoice_settings") or {}
-    if settings.get("default_payment_method") or found.get("default_source"):
-        account.has_payment_method = True
-    elif not Subscription.objects.exclude(status__in=ENDED).exclude(stripe_id=None).exists():
-        account.has_payment_method = False  # else the subscription may have a card, which its customer does not show
+    _see_method(account, found, (found.get("subscriptions") or {"data": []})["data"], at)
     account.legal_name = (found.get("name") or "")[:200]
     account.address = found.get("address") or {}
     tax_ids = found.get("tax_ids") or {"data": []}
@@ -112,6 +98,15 @@ def _customer(found: Json, at: datetime) -> None:
         for one in tax_ids["data"]
     ]
     account.save()
+
+
+def _see_method(account: BillingAccount, customer: Json, subscriptions: list[Json], at: datetime) -> None:
+    """Whether something is paid with a card, as it was at `at`: the customer's own, or that of a subscription."""
+    if account.method_seen_at is None or account.method_seen_at < at:
+        settings = customer.get("invoice_settings") or {}
+        own = settings.get("default_payment_method") or customer.get("default_source")
+        of_live = any(one.get("default_payment_method") for one in subscriptions if one.get("status") not in ENDED)
+        account.has_payment_method, account.method_seen_at = bool(own or of_live), at
 
 
 # --- Subscriptions ---
@@ -137,7 +132,10 @@ def _subscription(found: Json, at: datetime) -> None:
     _tell(row, before)
     if was_overdue and (found.get("cancellation_details") or {}).get("reason") == "payment_failed":
         log.error("billing.ended_by_stripe subscription=%s", found["id"])  # its setting takes the plan away too early
-    if found.get("default_payment_method"):
+    if isinstance(found.get("customer"), dict) and (account := locked_account()):  # fetched together with its customer
+        _see_method(account, found["customer"], [found], at)
+        account.save(update_fields=["has_payment_method", "method_seen_at"])
+    elif found.get("default_payment_method"):
         BillingAccount.objects.update(has_payment_method=True)
     if row.trial_end:
         BillingAccount.objects.update(has_had_trial=True)
@@ -215,140 +213,12 @@ def _schedule(found: Json, at: datetime) -> None:
     row.save()
 
 
-# --- Documents ---
-
-
-def _invoice(found: Json, at: datetime) -> None:
-    if found.get("deleted"):
-        return
-    if found["status"] == "draft":
-        if found["billing_reason"] == "subscription_cycle":  # others are closed before anybody hears of them
-            deductions.burn_for_invoice(
-                invoice_ref=found["id"], total=found["total"], currency=found["currency"], now=here()
-            )
-        return
-    if found["status"] == "void":
-        deductions.give_back(invoice_ref=found["id"], now=here())
-    moved = found.get("status_transitions") or {}
-    _document(
-        Document.Kind.INVOICE,
-        found,
-        at,
-        number=found.get("number") or "",
-        total=found["total"],
-        amount_due=found["amount_due"],
-        amount_paid=found["amount_paid"],
-        page_url=found.get("hosted_invoice_url") or "",
-        pdf_url=found.get("invoice_pdf") or "",
-        period_start=moment(found.get("period_start")),
-        period_end=moment(found.get("period_end")),
-        due_at=moment(found.get("due_date")),
-        billing_reason=found.get("billing_reason") or "",
-        settled_at=moment(moved.get("paid_at") or moved.get("voided_at") or moved.get("marked_uncollectible_at")),
-        issued_at=moment(moved.get("finalized_at") or found["created"]),
-    )
-    collected.follow(found["id"])
-    if top_up := (found.get("metadata") or {}).get("top_up"):  # one that is not paid takes nothing away
-        if found["status"] == "paid":
-            organizations.locked()  # a refund and its purchase that are heard side by side see each other
-            top_ups.settle(top_up_id=UUID(top_up), payment_ref=found["id"])
-            for back in Document.objects.filter(kind=Document.Kind.REFUND, invoice_stripe_id=found["id"]):
-                _take_back(back)  # heard of before its purchase was
-    else:
-        _dun(found, at)
-
-
-def _dun(invoice: Json, at: datetime) -> None:
-    """Tell dunning what an invoice owes, or that it owes nothing any more."""
-    moved = invoice.get("status_transitions") or {}
-    ref, currency = invoice["id"], invoice["currency"]
-    if invoice["status"] in {"paid", "void"}:
-        settled = moment(moved.get("paid_at") or moved.get("voided_at")) or at
-        dunning.payment_succeeded(actor=SYSTEM, invoice_ref=ref, currency=currency, at=settled)
-        return
-    if invoice["status"] != "open" or invoice.get("billing_reason") == "subscription_create":
-        return  # a subscription whose first payment fails has not begun, and nothing is owed for it
-    owed: Json = {
-        "actor": SYSTEM,
-        "invoice_ref": ref,
-        "amount": invoice["amount_remaining"],
-        "currency": currency,
-        "pay_url": invoice.get("hosted_invoice_url") or "",
-    }
-    if due_at := moment(invoice.get("due_date")):
-        dunning.payment_due(**owed, due_at=due_at)
-    elif invoice.get("attempt_count"):
-        dunning.payment_failed(**owed, failed_at=moment(moved.get("finalized_at")) or at)
-
-
-def _credit_note(found: Json, at: datetime) -> None:
-    if not found.get("deleted"):
-        _document(
-            Document.Kind.CREDIT_NOTE,
-            found,
-            at,
-            number=found.get("number") or "",
-            total=found["total"],
-            invoice_stripe_id=found.get("invoice") or "",
-            pdf_url=found.get("pdf") or "",
-            issued_at=moment(found["created"]),
-        )
-
-
-def _refund(found: Json, at: datetime) -> None:
-    organizations.locked()
-    if not found.get("deleted"):
-        _document(
-            Document.Kind.REFUND,
-            found,
-            at,
-            number=found.get("receipt_number") or "",
-            invoice_stripe_id=found.get("invoice") or (found.get("metadata") or {}).get("invoice", ""),
-            total=found["amount"],
-            issued_at=moment(found["created"]),
-        )
-        _take_back(Document.objects.get(stripe_id=found["id"]))
-
-
-def _take_back(refund: Document) -> None:
-    """Credits that were bought with what a refund gave back go, too; where it failed they are there again."""
-    if refund.status in REFUND_FAILED:
-        refunds.restore(refund_ref=refund.stripe_id)
-        return
-    invoice = Document.objects.filter(stripe_id=refund.invoice_stripe_id).first()
-    if invoice is not None:
-        refunds.take_back(
-            invoice_ref=invoice.stripe_id,
-            refund_ref=refund.stripe_id,
-            amount=refund.total,
-            total=max(invoice.total, refund.total),
-        )
-
-
-def _document(kind: Document.Kind, found: Json, at: datetime, **columns: Any) -> None:
-    row = Document.objects.select_for_update(no_key=True).filter(stripe_id=found["id"]).first()
-    if row is not None and row.synced_at >= at:
-        return
-    is_new = row is None
-    columns |= {
-        "kind": kind,
-        "status": found.get("status") or "",
-        "currency": found["currency"],
-        "synced_at": at,
-        "organization_id": current_organization_id(),
-    }
-    row, _ = Document.objects.update_or_create(stripe_id=found["id"], defaults=columns)
-    if is_new and kind == Document.Kind.INVOICE and row.total > 0:
-        # Stripe writes to one address; an organization may have several
-        context = {"document": row, "total": str(Money(row.total, row.currency))}
-        letters.send(template="invoice", subject=f"Invoice {row.number}", context=context)
-
-
 PROJECTIONS: dict[str, Callable[[Json, datetime], None]] = {
     "customer": _customer,
     "subscription": _subscription,
     "subscription_schedule": _schedule,
-    "invoice": _invoice,
-    "credit_note": _credit_note,
-    "refund": _refund,
+    "invoice": paperwork.invoice,
+    "credit_note": paperwork.credit_note,
+    "refund": paperwork.refund,
+    "dispute": paperwork.dispute,
 }
