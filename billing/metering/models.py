@@ -185,6 +185,16 @@ class SpoolPosition(models.Model):
         return f"{self.segment} {self.offset}"
 
 
+class SpoolMachine(models.Model):
+    """A machine that spools, and up to when all that it has spooled is stored (by PostgreSQL's clock)."""
+
+    id = models.UUIDField(primary_key=True)
+    stored_until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.pk} {self.stored_until:%Y-%m-%d %H:%M:%S}"
+
+
 class SpoolReject(models.Model):
     """A line of a spool segment that is no event: at most 4 KiB of it, set aside so that it holds nothing up."""
 

@@ -1,5 +1,6 @@
 """Keeps the counters true: makes them anew from usage events, and deletes what nobody reads any more."""
 
+import logging
 from datetime import datetime, timedelta
 
 from django.db import connection
@@ -7,6 +8,7 @@ from django.db.models import F, Sum
 from django.utils import timezone
 
 from billing.metering.selectors import usage
+from billing.metering.services import watermark
 from billing.plans import ALLOWANCE_METERS, LIMIT_COLUMNS, Allowance
 from billing.quotas import selectors
 from billing.quotas.models import SAMPLED, Counter, Level, Span
@@ -14,22 +16,28 @@ from billing.selectors.entitlements import effective
 from capsule_cloud.memory.models import Capsule
 from tenancy.scope import current_organization_id, scope, unscoped
 
-# Longer than a lease lives, an operation takes and the spool is shipped: what was granted before is in the events
+# Longer than a lease lives and an operation takes: what was granted before that was spooled or stored, or never will be
 GRACE = timedelta(minutes=10)
+LATE = timedelta(minutes=10)
 BATCH = 500
 KEPT_DAYS = 400
 RECENT = timedelta(days=3)
 NEAR = 0.8  # of the limit: from there on stored bytes are summed themselves
+log = logging.getLogger("quotas")
 
 
 def settle(*, grace: timedelta = GRACE) -> int:
     """Bring counters down to the usage events, and up where events came by another way; returns how many changed.
 
-    Only what was granted longer than `grace` ago is taken from the events, so a counter is never lower than what was
-    used: a killed process's units come back, and a hard cap still holds.
+    Only what was granted longer than `grace` before the moment up to which every machine's spool is stored is taken
+    from the events, so a counter is never lower than what was used: a killed process's units come back, and a hard cap
+    still holds, also while a spool lies.
     """
+    behind = watermark.moment() - watermark.stored_until()
+    if behind > LATE:
+        log.error("quotas.spool_lies behind=%s counters wait for it", behind)
     with unscoped(reason="counters of every organization are settled by one loop") as wide:
-        due = wide.rows("quotas_counters_to_settle", grace, BATCH)
+        due = wide.rows("quotas_counters_to_settle", behind + grace, BATCH)
     changed = 0
     for row in due:
         with scope(row["organization_id"]):

@@ -11,6 +11,7 @@ from django.utils import timezone
 from billing.metering import ids
 from billing.metering import spool as files
 from billing.metering.models import SpoolPosition, SpoolReject
+from billing.metering.services import watermark
 from billing.metering.services.recording import LARGEST_QUANTITY
 from tenancy.scope import unscoped
 
@@ -35,12 +36,14 @@ def ship() -> int:
     """Store what the spool files of this machine hold; returns the number of new events.
 
     0 when another shipper is at work. It may die anywhere. A line that is no event is set aside (SpoolReject); a
-    segment that cannot be stored does not keep the others. Raises ShipFailed after them.
+    segment that cannot be stored does not keep the others, but then nobody is told that this machine is stored
+    (watermark). Raises ShipFailed after them.
     """
     shipped, failed = 0, []
     with files.shipper() as is_shipper:
         if not is_shipper:
             return 0
+        began = watermark.moment()  # whatever was acknowledged before is in the files by now
         segments = files.segments()
         names = [segment.name for segment in segments]
         positions = dict(SpoolPosition.objects.filter(segment__in=names).values_list("segment", "offset"))
@@ -50,6 +53,8 @@ def ship() -> int:
             except DatabaseError:
                 log.exception("metering.ship_failed segment=%s", segment.name)
                 failed.append(segment.name)
+        if not failed:
+            watermark.move(began)
     if failed:
         raise ShipFailed(", ".join(failed))
     return shipped

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from billing.metering.meters import Meter
+from billing.metering.models import SpoolMachine
 from billing.metering.services import Use
 from billing.quotas.leases import leases
 from billing.quotas.models import Counter
@@ -22,6 +23,14 @@ def committed(transactional_db: None) -> Iterator[Tenant]:
     yield tenant
     leases.forget(tenant.organization.pk)
     leases.give_back(idle=-1.0)
+
+
+@pytest.fixture
+def no_spools(db: None) -> Iterator[None]:
+    """No machine spools: what other tests' servers said is nobody's concern here, and the other way round."""
+    SpoolMachine.objects.all().delete()
+    yield
+    SpoolMachine.objects.all().delete()
 
 
 @pytest.fixture

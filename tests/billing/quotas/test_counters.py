@@ -5,12 +5,16 @@ import os
 import signal
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
+from uuid import uuid4
 
-from django.db import connections
+import pytest
+from django.db import DatabaseError, connections
 from django.utils import timezone
 
 from billing.metering.meters import Meter
-from billing.metering.services import Use, record
+from billing.metering.models import SpoolMachine
+from billing.metering.services import ShipFailed, Use, record, ship, spool, watermark
 from billing.quotas import counters
 from billing.quotas.leases import leases
 from billing.quotas.models import Counter
@@ -19,6 +23,7 @@ from tenancy.scope import scope
 from tests.billing.quotas.conftest import limit, used
 from tests.factories import Tenant
 
+pytestmark = pytest.mark.usefixtures("no_spools")
 Counting = Callable[..., Use]
 NOW = timedelta(0)
 
@@ -60,6 +65,63 @@ def test_what_was_granted_since_the_mark_stays_taken(committed: Tenant, use: Cou
     counters.settle(grace=NOW)
     counters.settle(grace=NOW)
     assert used(committed) == 501
+
+
+def wait_for_the_mark(tenant: Tenant, minutes: int) -> None:
+    """Let the marks be as old as that."""
+    with scope(tenant.organization):
+        Counter.objects.update(marked_at=timezone.now() - timedelta(minutes=minutes))
+
+
+def test_a_spool_that_lies_for_an_hour_lets_no_counter_down(committed: Tenant, use: Counting) -> None:
+    limit(committed, 10)
+    watermark.register()
+    for _ in range(7):
+        spool(use(Meter.RECALL))
+        admit(use(Meter.RECALL))
+    SpoolMachine.objects.update(stored_until=timezone.now() - timedelta(hours=1))
+    for minutes in (55, 55):
+        wait_for_the_mark(committed, minutes)
+        assert counters.settle() == 0
+        assert used(committed) == 7, "they are in no event yet"
+    assert ship() == 7
+    admit(use(quantity=2))  # of a process that dies
+    wait_for_the_mark(committed, 11)
+    counters.settle()
+    assert used(committed) == 9, "granted since the mark"
+    wait_for_the_mark(committed, 11)
+    assert counters.settle() == 1
+    assert used(committed) == 7, "all that has happened, and nothing else"
+
+
+def test_the_slowest_machine_decides(committed: Tenant, use: Counting) -> None:
+    do(use(quantity=5))
+    spool(use(Meter.RECALL))
+    ship()
+    other = SpoolMachine.objects.create(pk=uuid4(), stored_until=timezone.now() - timedelta(hours=2))
+    admit(use())
+    wait_for_the_mark(committed, 60)
+    assert counters.settle() == 0
+    other.stored_until = timezone.now() - timedelta(days=8)
+    other.save()
+    assert abs(watermark.stored_until() - timezone.now()) < timedelta(minutes=1), "it does not come back"
+
+
+def test_a_shipper_that_fails_says_nothing(committed: Tenant, use: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    ship()
+    before = watermark.stored_until()
+    spool(use(Meter.RECALL))
+
+    def fails(*_: Any) -> int:
+        raise DatabaseError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("billing.metering.services.shipping._store", fails)
+        with pytest.raises(ShipFailed):
+            ship()
+    assert watermark.stored_until() == before
+    ship()
+    assert watermark.stored_until() > before
 
 
 def test_events_that_came_another_way_count(committed: Tenant, use: Counting) -> None:

@@ -22,6 +22,7 @@ from tests.billing.quotas.conftest import limit, used
 from tests.factories import Tenant
 from tests.threads import at_once
 
+pytestmark = pytest.mark.usefixtures("no_spools")
 Counting = Callable[..., Use]
 LONG_AGO = timedelta(days=33)
 
