@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
+from billing.invoicing.selectors.contracts import contracts
 from billing.stripe_client import StripeRefused, StripeUnavailable
 from capsule_cloud.web.console import show
 from capsule_cloud.web.middleware import POLICY
@@ -20,6 +21,7 @@ Result = TypeVar("Result")
 TABS = (
     ("Overview", "billing"),
     ("Plan", "billing_plan"),
+    ("Contract", "billing_contract"),
     ("Invoices", "billing_invoices"),
     ("Credits", "billing_credits"),
     ("Caps and alerts", "billing_caps"),
@@ -33,7 +35,9 @@ def billing_page(
     request: HttpRequest, member: MemberPrincipal, template: str, tab: str, status: int = 200, **context: Any
 ) -> HttpResponse:
     """A page of billing under its tabs; to be called within the member's scope, as `show` is."""
-    tabs = [(label, reverse(name, kwargs={"slug": member.slug}), name == tab) for label, name in TABS]
+    has_contract = tab == "billing_contract" or bool(contracts())
+    shown = [(label, name) for label, name in TABS if name != "billing_contract" or has_contract]
+    tabs = [(label, reverse(name, kwargs={"slug": member.slug}), name == tab) for label, name in shown]
     context |= {"tabs": tabs, "is_sandbox": settings.STRIPE_SANDBOX}
     answer = show(request, member, template, "billing", status, **context)
     answer["Content-Security-Policy"] = PAYING_POLICY

@@ -98,6 +98,7 @@ API = (
     ApiRow("GET", "/v1/billing", MONEY_READ),
     ApiRow("GET", "/v1/billing/plans", MONEY_READ),
     ApiRow("GET", "/v1/billing/credits", MONEY_READ),
+    ApiRow("GET", "/v1/billing/contract", MONEY_READ, ok=404),  # nobody has signed one
     ApiRow("GET", "/v1/billing/invoices", MONEY_READ),
     ApiRow("GET", "/v1/billing/invoices/{invoice_id}", MONEY_READ, stranger=404),
     ApiRow("GET", "/v1/billing/lines/{line_id}", MONEY_READ, stranger=404),
@@ -202,6 +203,7 @@ CONSOLE = (
     ConsoleRow("GET", "billing/", Right.BILLING_READ),
     ConsoleRow("POST", "billing/notices/{notice_id}/dismiss/", Right.BILLING_WRITE),
     ConsoleRow("GET", "billing/plan/", Right.BILLING_READ),
+    ConsoleRow("GET", "billing/contract/", Right.BILLING_READ),
     ConsoleRow("GET", "billing/plan/change/?plan=pro", Right.BILLING_WRITE),
     ConsoleRow("POST", "billing/plan/confirm/", Right.BILLING_WRITE),
     ConsoleRow("POST", "billing/plan/buy/", Right.BILLING_WRITE),
