@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from billing.invoicing import services
 from billing.invoicing.models import Invoice, InvoiceLine
@@ -241,3 +242,20 @@ def test_a_correction_that_comes_late_is_given_back(committed: Tenant) -> None:
         correct(actor=SYSTEM, event_id=event_id, quantity=300_000, reason="A loop of ours")
     invoice = close(committed, NEXT, NEXT_CLOSED_AT)
     assert (lines(committed, invoice)["operations"].quantity, invoice.total) == (-50_000, 29_00 - 6_00)
+
+
+def test_a_page_of_organizations_is_read_in_as_many_queries_as_one(committed: Tenant) -> None:
+    def queries(tenants: list[Tenant], now: datetime) -> int:
+        for one in tenants:
+            subscribe(one, source=Source.STRIPE, stripe_id=f"sub_{one.organization.pk.hex}")
+        with CaptureQueriesContext(connection) as found:
+            services.close_due(now=now)
+        return len(found)
+
+    over = queries([committed], END), queries([make_tenant() for _ in range(7)], END)
+    assert over[0] == over[1]
+    with CaptureQueriesContext(connection) as found:
+        services.close_due(now=CLOSED_AT)
+    # an invoice is a transaction of its own: scope, lock, state, lines, sums, trail, Stripe's part
+    assert len(found) <= 12 + 8 * 12
+    assert not [one for one in found if "FROM metering_usage" in str(one["sql"])], "use is read with the page alone"
