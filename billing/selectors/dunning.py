@@ -13,7 +13,8 @@ from billing.money import Money
 class Banner:
     """What every page says while something is owed; `level` is warning or danger, `pay_url` may be blank.
 
-    `owed` is what is open, a sum for each currency. `changes_at` is when the next state begins, None when there is none.
+    `owed` is what is open, a sum for each currency. `changes_at` is when the next state begins, None when there is
+    none.
     """
 
     state: DunningState

@@ -9,8 +9,9 @@ from django.utils import timezone
 from billing.metering.hours import hour_of
 from billing.metering.meters import GAUGES
 from billing.metering.selectors import totals
+from billing.models import Subscription
 from billing.money import Money, round_line, times
-from billing.plans import ALLOWANCE_METERS, Allowance, Included
+from billing.plans import ALLOWANCE_METERS, Allowance, Included, Interval
 from billing.quotas.selectors import billing_period
 from billing.selectors.entitlements import Entitlements, effective
 from tenancy.models import Membership
@@ -67,6 +68,18 @@ def so_far(*, now: datetime | None = None) -> SoFar:
         for one, included in entitled.allowances.items()
     )
     return SoFar(period.starts_at, period.ends_at, entitled, allowances, found.as_of)
+
+
+def next_invoice(standing: SoFar, live: Subscription | None) -> tuple[Money, datetime] | None:
+    """What the next invoice comes to as things stand, without tax and credits, and when; None on the free plan."""
+    if live is None:
+        return None
+    plan = standing.entitled.plan
+    is_due = live.cancel_at is None and (live.interval == Interval.MONTHLY or live.period_end <= standing.ends_at)
+    extra = max(0, live.seats - plan.allowances[Allowance.SEATS].quantity)
+    fixed = plan.amount(Interval(live.interval)) + extra * plan.seat if is_due else 0
+    metered = sum(one.cost.amount for one in standing.allowances if one.allowance is not Allowance.SEATS)
+    return Money(fixed + metered, plan.currency), standing.ends_at
 
 
 def _cost(used: int, included: Included, currency: str) -> Money:

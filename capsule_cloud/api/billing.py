@@ -1,9 +1,8 @@
-"""Money, read by programs: where the period stands, the plans that are sold, and credits."""
+"""Money, read by programs: where the period stands, and the plans that are sold."""
 
 from typing import Any
 
 from django.conf import settings
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -12,9 +11,11 @@ from rest_framework.response import Response
 from billing.credits import selectors as ledger
 from billing.models import Subscription
 from billing.plans import Allowance, Included, Plan, sold
+from billing.quotas import selectors as quotas
 from billing.quotas.forecasts import forecast
 from billing.selectors import subscriptions as agreed
-from billing.selectors.so_far import so_far
+from billing.selectors.dunning import banner
+from billing.selectors.so_far import next_invoice, so_far
 from capsule_cloud.api.resource import Resource
 from tenancy.roles import Right
 
@@ -41,6 +42,48 @@ class ForecastAnswer(serializers.Serializer[Any]):
     reaches_included_at = serializers.DateTimeField(allow_null=True)
 
 
+class NextInvoiceAnswer(serializers.Serializer[Any]):
+    """What the next invoice comes to as things stand, without tax and credits."""
+
+    amount = serializers.IntegerField(help_text=MINOR)
+    at = serializers.DateTimeField()
+
+
+class OwedAnswer(serializers.Serializer[Any]):
+    """A sum that is open."""
+
+    amount = serializers.IntegerField(help_text=MINOR)
+    currency = serializers.CharField()
+
+
+class PaymentDueAnswer(serializers.Serializer[Any]):
+    """What an unpaid invoice means: what has stopped, what stops next and when, and where to pay."""
+
+    state = serializers.CharField(help_text="past_due, restricted, suspended or cancelled.")
+    title = serializers.CharField()
+    sentence = serializers.CharField()
+    owed = OwedAnswer(many=True)
+    pay_url = serializers.CharField(allow_blank=True)
+    changes_at = serializers.DateTimeField(allow_null=True)
+
+
+class ParkedAnswer(serializers.Serializer[Any]):
+    """Writes that wait for a cap to lift."""
+
+    waiting = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    oldest_at = serializers.DateTimeField(allow_null=True)
+
+
+class GrantedAnswer(serializers.Serializer[Any]):
+    """Something that is granted beside the plan, for a while."""
+
+    key = serializers.CharField()
+    value = serializers.JSONField()
+    reason = serializers.CharField()
+    expires_at = serializers.DateTimeField(allow_null=True)
+
+
 class BillingAnswer(serializers.Serializer[Any]):
     """Where the organization stands: its plan, the period under way and what that has cost."""
 
@@ -60,6 +103,11 @@ class BillingAnswer(serializers.Serializer[Any]):
     currency = serializers.CharField()
     allowances = AllowanceAnswer(many=True)
     overage = serializers.IntegerField(help_text=f"Of all allowances, so far. {MINOR}")
+    next_invoice = NextInvoiceAnswer(allow_null=True)
+    payment_due = PaymentDueAnswer(allow_null=True, help_text="Null while nothing is overdue.")
+    parked = ParkedAnswer()
+    granted = GrantedAnswer(many=True)
+    has_payment_method = serializers.BooleanField()
     forecast = ForecastAnswer()
     credits = serializers.IntegerField(help_text=f"What is left of them. {MINOR}")
     is_sandbox = serializers.BooleanField(help_text="Whether payments are simulated: no money moves.")
@@ -89,26 +137,6 @@ class PlanAnswer(serializers.Serializer[Any]):
     features = serializers.ListField(child=serializers.CharField())
 
 
-class GrantAnswer(serializers.Serializer[Any]):
-    """A grant of credits that can be burned."""
-
-    id = serializers.UUIDField()
-    amount = serializers.IntegerField(help_text=MINOR)
-    remaining = serializers.IntegerField(help_text=MINOR)
-    priority = serializers.IntegerField()
-    category = serializers.CharField()
-    reason = serializers.CharField()
-    expires_at = serializers.DateTimeField(allow_null=True)
-
-
-class CreditsAnswer(serializers.Serializer[Any]):
-    """What is left, and in which order it is burned."""
-
-    currency = serializers.CharField()
-    balance = serializers.IntegerField(help_text=MINOR)
-    grants = GrantAnswer(many=True)
-
-
 class BillingResource(Resource):
     """/v1/billing"""
 
@@ -123,6 +151,8 @@ class BillingResource(Resource):
             limit = entitled.allowances[Allowance.OPERATIONS].quantity
             foretold = forecast(Allowance.OPERATIONS, limit=limit)
             credits_left = ledger.balance(currency)
+            upcoming, due, parked = next_invoice(standing, live), banner(), quotas.parked()
+            account = agreed.account()
         return Response(
             {
                 "plan": entitled.plan.key,
@@ -144,6 +174,11 @@ class BillingResource(Resource):
                     for one in standing.allowances
                 ],
                 "overage": standing.overage.amount,
+                "next_invoice": upcoming and {"amount": upcoming[0].amount, "at": upcoming[1]},
+                "payment_due": due and PaymentDueAnswer(due).data,
+                "parked": ParkedAnswer(parked).data,
+                "granted": [GrantedAnswer(one).data for one in entitled.overrides],
+                "has_payment_method": account is not None and account.has_payment_method,
                 "forecast": {
                     "used": foretold.used,
                     "expected": foretold.expected,
@@ -189,19 +224,3 @@ def _plan(one: Plan) -> dict[str, Any]:
         "limits": dict(one.limits),
         "features": sorted(one.features),
     }
-
-
-class CreditsResource(Resource):
-    """/v1/billing/credits"""
-
-    rights = {"GET": Right.BILLING_READ}
-
-    @extend_schema(operation_id="get_credits", responses=CreditsAnswer)
-    def get(self, request: Request) -> Response:
-        """Get the balance of credits, and the grants in the order in which they are burned."""
-        with self.scope(request):
-            account = agreed.account()
-            currency = account.currency if account else sold()[0].currency
-            grants = list(ledger.in_burn_order(currency, timezone.now()))
-        shown = [GrantAnswer(one).data for one in grants]
-        return Response({"currency": currency, "balance": sum(one.remaining for one in grants), "grants": shown})

@@ -12,6 +12,7 @@ from billing.plans import Allowance
 from billing.quotas import selectors as quotas
 from billing.quotas import services as quota_services
 from billing.quotas.models import Cap, Level, Notice, Reaction, Span
+from billing.selectors.caps import used_of
 from capsule_cloud.api import paging
 from capsule_cloud.api.resource import Resource, paged, read_body
 from tenancy.roles import Right
@@ -20,11 +21,23 @@ MOST = 2**53
 
 
 class CapAnswer(serializers.ModelSerializer[Cap]):
-    """A limit that the organization chose for itself, at most the plan's."""
+    """A limit that the organization chose for itself, at most the plan's; `used` is what counts towards it so far."""
+
+    used = serializers.SerializerMethodField()
 
     class Meta:
         model = Cap
-        fields = ["id", "allowance", "level", "subject_id", "span", "amount", "reaction", "changed_at"]
+        fields = ["id", "allowance", "level", "subject_id", "span", "amount", "used", "reaction", "changed_at"]
+
+    def get_used(self, cap: Cap) -> int:
+        """In the period or the day under way."""
+        used: dict[UUID, int] = self.context["used"]
+        return used[cap.pk]
+
+
+def _caps(caps: list[Cap]) -> list[dict[str, Any]]:
+    context = {"used": used_of(caps)}
+    return [CapAnswer(one, context=context).data for one in caps]
 
 
 class NewCap(serializers.Serializer[Any]):
@@ -61,7 +74,7 @@ class CapsResource(Resource):
     def get(self, request: Request) -> Response:
         """List the caps that the organization chose."""
         with self.scope(request):
-            return Response([CapAnswer(one).data for one in quotas.caps()])
+            return Response(_caps(quotas.caps()))
 
     @extend_schema(operation_id="set_cap", request=NewCap, responses={200: CapAnswer})
     def post(self, request: Request) -> Response:
@@ -70,7 +83,7 @@ class CapsResource(Resource):
         principal = self.principal(request)
         values.setdefault("subject_id", principal.organization_id)
         with self.scope(request):
-            return Response(CapAnswer(quota_services.set_cap(actor=principal.actor, **values)).data)
+            return Response(_caps([quota_services.set_cap(actor=principal.actor, **values)])[0])
 
 
 class CapResource(Resource):
@@ -83,6 +96,48 @@ class CapResource(Resource):
         """Take a cap away; the plan's own limits stay."""
         with self.scope(request):
             quota_services.clear_cap(actor=self.principal(request).actor, cap_id=cap_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class AlertAnswer(serializers.Serializer[Any]):
+    """At which percentages of its caps an allowance is told about; none: never."""
+
+    allowance = serializers.ChoiceField(choices=[one.value for one in Allowance])
+    percents = serializers.ListField(child=serializers.IntegerField(min_value=1, max_value=1000), max_length=10)
+
+
+class AlertsResource(Resource):
+    """/v1/billing/alerts"""
+
+    rights = {"GET": Right.BILLING_READ, "POST": Right.BILLING_WRITE}
+
+    @extend_schema(operation_id="list_alerts", responses=AlertAnswer(many=True))
+    def get(self, request: Request) -> Response:
+        """List at which percentages the organization is told, for every allowance."""
+        with self.scope(request):
+            chosen = quotas.watches()
+        usual = list(quota_services.DEFAULT_PERCENTS)
+        return Response([{"allowance": one.value, "percents": chosen.get(one, usual)} for one in Allowance])
+
+    @extend_schema(operation_id="set_alert", request=AlertAnswer, responses={200: AlertAnswer})
+    def post(self, request: Request) -> Response:
+        """Choose the percentages of one allowance. Each is told once a period, by mail and as a notice."""
+        values = read_body(AlertAnswer, request)
+        with self.scope(request):
+            watch = quota_services.set_watch(actor=self.principal(request).actor, **values)
+        return Response({"allowance": watch.allowance, "percents": watch.percents})
+
+
+class NoticeDismissalResource(Resource):
+    """/v1/billing/notices/{notice_id}/dismiss"""
+
+    rights = {"POST": Right.BILLING_WRITE}
+
+    @extend_schema(operation_id="dismiss_notice", request=None, responses={204: None})
+    def post(self, request: Request, notice_id: UUID) -> Response:
+        """Put a notice away, for everybody."""
+        with self.scope(request):
+            quota_services.dismiss(actor=self.principal(request).actor, notice_id=notice_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -10,8 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.plans import Interval, sold
-from billing.services import changes, subscriptions
+from billing.services import changes, subscriptions, time_machine
 from billing.services.seats import MOST_SEATS
+from billing.services.time_machine import LEAPS
 from capsule_cloud.api.resource import Resource, read_body
 from tenancy import selectors
 from tenancy.roles import Right
@@ -23,6 +24,24 @@ class Wish(serializers.Serializer[Any]):
     plan = serializers.ChoiceField(choices=[one.key for one in sold()])
     interval = serializers.ChoiceField(choices=[one.value for one in Interval], default=Interval.MONTHLY.value)
     seats = serializers.IntegerField(min_value=0, max_value=MOST_SEATS, default=0)
+
+
+class TrialWish(serializers.Serializer[Any]):
+    """A plan to try. Without a card it simply ends."""
+
+    plan = serializers.ChoiceField(choices=[one.key for one in sold()])
+
+
+class PromotionCode(serializers.Serializer[Any]):
+    """A code as it was handed out."""
+
+    code = serializers.CharField(max_length=100)
+
+
+class Leap(serializers.Serializer[Any]):
+    """How many days are to pass."""
+
+    days = serializers.ChoiceField(choices=list(LEAPS))
 
 
 class Later(serializers.Serializer[Any]):
@@ -168,4 +187,34 @@ class ResumeResource(PlanResource):
     def post(self, request: Request) -> Response:
         """Take a cancellation back before it comes."""
         subscriptions.resume(**self._who(request))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class TrialResource(PlanResource):
+    """/v1/billing/trial"""
+
+    @extend_schema(operation_id="start_trial", request=TrialWish, responses={204: None})
+    def post(self, request: Request) -> Response:
+        """Try a plan without a card, once."""
+        subscriptions.start_trial(**self._who(request), plan_key=read_body(TrialWish, request)["plan"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class PromotionCodeResource(PlanResource):
+    """/v1/billing/promotion-code"""
+
+    @extend_schema(operation_id="redeem_promotion_code", request=PromotionCode, responses={204: None})
+    def post(self, request: Request) -> Response:
+        """Put a promotion code on the subscription; it counts from the next invoice on."""
+        subscriptions.redeem(**self._who(request), code=read_body(PromotionCode, request)["code"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class TimeMachineResource(PlanResource):
+    """/v1/billing/sandbox/advance"""
+
+    @extend_schema(operation_id="advance_sandbox", request=Leap, responses={204: None})
+    def post(self, request: Request) -> Response:
+        """Let days pass in the billing sandbox. Not found where money really moves."""
+        time_machine.advance(**self._who(request), days=read_body(Leap, request)["days"])
         return Response(status=status.HTTP_204_NO_CONTENT)

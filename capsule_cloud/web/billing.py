@@ -13,14 +13,14 @@ from billing import plan_words
 from billing.credits import selectors as credits_of
 from billing.invoicing.selectors.bills import bills
 from billing.metering.selectors import usage
-from billing.models import Status, Subscription
+from billing.models import Status
 from billing.money import Money
-from billing.plans import ALLOWANCE_METERS, ALLOWANCE_NAMES, FREE, Allowance, Interval
+from billing.plans import ALLOWANCE_METERS, ALLOWANCE_NAMES, FREE, Allowance
 from billing.quotas import selectors as quotas
 from billing.quotas import services as quota_services
 from billing.quotas.forecasts import Forecast, forecast
 from billing.selectors import subscriptions as agreed
-from billing.selectors.so_far import AllowanceSoFar, SoFar, so_far
+from billing.selectors.so_far import AllowanceSoFar, SoFar, next_invoice, so_far
 from billing.services.time_machine import LEAPS
 from capsule_cloud.web.billing_frame import billing_page
 from capsule_cloud.web.console import page, perform
@@ -71,7 +71,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         trend=_trend(standing, foretold),
         foretold=foretold,
         reach=_reach(foretold),
-        next_invoice=_next_invoice(standing, live),
+        next_invoice=next_invoice(standing, live),
         ends_unpaid=live is not None
         and live.status == Status.TRIALING
         and not (account and account.has_payment_method),
@@ -144,15 +144,3 @@ def _reach(foretold: Forecast) -> str:
     sooner = foretold.earliest_at
     early = f", {sooner:%-d %B} at the earliest" if sooner and sooner.date() < foretold.reaches_at.date() else ""
     return f"At this pace what is included is used up on {foretold.reaches_at:%-d %B}{early}."
-
-
-def _next_invoice(standing: SoFar, live: Subscription | None) -> tuple[Money, datetime] | None:
-    """What the next invoice comes to as things stand, without tax and credits, and when; None on the free plan."""
-    if live is None:
-        return None
-    plan = standing.entitled.plan
-    is_due = live.cancel_at is None and (live.interval == Interval.MONTHLY or live.period_end <= standing.ends_at)
-    extra = max(0, live.seats - plan.allowances[Allowance.SEATS].quantity)
-    fixed = plan.amount(Interval(live.interval)) + extra * plan.seat if is_due else 0
-    metered = sum(one.cost.amount for one in standing.allowances if one.allowance is not Allowance.SEATS)
-    return Money(fixed + metered, plan.currency), standing.ends_at

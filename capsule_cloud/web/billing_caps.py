@@ -1,8 +1,6 @@
 """Caps and alerts: how much may be used, what happens then, and when to be told."""
 
-from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.contrib import messages
@@ -12,17 +10,15 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from billing import plan_words
-from billing.metering.selectors import usage
-from billing.plans import ALLOWANCE_METERS, ALLOWANCE_NAMES, Allowance
+from billing.plans import ALLOWANCE_NAMES, Allowance
 from billing.quotas import selectors, services
 from billing.quotas.models import Cap, Level
-from billing.selectors.so_far import so_far
+from billing.selectors.caps import used_of
 from capsule_cloud.web.billing_forms import CapForm, WatchForm
 from capsule_cloud.web.billing_frame import billing_page
 from capsule_cloud.web.console import attempt, page, perform
 from tenancy.access import MemberPrincipal
 from tenancy.roles import Right
-from tenancy.scope import current_organization_id
 from tenancy.selectors import keys, projects
 
 NEAR, FULL = 0.8, 1.0
@@ -105,7 +101,7 @@ def _set(form: CapForm, member: MemberPrincipal) -> Cap:
 def _show(request: HttpRequest, member: MemberPrincipal, form: CapForm) -> HttpResponse:
     names = dict(form.fields["subject"].choices)  # type: ignore[attr-defined]
     caps = selectors.caps()
-    used = _used(caps)
+    used = used_of(caps)
     shown = [
         ShownCap(
             cap,
@@ -136,30 +132,3 @@ def _show(request: HttpRequest, member: MemberPrincipal, form: CapForm) -> HttpR
             for one in Allowance
         ],
     )
-
-
-def _used(caps: list[Cap]) -> dict[UUID, int]:
-    """What each cap's subject has used in the cap's time. As many queries for many caps as for one."""
-    found: dict[UUID, int] = {}
-    flows = [cap for cap in caps if Allowance(cap.allowance) in selectors.FLOWS]
-    for span in {cap.span for cap in flows}:
-        sums = _sums(selectors.span_of(span).starts_at)
-        for cap in flows:
-            if cap.span == span:
-                found[cap.pk] = sums[cap.allowance, cap.subject_id]
-    if len(flows) < len(caps):
-        now = {one.allowance.value: one.used or 0 for one in so_far().allowances}
-        found |= {cap.pk: now[cap.allowance] for cap in caps if cap.pk not in found}
-    return found
-
-
-def _sums(since: datetime) -> Counter[tuple[str, UUID]]:
-    """What the organization, each project and each key have used of each counted allowance since then."""
-    sums: Counter[tuple[str, UUID]] = Counter()
-    until = timezone.now() + timedelta(hours=1)
-    for point in usage(since=since, until=until, grain="month", group_by=("meter", "project", "key")).points:
-        for allowance in selectors.FLOWS:
-            if point.group["meter"] in ALLOWANCE_METERS[allowance]:
-                for subject in (current_organization_id(), point.group["project"], point.group["key"]):
-                    sums[allowance.value, subject] += point.quantity
-    return sums

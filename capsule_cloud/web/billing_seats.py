@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods
 from billing.money import Money
 from billing.plans import Allowance
 from billing.selectors import subscriptions as agreed
+from billing.selectors.entitlements import effective
 from billing.services.seats import MOST_SEATS, SeatPreview, preview_seats, set_previewed_seats
 from billing.stripe_client import StripeRefused, StripeUnavailable
 from capsule_cloud.web.billing_frame import billing_page, order, read, reason
@@ -50,7 +51,7 @@ def seats(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
             "Saved. More seats can be filled at once; fewer cost less from the next period on.",
         )
         return redirect("billing_plan", slug=member.slug)
-    live = read(member, agreed.live)
+    live, plan = read(member, lambda: (agreed.live(), effective().plan))
     form = SeatsForm(request.GET)
     if live is None or not form.is_valid():
         messages.error(request, f"Choose from 1 to {MOST_SEATS:,} people.")
@@ -66,7 +67,6 @@ def seats(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     except (TenancyError, StripeRefused) as failure:
         refusal, status = reason(failure), 409
     is_part = bool(request.headers.get("HX-Request"))
-    plan = live.plan
     included = plan.allowances[Allowance.SEATS].quantity
     context = {
         "live": live,

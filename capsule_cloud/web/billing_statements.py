@@ -1,7 +1,6 @@
 """The signed usage statement of an invoice, the raw events, and the program that checks them: no trust is needed."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -11,10 +10,7 @@ from django.views.decorators.http import require_safe
 
 from billing.invoicing.models import Invoice
 from billing.invoicing.selectors.invoices import invoice
-from billing.invoicing.selectors.statements import statement
-from billing.invoicing.statement import event_line
-from billing.invoicing.usage import Period, Sight
-from billing.invoicing.usage import events as page_of
+from billing.invoicing.selectors.statements import event_lines, statement
 from capsule_cloud.web.console import page
 from tenancy.access import MemberPrincipal
 from tenancy.errors import NotFound
@@ -49,7 +45,7 @@ def events(request: HttpRequest, member: MemberPrincipal, invoice_id: UUID) -> S
     """The raw events that the statement stands for, a line each, written while they are read."""
     with scope(member.organization_id):
         found = _opened(invoice_id)
-    lines = _lines(member.organization_id, (found.period_start, found.period_end), Sight(found.watermark))
+    lines = event_lines(member.organization_id, found)
     answer = StreamingHttpResponse(lines, content_type="application/x-ndjson")
     answer["Content-Disposition"] = f'attachment; filename="{_name(member, found)}_events.jsonl"'
     return answer
@@ -63,18 +59,6 @@ def _opened(invoice_id: UUID) -> Invoice:
     if found.state == Invoice.State.DRAFT:
         raise Http404
     return found
-
-
-def _lines(organization_id: UUID, period: Period, sight: Sight) -> Iterator[bytes]:
-    """Each page in a scope of its own: a slow reader holds no transaction open."""
-    after = None
-    while True:
-        with scope(organization_id):
-            some = page_of(period, sight, after=after)
-        if not some:
-            return
-        yield from (event_line(event) + b"\n" for event in some)
-        after = some[-1].id
 
 
 def _name(member: MemberPrincipal, found: Invoice) -> str:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 
 from billing.invoicing.models import Invoice
 from billing.invoicing.statement import FORMAT, Hours, event_line, signed_bytes, totals
 from billing.invoicing.usage import Period, Sight, events, whole_hours
+from tenancy.scope import scope
 from tenancy.selectors import organization
 from tenancy.services.signing import ExportSignature, sign_export
 
@@ -108,3 +110,18 @@ def _invoice(invoice: Invoice) -> dict[str, Any]:
             for line in invoice.lines.order_by("place")
         ],
     }
+
+
+def event_lines(organization_id: UUID, invoice: Invoice) -> Iterator[bytes]:
+    """The raw events that an invoice's statement stands for, a line each.
+
+    To be called outside a scope: each page is read in one of its own, so that a slow reader holds no transaction open.
+    """
+    period, sight, after = (invoice.period_start, invoice.period_end), Sight(invoice.watermark), None
+    while True:
+        with scope(organization_id):
+            some = events(period, sight, after=after)
+        if not some:
+            return
+        yield from (event_line(event) + b"\n" for event in some)
+        after = some[-1].id
