@@ -226,6 +226,7 @@ CONSOLE = (
     ConsoleRow("GET", "billing/", Right.BILLING_READ),
     ConsoleRow("POST", "billing/notices/{notice_id}/dismiss/", Right.BILLING_WRITE),
     ConsoleRow("GET", "billing/plan/", Right.BILLING_READ),
+    ConsoleRow("GET", "billing/contract/", Right.BILLING_READ),
     ConsoleRow("GET", "billing/plan/change/?plan=pro", Right.BILLING_WRITE),
     ConsoleRow("POST", "billing/plan/confirm/", Right.BILLING_WRITE),
     ConsoleRow("POST", "billing/plan/buy/", Right.BILLING_WRITE),
