@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from billing import stripe_events
-from billing.services import catalogue, dunning, entitlements, inbox, meter_pushes, push_checks, seats, trials, unpaid
+from billing.services import catalogue, dunning, entitlements, inbox, meter_pushes, reconciling, seats, trials, unpaid
 from billing.stripe_client import client, is_on
 
 
@@ -33,10 +33,10 @@ def push_usage(**kwargs: Any) -> None:
     meter_pushes.push_all()
 
 
-@shared_task(name="billing.check_pushes")
-def check_pushes(**kwargs: Any) -> None:
-    """Compare what was used, what was pushed and what Stripe's meters hold."""
-    push_checks.check_all()
+@shared_task(name="billing.reconcile_usage")
+def reconcile_usage(**kwargs: Any) -> None:
+    """Compare events, hours, closed periods and Stripe's meters, and raise the alarm where they differ."""
+    reconciling.reconcile()
 
 
 @shared_task(name="billing.sync_subscription")

@@ -5,7 +5,7 @@ from typing import Any
 from celery import shared_task
 
 from billing.metering import services
-from billing.metering.services import gauges, partitions, reconciling, reports
+from billing.metering.services import gauges, partitions, reports
 
 
 @shared_task(name="metering.ship_usage")
@@ -25,12 +25,6 @@ def make_usage_partitions(**kwargs: Any) -> None:
 def sample_gauges(**kwargs: Any) -> None:
     """Sample the day that is over, once."""
     gauges.sample_gauges()
-
-
-@shared_task(name="metering.reconcile_usage")
-def reconcile_usage(**kwargs: Any) -> None:
-    """Compare events, hours and closed periods, and raise the alarm where they differ."""
-    reconciling.reconcile()
 
 
 @shared_task(name="metering.forget_reported_events")

@@ -20,7 +20,7 @@ from tests.live import environment
 # Tasks that look across organizations, and why
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
-    "billing.check_pushes": "asks whose usage Stripe bills, then opens each one's scope",
+    "billing.reconcile_usage": "compares everybody's sums in one statement, then asks Stripe in each one's scope",
     "billing.find_missed_events": "Stripe's events are one stream",
     "billing.process_stripe_events": "an event names a customer; its account says whose scope is opened",
     "billing.push_usage": "asks whose usage Stripe bills, then opens each one's scope",
@@ -39,7 +39,6 @@ GLOBAL = {
     "memory.renew_search_entries": "asks who has something due, then opens each one's scope",
     "metering.forget_reported_events": "one statement forgets what everybody reported 90 days ago",
     "metering.make_usage_partitions": "one table holds the events of every organization",
-    "metering.reconcile_usage": "compares everybody's sums in one statement",
     "metering.sample_gauges": "one statement samples every organization",
     "quotas.seal_idle_sessions": "asks who has something due, then opens each one's scope",
     "metering.ship_usage": "usage of every organization is one stream",

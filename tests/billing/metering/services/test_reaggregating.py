@@ -1,4 +1,4 @@
-"""What does not add up is told with a number, and made right on demand."""
+"""Hours that do not add up are made right on demand."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,18 +8,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from billing.metering import tasks
 from billing.metering.meters import Meter
 from billing.metering.models import UsageHour
 from billing.metering.services import Use, record
-from billing.metering.services.periods import close_period
-from billing.metering.services.reconciling import Findings, reconcile
 from billing.metering.services.sums import reaggregate
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
 from tenancy.scope import scope
 from tests.factories import Tenant
-from tests.raw import connect
 from tests.sums import catch_up
 from tests.threads import at_once
 
@@ -42,52 +38,6 @@ def spoil(tenant: Tenant, **changes: Any) -> None:
     """Change the hour behind everybody's back."""
     with scope(tenant.organization):
         UsageHour.objects.update(**changes)
-
-
-def mine(tenant: Tenant, findings: Findings) -> list[tuple[int, int]]:
-    """The tenant's hours that differ: what the events come to, and the hour."""
-    return [
-        (one.event_quantity, one.hour_quantity)
-        for one in findings.hours
-        if one.organization_id == tenant.organization.pk
-    ]
-
-
-def alarms(tenant: Tenant) -> list[dict[str, Any]]:
-    """What the trail says."""
-    with scope(tenant.organization):
-        found = AuditEvent.objects.filter(action=actions.USAGE_DIFFERENCE_FOUND.name)
-        return list(found.values_list("metadata", flat=True))
-
-
-def test_nothing_is_told_when_all_adds_up(counted: Tenant, use: Counting) -> None:
-    with scope(counted.organization):
-        record(use())  # not in the sums yet: that is no difference
-    assert mine(counted, reconcile()) == []
-    assert alarms(counted) == []
-
-
-def test_a_difference_is_told_with_its_number(counted: Tenant, caplog: pytest.LogCaptureFixture) -> None:
-    spoil(counted, quantity=3)
-    tasks.reconcile_usage(anything="later")
-    assert alarms(counted) == [{"hours": 1, "events": 5, "summed": 3}]
-    assert f"metering.difference organization={counted.organization.pk} hours=1 events=5 summed=3" in caplog.text
-    spoil(counted, quantity=5)
-    assert mine(counted, reconcile()) == []
-
-
-def test_a_closed_period_that_its_events_deny_is_told(counted: Tenant, caplog: pytest.LogCaptureFixture) -> None:
-    with scope(counted.organization):
-        period = close_period(actor=counted.actor, **SPAN, now=SPAN["until"] + timedelta(days=2))
-    assert period.pk not in reconcile().periods
-    with connect("superuser") as server:
-        server.execute("DELETE FROM metering_usageevent WHERE organization_id = %s", [counted.organization.pk])
-    assert period.pk in reconcile().periods
-    assert {"period": str(period.pk)} in alarms(counted)
-    spoil(counted, quantity=0)
-    with connect("superuser") as server:  # or every later test of this database would find it again
-        server.execute("DELETE FROM metering_usageperiod WHERE id = %s", [period.pk])
-        server.execute("DELETE FROM metering_usagehour WHERE organization_id = %s", [counted.organization.pk])
 
 
 @pytest.mark.parametrize("spoiled", ["changed", "gone", "invented"])
