@@ -16,7 +16,7 @@ OFFERED = {
     "chargeDeclinedInsufficientFunds": "Is declined: too little money.",
     "chargeDeclinedExpiredCard": "Is declined: expired.",
     "createDispute": "Pays, and its holder disputes it at once.",
-    "threeDSecure2Required": "Asks for authentication; here that is given.",
+    "threeDSecure2Required": "Its bank asks whether it is you.",
 }
 STATUS = {"incomplete": "waits for its first payment", "past_due": "past due", "incomplete_expired": "expired"}
 

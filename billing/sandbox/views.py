@@ -17,6 +17,7 @@ from billing.sandbox.refusals import Json, Refusal
 from billing.sandbox.store import Books
 
 FIELDS = ("email", "name", "country", "tax_id", "promotion_code")  # of the checkout's form
+UNAUTHENTICATED = "We are unable to authenticate your payment method. Please choose a different one and try again."
 PORTAL_OPEN_FOR = 3600  # seconds
 View = Callable[..., HttpResponse]
 
@@ -71,10 +72,23 @@ def _typed(form: Any, name: str) -> str:
     return str(form.get(name, "")).replace("\0", "").strip()[:200]
 
 
+def _bank_asks(request: HttpRequest, amount: int, currency: str) -> HttpResponse | None:
+    """The bank's question before a card that wants one pays; None once it is answered. Raises Refusal for a no."""
+    name = request.POST.get("card", "")
+    if not name or not cards.named(name).needs_authentication or request.POST.get("answer") == "yes":
+        return None
+    if request.POST.get("answer"):
+        raise Refusal(UNAUTHENTICATED, code="payment_intent_authentication_failure", status=402)
+    kept = [(field, _typed(request.POST, field)) for field in ("card", *FIELDS) if field in request.POST]
+    return _shown(request, "authenticate", {"what": pages.money(amount, currency), "kept": kept}, "")
+
+
 @hosted("checkout.session")
 def checkout_page(request: HttpRequest, books: Books, session: Json, refused: str = "") -> HttpResponse:
     """Subscribe, pay, or leave a card; then on to the seller's page."""
     if _is_order(request, refused):
+        if question := _bank_asks(request, session["amount_total"] or 0, session["currency"] or "usd"):
+            return question
         details = {name: _typed(request.POST, name) for name in FIELDS}
         checkout.complete(books, session["id"], request.POST.get("card") or None, details)
         return redirect((session["success_url"] or "/").replace("{CHECKOUT_SESSION_ID}", session["id"]))
@@ -166,6 +180,8 @@ def invoice_page(request: HttpRequest, books: Books, invoice: Json, page: str, r
     if not constant_time_compare(page, invoice["_"].get("page", "")):
         raise Http404
     if _is_order(request, refused):
+        if question := _bank_asks(request, invoice["amount_due"], invoice["currency"]):
+            return question
         made = methods.make(books, cards.named(request.POST.get("card", "")))
         method = methods.attach(books, {"customer": invoice["customer"]}, made["id"])
         methods.authenticate(method)

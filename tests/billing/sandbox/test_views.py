@@ -89,7 +89,12 @@ def test_a_promotion_code_on_the_page_lowers_the_price(account: Account) -> None
 
 def test_a_card_that_asks_is_answered_on_the_checkout_page(account: Account) -> None:
     session = checkout(account, customer=account.customer(card=None).id)
-    assert Client().post(path(session.url), {"card": "threeDSecure2Required"}).status_code == 302
+    form = {"card": "threeDSecure2Required", "promotion_code": ""}
+    question = Client().post(path(session.url), form)
+    assert (question.status_code, account.client.v1.subscriptions.list().data) == (200, [])
+    assert "Your bank asks: is it you?" in question.content.decode()
+    assert Client().post(path(session.url), form | {"answer": "no"}).status_code == 402
+    assert Client().post(path(session.url), form | {"answer": "yes"}).status_code == 302
     [subscription] = account.client.v1.subscriptions.list().data
     assert subscription.status == "active"
 
