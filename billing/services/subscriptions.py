@@ -14,7 +14,7 @@ from billing.services.changes import chosen_plan, claim_revision, granted, live_
 from billing.services.prices import items_for
 from billing.services.projection import target_of
 from billing.stripe_client import Json, StripeRefused, client
-from billing.stripe_events import apply, now
+from billing.stripe_events import apply, now, refresh
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Invalid
@@ -63,8 +63,10 @@ def checkout(
         _refuse_second()
         form = _trial(chosen, account, trial)
     stripe = client()
-    if account.checkout_id:
-        _close_page(account.checkout_id)
+    if account.checkout_id and not _close_page(account.checkout_id):
+        _hear_of_page(account.checkout_id)
+        with scope(organization_id):
+            _refuse_second()
     session = stripe.create_checkout(
         customer=customer,
         items=items_for(granted(organization_id, chosen), every, seats),
@@ -84,12 +86,25 @@ def checkout(
     return str(session["url"])
 
 
-def _close_page(session: str) -> None:
-    """So that nobody pays twice on two pages; one that is done or gone needs no closing."""
+def _close_page(session: str) -> bool:
+    """So that nobody pays twice on two pages; False for one that cannot be closed: it is done, or gone."""
     try:
         client().expire_checkout(session)
     except StripeRefused:
+        return False
+    return True
+
+
+def _hear_of_page(session: str) -> None:
+    """Take over at once what was bought on a page, where Stripe's word about it is still under way."""
+    try:
+        bought = client().retrieve("checkout.session", session).get("subscription")
+    except StripeRefused as refusal:
+        if refusal.code != "resource_missing":
+            raise
         return
+    if bought:
+        refresh("subscription", bought)
 
 
 def _refuse_second() -> None:

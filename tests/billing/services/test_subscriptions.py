@@ -63,6 +63,27 @@ def test_who_has_a_subscription_changes_it_and_buys_no_second(tenant: Tenant, bu
         buy(tenant, "scale")
 
 
+def test_what_was_paid_and_not_heard_of_yet_is_not_sold_again(tenant: Tenant, shop: None) -> None:
+    def open_page(plan_key: str) -> str:
+        return subscriptions.checkout(
+            organization_id=tenant.organization.pk,
+            actor=tenant.actor,
+            plan_key=plan_key,
+            interval="monthly",
+            seats=0,
+            return_url=RETURN,
+        )
+
+    pages.complete(Books(keys.ACCOUNT), open_page("pro").rsplit("/", 1)[1], "visa", {})
+    with pytest.raises(Conflict, match="already"):
+        open_page("pro")
+    assert subscription_of(tenant).status == "active"
+    bought = str(subscription_of(tenant).stripe_id)
+    client().end_subscription(bought, key="")
+    refresh("subscription", bought)
+    assert open_page("scale")  # what has ended since is no hindrance
+
+
 def test_a_new_checkout_closes_the_one_before(tenant: Tenant, shop: None) -> None:
     opened = []
     for plan_key in ("pro", "scale"):
