@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.invoicing.selectors import explaining, invoices
+from billing.invoicing.selectors.billed import compared
 from billing.invoicing.selectors.bills import Bill, bills
 from billing.invoicing.selectors.statements import event_lines, statement
 from billing.models import Document
@@ -68,13 +69,29 @@ class InvoiceLineAnswer(serializers.ModelSerializer[InvoiceLine]):
         ]
 
 
+class ComparedAnswer(serializers.Serializer[Any]):
+    """A period that Stripe collects, twice, in minor units: `ours` is `at_stripe` and `later`, or we look into it."""
+
+    ours = serializers.IntegerField(help_text="What our lines of use come to.")
+    at_stripe = serializers.IntegerField(help_text="What the metered lines of Stripe's invoice come to.")
+    later = serializers.IntegerField(help_text="What was counted after that was closed: its next invoice bills it.")
+    difference = serializers.IntegerField()
+
+
 class InvoiceWithLinesAnswer(InvoiceAnswer):
-    """An invoice with its lines."""
+    """An invoice with its lines; `compared` is null until Stripe has an invoice of the period."""
 
     lines = InvoiceLineAnswer(many=True)
+    compared = serializers.SerializerMethodField()
+
+    @extend_schema_field(ComparedAnswer(allow_null=True))
+    def get_compared(self, invoice: Invoice) -> Any:
+        """Beside Stripe's."""
+        found = compared(invoice)
+        return None if found is None else ComparedAnswer(found).data
 
     class Meta(InvoiceAnswer.Meta):
-        fields = [*InvoiceAnswer.Meta.fields, "lines"]
+        fields = [*InvoiceAnswer.Meta.fields, "lines", "compared"]
 
 
 class HourAnswer(serializers.Serializer[Any]):

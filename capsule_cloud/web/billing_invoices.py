@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 
 from billing.invoicing.models import InvoiceLine
 from billing.invoicing.selectors import explaining, invoices
+from billing.invoicing.selectors.billed import compared
 from billing.invoicing.selectors.bills import bill_of, bills
 from billing.metering.meters import Meter
 from billing.money import Money
@@ -55,6 +56,7 @@ def detail(request: HttpRequest, member: MemberPrincipal, invoice_id: UUID) -> H
         "billing_invoices",
         invoice=invoice,
         bill=bill_of(invoice),
+        compared=compared(invoice),
         lines=lines,
     )
 

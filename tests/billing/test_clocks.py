@@ -10,7 +10,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from billing.credits.selectors import balance
 from billing.credits.services import expire_due, grant
 from billing.invoicing.models import Invoice
-from billing.invoicing.services import Offer, close_due, sign_contract
+from billing.invoicing.services import Offer, begin_due, close_due, sign_contract
 from billing.models import Dunning, Source, Status, Subscription
 from billing.plans import current
 from billing.selectors.entitlements import effective, live_overrides
@@ -19,7 +19,6 @@ from billing.services.entitlements import grant_override, recompute_due
 from billing.services.trials import remind_due
 from tenancy.audit.services import SYSTEM
 from tenancy.clock import furthest, here
-from tenancy.errors import Invalid
 from tenancy.models import Organization
 from tenancy.scope import scope
 from tests.factories import Tenant
@@ -142,8 +141,12 @@ def test_an_override_ends_by_its_clock(both: list[Tenant]) -> None:
 def test_a_contract_begins_by_its_clock(both: list[Tenant]) -> None:
     begins = timezone.now() + AHEAD - DAY
     offer = Offer(reference="C-1", plan_key="enterprise", starts_at=begins, steps=[(12, 1000)], fee=100)
-    with scope(both[1].organization), pytest.raises(Invalid, match="when it has begun"):
-        sign_contract(actor=SYSTEM, offer=offer)
-    with scope(both[0].organization):
-        sign_contract(actor=SYSTEM, offer=offer)
-        assert effective().source == "contract"
+    for one in both:
+        with scope(one.organization):
+            contract = sign_contract(actor=SYSTEM, offer=offer)
+            is_ahead = Organization.objects.get().clock_ahead == AHEAD
+            assert (contract.subscription is not None) == is_ahead
+            assert effective().source == ("contract" if is_ahead else "free")
+    with scope(both[1].organization):
+        Organization.objects.update(clock_ahead=AHEAD)
+    assert begin_due(now=timezone.now()) == 1

@@ -25,6 +25,7 @@ from billing.plans import ALLOWANCE_METERS, Allowance
 from billing.stripe_client import Json, StripeRefused, StripeUnavailable, client
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, record
+from tenancy.clock import here
 from tenancy.scope import scope, unscoped
 from tenancy.services import organizations
 
@@ -84,7 +85,8 @@ def compare(*, organization_id: UUID, invoice: Invoice, kinds: dict[str, str] | 
     a period of which Stripe has no invoice. Raises StripeUnavailable or StripeRefused.
     """
     if invoice.stripe_id is None:
-        is_missing = invoice.issued_at is not None and timezone.now() - invoice.issued_at > MISSING_AFTER
+        with scope(organization_id):
+            is_missing = invoice.issued_at is not None and here() - invoice.issued_at > MISSING_AFTER
         if is_missing and invoice.subtotal:
             log.error("invoicing.none_at_stripe organization=%s invoice=%s", organization_id, invoice.pk)
         return is_missing and bool(invoice.subtotal)
@@ -133,7 +135,7 @@ def _charge(invoice: Invoice, there: dict[str, _Metered]) -> None:
     """Write down what Stripe shall bill later: late use of this period, and of the earlier ones in its adjustments."""
     made = []
     for line in invoice.lines.order_by("place"):
-        amount = line.amount
+        amount = line.amount if line.kind == InvoiceLine.Kind.ADJUSTMENT else 0
         if line.kind == InvoiceLine.Kind.USAGE:
             billed = there.get(line.allowance, _Metered(0, 0))
             amount = line.amount - billed.amount if _is_explained(invoice, line, billed) else 0

@@ -45,7 +45,7 @@ def write_lines(invoice: Invoice, *, seen: Measured, late: Sequence[Late], now: 
     InvoiceLine.objects.bulk_create(rows)
     invoice.watermark = seen.watermark
     invoice.subtotal = sum(row.amount for row in rows)
-    may_be_credited = invoice.source == Invoice.Source.MANUAL and (has_credits or invoice.subtotal < 0)
+    may_be_credited = invoice.subtotal < 0 or (invoice.source == Invoice.Source.MANUAL and has_credits)
     invoice.credited = _credit(invoice, len(rows) + 1, now) if may_be_credited else 0
     invoice.total = invoice.subtotal - invoice.credited
 
@@ -92,7 +92,9 @@ def _credit(invoice: Invoice, place: int, now: datetime) -> int:
         how={},
     )
     ref, currency = f"invoice-line:{row.pk}", invoice.currency
-    if invoice.subtotal < 0:
+    if invoice.subtotal < 0 and invoice.source == Invoice.Source.STRIPE:
+        row.description, credited = "Given back with Stripe's next invoice", invoice.subtotal
+    elif invoice.subtotal < 0:
         row.description = "Given as credits"
         granted = grant(
             actor=SYSTEM,

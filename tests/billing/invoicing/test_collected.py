@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from billing.credits.models import Transaction
 from billing.invoicing import services
 from billing.invoicing.models import Invoice, LateCharge
 from billing.invoicing.selectors.billed import compared
 from billing.invoicing.services import comparing
 from billing.models import BillingAccount, Document, MeterPush, Source, Subscription
+from billing.money import month_after
 from billing.sandbox import checkout as pages
 from billing.sandbox import clock, keys
 from billing.sandbox.store import Books
@@ -297,3 +299,19 @@ def test_numbers_of_our_own_have_no_gaps_for_stripe_s(quiet: Tenant) -> None:
     with scope(quiet.organization):
         numbers = Invoice.objects.filter(source="manual").values_list("number", flat=True)
         assert [str(number)[-5:] for number in numbers] == ["-0001"]
+
+
+def test_more_that_is_given_back_than_was_used_goes_through_stripe_alone(late: Payer) -> None:
+    late.close()
+    compare(late)
+    used(late.tenant, -12_000, late.start + 2 * DAY)  # told with a period in which little was used
+    end = month_after(late.start, 2)
+    late.wait_until(end + DAY)
+    services.close_due(now=end + 2 * DAY)
+    with scope(late.tenant.organization):
+        second = Invoice.objects.get(period_end=end)
+        assert (second.subtotal, second.credited, second.total) == (-144, -144, 0)
+        assert second.lines.get(kind="credit").how == {}
+        assert not Transaction.objects.exists()
+    assert not comparing.compare(organization_id=late.tenant.organization.pk, invoice=second)
+    assert [charge.amount for charge in late.charges()] == [60, -144]

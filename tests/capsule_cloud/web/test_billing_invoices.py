@@ -158,3 +158,18 @@ def test_more_events_cost_no_more_queries(billed: Tenant) -> None:
     browser, path = browser_of(billed), f"/o/{billed.organization.slug}/billing/lines/{line_of(billed).pk}/"
     few = queries(browser, path), queries(browser, f"{path}events/")
     assert max(few) < 30
+
+
+@pytest.mark.parametrize(
+    ("there", "said"), [(12, "The same as ours"), (13, "-$0.01 differ"), (0, "$0.12 differ: we are looking into it")]
+)
+def test_an_invoice_stands_beside_stripe_s(there: int, said: str, transactional_db: None) -> None:
+    tenant = make_tenant()
+    subscribe(tenant, source="stripe", stripe_id=f"sub_{tenant.organization.pk.hex}")
+    used(tenant, 251_000, START)
+    with scope(tenant.organization):
+        invoice = services.close_period(actor=SYSTEM, period=PERIOD, now=CLOSED_AT)
+        path = f"/o/{tenant.organization.slug}/billing/invoices/{invoice.pk}/"
+        assert "Its metered lines" not in browser_of(tenant).get(path).content.decode()
+        Invoice.objects.update(at_stripe={"operations": {"quantity": 251_000, "amount": there}})
+    assert said in browser_of(tenant).get(path).content.decode()
