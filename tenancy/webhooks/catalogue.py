@@ -158,7 +158,7 @@ TRIAL_ENDING = EventType(
 )
 PLAN_CHANGED = EventType(
     "billing.plan.changed",
-    "A subscription began, changed or ended. Without one you have the plan `free`.",
+    "A subscription began, changed or ended. Without one you are on the free plan.",
     {"before": {**TEXT, "description": "Of the plans."}, "after": TEXT},
     {"before": "free", "after": "pro"},
 )

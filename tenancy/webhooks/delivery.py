@@ -95,9 +95,12 @@ def deliver(*, budget: float = BUDGET) -> int:
 def _run(threads: ThreadPoolExecutor, ends_at: float) -> int:
     ended: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     under_way, made, through = 0, 0, door()
+    results: list[dict[str, Any] | None] = []
     while True:
         free = SLOTS - under_way
-        for one in _claim(free) if free and time.monotonic() < ends_at else ():
+        # looking for work costs as much for one slot as for all: wait for some, unless those that are left hang
+        is_time = free >= SLOTS // 2 or (free and not results)
+        for one in _claim(free) if is_time and time.monotonic() < ends_at else ():
             threads.submit(_work, one, through, ended)
             under_way += 1
         if not under_way:

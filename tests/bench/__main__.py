@@ -12,7 +12,19 @@ import django
 from tests.bench import report
 from tests.bench.house import ROOT, house
 
-MEASURES = ("recall", "writes", "reads", "indexed_read", "costs", "quotas", "metering", "webhooks", "growth")
+MEASURES = (
+    "recall",
+    "writes",
+    "reads",
+    "indexed_read",
+    "costs",
+    "quotas",
+    "metering",
+    "freshness",
+    "webhooks",
+    "deliveries",
+    "growth",
+)
 # Scripts with a database of their own; what they print is written down as it is.
 SCRIPTS = ("recall_quality", "tenants", "month_close")
 
