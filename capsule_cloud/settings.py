@@ -140,7 +140,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600, "unacked_restore_i
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
-    "ship-usage": {"task": "metering.ship_usage", "schedule": 2.0},
+    "ship-usage": {"task": "metering.ship_usage", "schedule": 1.0},  # a read shows in the usage within two
     "forget-reported-events": {"task": "metering.forget_reported_events", "schedule": 3600.0},
     "make-usage-partitions": {"task": "metering.make_usage_partitions", "schedule": 21600.0},
     "sample-gauges": {"task": "metering.sample_gauges", "schedule": 3600.0},
