@@ -6,7 +6,8 @@ from uuid import UUID
 from django.db.models import Sum
 
 from billing.metering import ids
-from billing.metering.models import UsageCorrection, UsageEvent
+from billing.metering.models import UsageCorrection, UsageEvent, UsagePeriod
+from billing.metering.services.periods import LATE
 from billing.metering.services.recording import LARGEST_QUANTITY, BadUse
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
@@ -25,7 +26,7 @@ def correct(*, actor: Actor, event_id: UUID, quantity: int, reason: str) -> Usag
 
     The counter-event occurred when the event did, so it belongs to the same hour; if its period is closed, it is told
     as an adjustment. A later correction of the same event counts from what it came to. Raises EventNotFound, BadUse,
-    and Invalid for a reason that is empty or longer than LONGEST_REASON.
+    and Invalid for a reason that is empty or longer than LONGEST_REASON, or an event that no closing looks at any more.
     """
     reason = reason.strip()
     if not 0 < len(reason) <= LONGEST_REASON or "\0" in reason:
@@ -36,6 +37,9 @@ def correct(*, actor: Actor, event_id: UUID, quantity: int, reason: str) -> Usag
     event = UsageEvent.objects.filter(pk=event_id).first()
     if event is None or UsageCorrection.objects.filter(pk=event_id).exists():
         raise EventNotFound("There is no such usage event; a correction is corrected through its event.")
+    newest = UsagePeriod.objects.order_by("-ends_at").first()
+    if newest is not None and event.occurred_at < newest.ends_at - LATE:
+        raise Invalid("event_id", f"It is more than {LATE.days} days old, and billed for good: give credits instead.")
     corrections = UsageCorrection.objects.filter(adjusts=event_id)
     change = quantity - event.quantity - (corrections.aggregate(total=Sum("quantity"))["total"] or 0)
     if not change:

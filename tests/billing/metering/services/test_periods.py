@@ -16,6 +16,7 @@ from billing.metering.services.corrections import correct
 from billing.metering.services.periods import Recounted, recounted
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
+from tenancy.errors import Invalid
 from tenancy.models import Organization
 from tenancy.scope import scope
 from tests.factories import Tenant, make_tenant
@@ -230,3 +231,14 @@ def test_a_page_is_closed_in_one_statement(committed: Tenant, django_assert_num_
 def test_what_things_are_called() -> None:
     assert str(UsagePeriod(starts_at=JUNE, ends_at=JULY)) == "2026-06-01 to 2026-07-01"
     assert str(UsageAdjustment(meter="recall", quantity=-3)) == "recall -3"
+
+
+def test_what_no_closing_looks_at_any_more_is_not_corrected(committed: Tenant) -> None:
+    born(committed, JUNE)
+    old = used(committed, JUNE, 50)
+    close(committed, SEPTEMBER)
+    with scope(committed.organization):
+        assert correct(actor=committed.actor, event_id=old.pk, quantity=49, reason="A test run")
+    close(committed, SEPTEMBER + timedelta(days=30))
+    with scope(committed.organization), pytest.raises(Invalid, match="give credits"):
+        correct(actor=committed.actor, event_id=old.pk, quantity=48, reason="Another")
