@@ -42,12 +42,17 @@ class Application(WSGIHandler):
         super().load_middleware(is_async)
         self._surface_of = import_string("capsule_cloud.api.errors.surface_of")
         self._door = import_string("capsule_cloud.api.door.ApiDoor")(self.get_response)
+        self._register = import_string("billing.metering.services.watermark.register")
+        self._is_registered = False
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Answer one request, with what WSGI takes: chunks of the body."""
         if self._surface_of(environ.get("PATH_INFO", "")) is None:
             return super().__call__(environ, start_response)
         connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+        if not self._is_registered:
+            self._is_registered = True
+            self._register()  # before anything is spooled; not at the import, which asks no database
         request = Utf8Request(environ)
         response = self._door(request)
         request.close()
@@ -60,4 +65,3 @@ django.setup(set_prefix=False)
 application = Application()
 import_string("billing.quotas.leases.start")()
 checks.refuse_wrong_boot()
-import_string("billing.metering.services.watermark.register")()

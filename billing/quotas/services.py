@@ -8,7 +8,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from billing import announcements
@@ -33,6 +34,7 @@ CAPPED = frozenset({*selectors.FLOWS, *WHOLE})
 SOFT = frozenset({Meter.RECALL})  # goes on at a cap
 DEFAULT_PERCENTS = (50, 80, 100)
 MOST_PERCENTS = 10
+UNSETTLED = -1  # of a counter made from events, to which reads may still come from a spool: to be settled once
 LARGEST_AMOUNT = 2**53  # exact in every client that reads JSON
 
 
@@ -154,11 +156,21 @@ def begin(subject: Subject, missing: MissingCounter) -> None:
             subject_id=missing.subject_id,
             span=missing.span,
             starts_at=missing.starts_at,
+            settled=UNSETTLED,
             used=selectors.used(
                 subject.allowance, level=missing.level, subject_id=missing.subject_id, since=missing.starts_at
             ),
         )
         Counter.objects.bulk_create([counter], ignore_conflicts=True)
+
+
+def catch_up(allowance: Allowance, *, level: str, subject_id: UUID, span: str = Span.PERIOD) -> None:
+    """Bring a counter up to the usage events, where its limit holds again: while there was none nobody counted."""
+    starts_at = selectors.span_of(span).starts_at
+    mine = Counter.objects.filter(allowance=allowance, subject_id=subject_id, span=span, starts_at=starts_at)
+    if allowance in selectors.FLOWS and mine.exists():
+        so_far = selectors.used(allowance, level=level, subject_id=subject_id, since=starts_at)
+        mine.update(used=Greatest("used", Value(so_far)), settled=UNSETTLED)
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -223,6 +235,8 @@ def set_cap(
     )
     if not is_new and (cap.amount, cap.reaction) == (amount, reaction):
         return cap
+    if is_new:
+        catch_up(Allowance(allowance), level=level, subject_id=subject_id, span=span)
     before = {} if is_new else {"before": {"amount": cap.amount, "reaction": cap.reaction}}
     old, cap.amount, cap.reaction, cap.changed_at = cap.amount, amount, reaction, timezone.now()
     cap.save(update_fields=["amount", "reaction", "changed_at"])

@@ -12,7 +12,9 @@ from django.utils import timezone
 from billing import announcements
 from billing.models.entitlements import EntitlementOverride, EntitlementVersion
 from billing.overrides import PRICE_KEYS, clean, needs_approval
-from billing.plans import UnknownPlan
+from billing.plans import LIMIT_COLUMNS, UnknownPlan
+from billing.quotas.models import Level
+from billing.quotas.services import catch_up
 from billing.selectors.entitlements import Entitlements, content, effective, plain
 from capsule_cloud.lib.jobs import enqueue
 from tenancy.audit import actions
@@ -66,6 +68,9 @@ def recompute(*, actor: Actor) -> Entitlements:
         for name, value in changed.items():
             setattr(organization, name, value)
         organization.save(update_fields=list(changed))
+        for allowance, column in LIMIT_COLUMNS.items():
+            if column in changed and old[column] is None:
+                catch_up(allowance, level=Level.ORGANIZATION, subject_id=organization.pk)
         record(
             action=actions.BILLING_ENTITLEMENTS_CHANGED,
             actor=actor,

@@ -18,7 +18,7 @@ log = logging.getLogger("metering")
 
 
 def register() -> None:
-    """Say that this machine spools, from now on: a server calls it before it serves.
+    """Say that this machine spools, from now on: a server calls it before its first answer.
 
     Without the database nobody is let in and nothing is spooled; the machine's shipper says it then.
     """

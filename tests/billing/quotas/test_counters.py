@@ -15,10 +15,12 @@ from django.utils import timezone
 from billing.metering.meters import Meter
 from billing.metering.models import SpoolMachine
 from billing.metering.services import ShipFailed, Use, record, ship, spool, watermark
-from billing.quotas import counters
+from billing.quotas import counters, services
 from billing.quotas.leases import leases
 from billing.quotas.models import Counter
-from billing.quotas.services import admit
+from billing.quotas.services import QuotaReached, admit
+from billing.services import entitlements
+from tenancy.audit.services import SYSTEM, Actor
 from tenancy.scope import scope
 from tests.billing.quotas.conftest import limit, used
 from tests.factories import Tenant
@@ -94,6 +96,21 @@ def test_a_spool_that_lies_for_an_hour_lets_no_counter_down(committed: Tenant, u
     assert used(committed) == 7, "all that has happened, and nothing else"
 
 
+def test_reads_that_were_in_a_spool_when_a_counter_began_are_counted_too(committed: Tenant, use: Counting) -> None:
+    limit(committed, None)
+    spool(use(Meter.RECALL, quantity=6))
+    limit(committed, 10)
+    do(use())
+    leases.forget(committed.organization.pk)
+    leases.give_back(idle=-1.0)
+    assert used(committed) == 1
+    ship()
+    for _ in range(2):
+        wait_for_the_mark(committed, 11)
+        counters.settle()
+    assert used(committed) == 7
+
+
 def test_the_slowest_machine_decides(committed: Tenant, use: Counting) -> None:
     do(use(quantity=5))
     spool(use(Meter.RECALL))
@@ -144,3 +161,48 @@ def test_a_counter_of_yesterday_is_left_alone_and_goes_after_its_time(tenant: Te
         Counter.objects.update(starts_at=timezone.now() - timedelta(days=500))
         counters.tidy()
         assert not Counter.objects.exists()
+
+
+def test_what_was_used_while_no_limit_held_counts_when_one_holds_again(committed: Tenant, use: Counting) -> None:
+    tomorrow = timezone.now() + timedelta(days=1)
+
+    def plan(limit: int | None) -> None:
+        with scope(committed.organization):
+            entitlements.grant_override(
+                actor=SYSTEM,
+                key="operation_limit",
+                value=limit,
+                reason="A test",
+                expires_at=tomorrow,
+                approver=Actor("staff", "2", "second@example.com"),
+            )
+        leases.forget(committed.organization.pk)
+
+    def cap() -> None:
+        with scope(committed.organization):
+            services.set_cap(
+                actor=committed.actor,
+                allowance="operations",
+                level="project",
+                subject_id=committed.project.pk,
+                amount=9,
+                reaction="stop",
+            )
+
+    plan(10)
+    do(use())
+    plan(None)
+    do(use(quantity=8))
+    plan(10)
+    do(use())
+    with pytest.raises(QuotaReached):
+        admit(use())
+    plan(None)
+    cap()
+    with pytest.raises(QuotaReached):
+        admit(use())
+    with scope(committed.organization):
+        services.clear_cap(actor=committed.actor, cap_id=services.selectors.caps()[0].pk)
+    do(use(quantity=3))
+    cap()
+    assert used(committed, committed.project.pk) == 13
