@@ -218,7 +218,7 @@ class Door:
         to = place(url)
         token = _trip.set(_Trip(time.monotonic() + timeout, to.is_local))
         address = httpcore.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.target)
-        sent: dict[bytes | str, bytes | str] = {"Host": to.authority, "Accept-Encoding": "identity", **headers}
+        sent = [("Host", to.authority), ("Accept-Encoding", "identity"), *headers.items()]
         limits = {"timeout": {"pool": timeout}}
         try:
             with self._pool.stream(method, address, headers=sent, content=body, extensions=limits) as response:

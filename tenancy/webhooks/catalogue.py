@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
-from jsonschema_rs import Draft202012Validator, ValidationError, validator_for
+from jsonschema_rs import Draft202012Validator, ValidationError
 
 Schema = dict[str, Any]
 VERSION = "2026-11-29"
@@ -68,9 +68,7 @@ class EventType:
 
     @cached_property
     def _validator(self) -> Draft202012Validator:
-        strict = {**self.schema, "additionalProperties": False}
-        validator: Draft202012Validator = validator_for(strict, validate_formats=True)
-        return validator
+        return Draft202012Validator({**self.schema, "additionalProperties": False}, validate_formats=True)
 
     def check(self, data: dict[str, Any]) -> None:
         """Raise Unfit unless the data are exactly what the schema says."""

@@ -42,7 +42,7 @@ def _section(kind: EventType) -> str:
 
 def _type(schema: Schema) -> str:
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    names = [schema.get("format", one) if one == "string" else one for one in types]
+    names = [str(schema.get("format", one)) if one == "string" else str(one) for one in types]
     if "items" in schema:
         names = [f"array of {_type(schema['items'])}"]
     return " or ".join(names)

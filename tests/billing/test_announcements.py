@@ -17,6 +17,7 @@ from billing.invoicing.services import settling
 from billing.quotas import notices
 from billing.quotas import services as quotas
 from billing.quotas.models import Counter
+from billing.quotas.selectors import span_of
 from billing.services import dunning
 from tenancy.audit.services import SYSTEM
 from tenancy.models import Organization
@@ -45,7 +46,7 @@ def told(tenant: Tenant) -> Told:
 def test_a_threshold_and_a_cap_are_told_once(tenant: Tenant, told: Told) -> None:
     with scope(tenant.organization):
         organization = Organization.objects.get()
-        start = quotas.selectors.span_of("period").starts_at
+        start = span_of("period").starts_at
         cap = {"allowance": "operations", "level": "organization", "subject_id": organization.pk}
         Counter.objects.create(**cap, span="period", starts_at=start, used=25_000)
     notices.say_crossed()
@@ -63,7 +64,12 @@ def test_a_threshold_and_a_cap_are_told_once(tenant: Tenant, told: Told) -> None
 
 def test_a_raised_cap_and_one_that_is_taken_away_are_told(tenant: Tenant, told: Told) -> None:
     with scope(tenant.organization):
-        which = {"allowance": "operations", "level": "project", "subject_id": tenant.project.pk, "reaction": "stop"}
+        which: Any = {
+            "allowance": "operations",
+            "level": "project",
+            "subject_id": tenant.project.pk,
+            "reaction": "stop",
+        }
         for amount in (100, 50, 200):
             cap = quotas.set_cap(actor=tenant.actor, amount=amount, **which)
         quotas.clear_cap(actor=tenant.actor, cap_id=cap.pk)
@@ -75,7 +81,13 @@ def test_a_raised_cap_and_one_that_is_taken_away_are_told(tenant: Tenant, told: 
 
 def test_unusual_use_is_told(tenant: Tenant, told: Told) -> None:
     with scope(tenant.organization):
-        what = {"meter": "recall", "subject_id": tenant.key.pk, "since": timezone.now(), "used": 7, "sentence": "x7"}
+        what: Any = {
+            "meter": "recall",
+            "subject_id": tenant.key.pk,
+            "since": timezone.now(),
+            "used": 7,
+            "sentence": "x7",
+        }
         for _ in range(2):
             announcements.usage_unusual(**what)
     [(kind, data)] = told()
@@ -85,7 +97,7 @@ def test_unusual_use_is_told(tenant: Tenant, told: Told) -> None:
 def test_an_unpaid_invoice_is_told_step_by_step_and_its_payment_too(tenant: Tenant, told: Told) -> None:
     failed = timezone.now()
     with scope(tenant.organization):
-        owed = {"actor": SYSTEM, "invoice_ref": "in_1", "amount": 2_900, "currency": "usd", "failed_at": failed}
+        owed: Any = {"actor": SYSTEM, "invoice_ref": "in_1", "amount": 2_900, "currency": "usd", "failed_at": failed}
         dunning.payment_failed(**owed, now=failed)
         dunning.payment_failed(**owed, now=failed)
     for days in (15, 29, 61):

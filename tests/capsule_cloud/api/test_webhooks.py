@@ -96,7 +96,8 @@ def test_the_log_says_what_was_sent_and_answered(api: Api, tenant: Tenant, targe
 def test_the_log_comes_in_pages(api: Api, tenant: Tenant) -> None:
     made = create(api)
     happen(tenant, 5)
-    seen, cursor = [], ""
+    seen: list[str] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = api.get(f"/v1/webhooks/endpoints/{made['id']}/deliveries?limit=2&cursor={cursor}").json()
         seen += [row["id"] for row in page["data"]]

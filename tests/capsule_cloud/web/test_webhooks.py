@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 from capsule_cloud.web.webhook_snippets import verification
 from tenancy.roles import Role
 from tenancy.scope import scope
-from tenancy.webhooks import delivery, selectors, services
+from tenancy.webhooks import delivery, selectors, signing
 from tenancy.webhooks.models import Delivery, Endpoint
 from tests.capsule_cloud.web.conftest import SignIn
 from tests.factories import Tenant, add_member
@@ -47,7 +47,7 @@ def test_a_secret_is_shown_once(post: Page, page: Page, tenant: Tenant) -> None:
     text = add(post, rooms=["billing.*"], types=["memory.session.sealed"])
     [secret] = set(re.findall(r"whsec_[A-Za-z0-9+/=]+", text.replace("&#x27;", "'"))) - {"whsec_"}
     endpoint = only(tenant)
-    assert secret == services.signing.unseal(bytes(endpoint.sealed_keys)).secret_text
+    assert secret == signing.unseal(bytes(endpoint.sealed_keys)).secret_text
     assert endpoint.event_types == ["billing.*", "memory.session.sealed"]
     again = page(f"webhooks/{endpoint.pk}/secret/")
     assert "was shown already" in again
@@ -157,7 +157,7 @@ def test_members_who_may_not_see_it_find_no_link(page: Page, tenant: Tenant, sig
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 def test_the_curl_snippet_signs_as_we_do(target: Target) -> None:
     [snippet] = [one.code for one in verification() if one.label == "curl"]
-    keys = services.signing.new_keys()
+    keys = signing.new_keys()
     script = snippet.replace("http://localhost:9000/hooks", target.url)
     environment = {"CAPSULE_WEBHOOK_SECRET": keys.secret_text, "PATH": "/usr/bin:/bin:/usr/local/bin"}
     subprocess.run(["bash", "-euc", script], env=environment, check=True, timeout=60, capture_output=True)

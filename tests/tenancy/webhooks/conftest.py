@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from tenancy.scope import scope
 from tenancy.webhooks import catalogue, delivery, events, services
@@ -72,6 +73,6 @@ def endpoint_of(tenant: Tenant, new: services.NewSecret) -> Endpoint:
 def make_due(tenant: Tenant) -> None:
     """Let the pauses of a tenant's deliveries and endpoints be over."""
     with scope(tenant.organization):
-        now = services.timezone.now()
+        now = timezone.now()
         Delivery.objects.filter(state="pending").update(due_at=now)
         Endpoint.objects.update(retry_at=None)

@@ -2,7 +2,7 @@
 
 import re
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 
 from tenancy.audit.actions import CATALOGUE

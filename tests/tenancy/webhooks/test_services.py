@@ -91,7 +91,8 @@ def test_an_endpoint_is_told_what_it_asks_for_alone(tenant: Tenant, add: AddEndp
 def test_a_changed_endpoint_is_told_by_what_it_asks_now(tenant: Tenant, add: AddEndpoint) -> None:
     new = add(tenant, URL, event_types=["billing.*"])
     with scope(tenant.organization):
-        change = {"event_types": ["memory.*"], "url": "https://other.example.com/?t=hunter3", "is_ordered": True}
+        change: dict[str, Any] = {"event_types": ["memory.*"], "is_ordered": True}
+        change["url"] = "https://other.example.com/?t=hunter3"
         services.update(actor=tenant.actor, endpoint_id=new.endpoint.pk, **change)
         services.update(actor=tenant.actor, endpoint_id=new.endpoint.pk, **change)  # changes nothing, says nothing
     happen(tenant)

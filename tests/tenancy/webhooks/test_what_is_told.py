@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from capsule_cloud.memory.services import capsules
+from tenancy.audit.services import Actor
 from tenancy.models import Membership
 from tenancy.roles import Role
 from tenancy.scope import scope
@@ -83,6 +84,6 @@ def test_memories_are_told_by_their_ids_alone(tenant: Tenant) -> None:
 def test_leaving_is_told_as_being_removed(tenant: Tenant) -> None:
     user = add_member(tenant, Role.MEMBER)
     with scope(tenant.organization):
-        actor = keys.Actor("user", str(user.pk), user.email)
+        actor = Actor("user", str(user.pk), user.email)
         members.remove(actor=actor, actor_role=Role.MEMBER, user_id=user.pk)
     assert [kind for kind, _ in told(tenant)] == ["organization.member.removed"]
