@@ -7,11 +7,20 @@ from billing.sandbox.refusals import Json, Refusal
 from billing.sandbox.routing import answers
 from billing.sandbox.store import Books, take
 
-RATES = (
-    "AT 20 BE 21 BG 20 CY 19 CZ 21 DE 19 DK 25 EE 24 ES 21 FI 25.5 FR 20 GR 24 HR 25 HU 27 "
-    "IE 23 IT 22 LT 21 LU 17 LV 21 MT 18 NL 21 PL 23 PT 23 RO 21 SE 25 SI 22 SK 23"
-).split()
-EU = dict(zip(RATES[::2], RATES[1::2], strict=True))
+BY_RATE = {
+    "17": "LU",
+    "18": "MT",
+    "19": "CY DE",
+    "20": "AT BG FR",
+    "21": "BE CZ ES LT LV NL RO",
+    "22": "IT SI",
+    "23": "IE PL PT SK",
+    "24": "EE GR",
+    "25": "DK HR SE",
+    "25.5": "FI",
+    "27": "HU",
+}
+EU = {country: rate for rate, countries in BY_RATE.items() for country in countries.split()}
 COLLECTED = {**EU, "CH": "8.1", "GB": "20", "NO": "25"}  # elsewhere the account collects nothing
 REVERSED = {"CH": "ch_uid", "GB": "gb_vat", "NO": "no_vat", **dict.fromkeys(EU, "eu_vat")}  # a business owes it itself
 NO_LOCATION = (

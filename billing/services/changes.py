@@ -16,7 +16,7 @@ from billing.models import ENDED, Source, Status, Subscription
 from billing.plans import FREE, Allowance, Interval, Plan, UnknownPlan, current, plan
 from billing.selectors.entitlements import at_granted_prices
 from billing.services.accounts import customer_of
-from billing.services.prices import items_for
+from billing.services.prices import check_seats, items_for
 from billing.services.projection import target_of
 from billing.stripe_client import Json, StripeRefused, client
 from billing.stripe_events import apply, now, refresh
@@ -103,6 +103,7 @@ def preview_change(*, organization_id: UUID, plan_key: str, interval: str, seats
     Raises Invalid, Conflict, StripeUnavailable or StripeRefused.
     """
     chosen, every = chosen_plan(plan_key, interval)
+    check_seats(seats)
     row = live_subscription(organization_id)
     refuse_scheduled(row)
     if row.status not in {Status.ACTIVE, Status.TRIALING}:

@@ -6,6 +6,15 @@ from billing.plans import Allowance, Interval, Plan
 from billing.plans import plan as catalogue_plan
 from billing.services.projection import INTERVALS, LOOKUP_KEY
 from billing.stripe_client import Item, Json, StripeRefused, client
+from tenancy.errors import Invalid
+
+MOST_SEATS = 10_000  # that can be bought at once
+
+
+def check_seats(seats: int) -> None:
+    """Raise Invalid for a number of people that nobody buys."""
+    if not 0 <= seats <= MOST_SEATS:
+        raise Invalid("seats", f"Choose between 0 and {MOST_SEATS:,} seats; ask us for more.")
 
 
 def items_for(plan: Plan, interval: Interval, seats: int, *, existing: Sequence[Json] = ()) -> list[Item]:

@@ -17,7 +17,7 @@ from billing.plans import Allowance, Interval
 from billing.selectors.agreements import usage_period
 from billing.services.accounts import customer_of, locked_account
 from billing.services.changes import claim_revision, granted, live_subscription, refuse_scheduled
-from billing.services.prices import items_for
+from billing.services.prices import check_seats, items_for
 from billing.services.projection import item_of, target_of
 from billing.stripe_client import Item, Json, StripeRefused, StripeUnavailable, client
 from billing.stripe_events import apply, now
@@ -29,7 +29,6 @@ from tenancy.scope import scope, unscoped
 
 GOOD_FOR = 900  # seconds that a preview can be confirmed
 SALT = "billing.seats"
-MOST_SEATS = 10_000  # that can be bought at once
 log = logging.getLogger("billing")
 
 
@@ -119,6 +118,7 @@ def set_seats(*, organization_id: UUID, actor: Actor, seats: int, at: datetime |
 
     Raises Invalid for fewer than there are members, Conflict, StripeUnavailable or StripeRefused.
     """
+    check_seats(seats)
     row = live_subscription(organization_id)
     with scope(organization_id):
         members = Membership.objects.count()

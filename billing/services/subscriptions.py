@@ -11,7 +11,7 @@ from billing.plans import FREE, Allowance, Interval, Plan, current
 from billing.selectors.subscriptions import blockers
 from billing.services.accounts import customer_of, ensure_customer, locked_account
 from billing.services.changes import chosen_plan, claim_revision, granted, live_subscription
-from billing.services.prices import items_for
+from billing.services.prices import check_seats, items_for
 from billing.services.projection import target_of
 from billing.stripe_client import Json, StripeRefused, client
 from billing.stripe_events import apply, now, refresh
@@ -57,6 +57,7 @@ def checkout(
     Raises Invalid, Conflict where there is a subscription already or the trial is used up, StripeUnavailable.
     """
     chosen, every = chosen_plan(plan_key, interval)
+    check_seats(seats)
     customer = ensure_customer(organization_id=organization_id)
     with scope(organization_id):
         account = locked_account()

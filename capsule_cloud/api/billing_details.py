@@ -13,6 +13,7 @@ from billing.selectors import subscriptions as agreed
 from billing.services import accounts, seats
 from billing.services.accounts import ADDRESS_LENGTHS, MOST_EMAILS, Details
 from billing.services.cards import cards
+from billing.services.prices import MOST_SEATS
 from capsule_cloud.api.billing_plan import Confirmation, PlanResource
 from capsule_cloud.api.resource import read_body, read_query
 from tenancy.roles import Right
@@ -82,7 +83,7 @@ class SeatsQuery(serializers.Serializer[Any]):
     """For how many people."""
 
     seats = serializers.IntegerField(
-        min_value=1, max_value=seats.MOST_SEATS, required=False, help_text="Default: one more than now."
+        min_value=1, max_value=MOST_SEATS, required=False, help_text="Default: one more than now."
     )
 
 

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from billing.plans import Interval, sold
 from billing.services import changes, subscriptions, time_machine
-from billing.services.seats import MOST_SEATS
+from billing.services.prices import MOST_SEATS
 from billing.services.time_machine import LEAPS
 from capsule_cloud.api.resource import Resource, read_body
 from tenancy import selectors

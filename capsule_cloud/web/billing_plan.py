@@ -16,7 +16,7 @@ from billing.plans import ALLOWANCE_NAMES, FEATURE_NAMES, FREE, Allowance, Featu
 from billing.selectors import subscriptions as agreed
 from billing.selectors.entitlements import effective
 from billing.services import changes, subscriptions
-from billing.services.seats import MOST_SEATS
+from billing.services.prices import MOST_SEATS
 from billing.stripe_client import StripeRefused, StripeUnavailable
 from capsule_cloud.web.billing_frame import billing_page, order, read, reason, return_url
 from capsule_cloud.web.console import page

@@ -12,7 +12,8 @@ from billing.money import Money
 from billing.plans import Allowance
 from billing.selectors import subscriptions as agreed
 from billing.selectors.entitlements import effective
-from billing.services.seats import MOST_SEATS, SeatPreview, preview_seats, set_previewed_seats
+from billing.services.prices import MOST_SEATS
+from billing.services.seats import SeatPreview, preview_seats, set_previewed_seats
 from billing.stripe_client import StripeRefused, StripeUnavailable
 from capsule_cloud.web.billing_frame import billing_page, order, read, reason
 from capsule_cloud.web.console import page
