@@ -75,7 +75,7 @@ def prorate(amount: int, part: timedelta, whole: timedelta) -> Decimal:
 
 
 def share(amount: int, part: int, whole: int) -> int:
-    """The share of `amount` minor units that `part` of `whole` is, half to even. Raises ValueError for no part of it."""
+    """The share of `amount` minor units that `part` of `whole` is, half to even. Raises ValueError for no part."""
     if not 0 <= part <= whole or not whole:
         raise ValueError(f"{part} is no part of {whole}.")
     with localcontext(_EXACT):
