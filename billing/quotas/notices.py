@@ -139,8 +139,9 @@ def _anomaly(row: dict[str, Any]) -> bool:
     )
     if is_new:
         letters.send(template="unusual", subject=sentence, context={"notice": notice})
-        told = {"meter": name, "subject_id": subject_id, "since": begun, "used": row["quantity"], "sentence": sentence}
-        announcements.usage_unusual(**told)
+        announcements.usage_unusual(
+            meter=name, subject_id=subject_id, since=begun, used=row["quantity"], sentence=sentence
+        )
     return is_new
 
 

@@ -81,8 +81,9 @@ def payment_failed(
                     target=_target(debt),
                     metadata={"amount": amount, "currency": currency},
                 )
-                told = {"invoice": invoice_ref, "amount": amount, "currency": currency, "since": debt.failed_at}
-                announcements.payment_failed(**told)
+                announcements.payment_failed(
+                    invoice=invoice_ref, amount=amount, currency=currency, since=debt.failed_at
+                )
         return _advance(organization, now)
 
 
