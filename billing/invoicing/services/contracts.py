@@ -13,6 +13,7 @@ from billing.invoicing.models import CommitPaid, Contract
 from billing.invoicing.selectors.contracts import months_of
 from billing.invoicing.services.agreements import MOST_SEATS, keep
 from billing.invoicing.terms import allowances_as_json
+from billing.metering.models import UsagePeriod
 from billing.models import ENDED, Interval, Source, Status, Subscription
 from billing.money import month_after
 from billing.overrides import clean
@@ -94,6 +95,10 @@ def sign_contract(*, actor: Actor, offer: Offer, now: datetime | None = None) ->
         raise Invalid("starts_at", "Another contract covers this time.")
     if ends_at <= now:
         raise Invalid("steps", "The contract would be over already.")
+    newest = UsagePeriod.objects.order_by("-ends_at").first()
+    if newest is not None and offer.starts_at < newest.ends_at:
+        said = f"Use until {newest.ends_at:%d %B %Y, %H:%M} UTC has its period already: begin then, or later."
+        raise Invalid("starts_at", said)
     contract = Contract.objects.create(
         reference=offer.reference.strip(),
         plan_key=agreed.key,

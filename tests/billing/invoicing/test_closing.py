@@ -17,10 +17,12 @@ from billing.metering.models import UsagePeriod
 from billing.metering.selectors import totals
 from billing.metering.services.corrections import correct
 from billing.models import BillingAccount, Source, Status
+from billing.money import month_after
 from tenancy.audit.models import AuditEvent
 from tenancy.audit.services import SYSTEM
+from tenancy.errors import Invalid
 from tenancy.scope import scope
-from tests.billing.invoicing.conftest import CLOSED_AT, END, NEXT, NEXT_CLOSED_AT, PERIOD, START, subscribe, used
+from tests.billing.invoicing.conftest import CLOSED_AT, END, NEXT, NEXT_CLOSED_AT, PERIOD, START, sign, subscribe, used
 from tests.factories import Tenant, make_tenant
 from tests.sums import catch_up
 
@@ -259,3 +261,21 @@ def test_a_page_of_organizations_is_read_in_as_many_queries_as_one(committed: Te
     # an invoice is a transaction of its own: scope, lock, state, lines, sums, trail, Stripe's part
     assert len(found) <= 12 + 8 * 12
     assert not [one for one in found if "FROM metering_usage" in str(one["sql"])], "use is read with the page alone"
+
+
+def test_a_contract_does_not_begin_in_a_time_that_has_its_period_already(committed: Tenant) -> None:
+    subscribe(committed, status=Status.CANCELED, ended_at=END)
+    close(committed)
+    with pytest.raises(Invalid, match="has its period already: begin then"):
+        sign(committed, starts_at=END - timedelta(days=1), steps=[(48, 0)])
+    sign(committed, starts_at=END, steps=[(48, 0)])
+    assert lines(committed, close(committed, NEXT, NEXT_CLOSED_AT))["plan"].amount == 1_000_00
+
+
+def test_a_contract_takes_over_from_the_day_on_which_it_begins(committed: Tenant) -> None:
+    begins = START + timedelta(days=9)
+    subscribe(committed, status=Status.CANCELED, ended_at=begins + timedelta(hours=3))
+    sign(committed, starts_at=begins, steps=[(48, 0)])
+    close(committed, (START, begins), CLOSED_AT)
+    invoice = close(committed, (begins, month_after(begins, 1)), CLOSED_AT + timedelta(days=31))
+    assert (invoice.contract_id is not None, lines(committed, invoice)["plan"].amount) == (True, 1_000_00)
