@@ -26,6 +26,7 @@ WRITE_ERRORS = (*READ_ERRORS, 409, 413)
 CONTROL_PLANE_ERRORS = (406, 415)
 DATA_PLANE_ERRORS = (402,)
 PAYMENT_ERRORS = (402, 503)
+READ_AT_STRIPE = {"/v1/billing/cards", "/v1/billing/seats"}  # and may find nothing to ask about, or Stripe away
 ENGINE_ERROR = shapes.shape(
     detail={"oneOf": [shapes.TEXT, shapes.many(shapes.ANYTHING)], "description": "A sentence, or FastAPI's list."}
 )
@@ -113,6 +114,8 @@ def _complete(path: str, method: str, described: Document) -> None:
     errors: tuple[int, ...] = READ_ERRORS if method == "get" else WRITE_ERRORS
     if path.startswith("/v1/billing/") and method != "get":
         errors += PAYMENT_ERRORS
+    if path in READ_AT_STRIPE and method == "get":
+        errors += (409, 503)
     described["responses"].update(_errors((*errors, *CONTROL_PLANE_ERRORS), "Problem"))
 
 
