@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -74,7 +74,7 @@ class LookAdmin(ModelAdmin):  # type: ignore[type-arg]  # not generic when it ru
     list_display_links = None
     list_per_page = 50
     show_full_result_count = False
-    actions: Iterable[Any] = ()
+    actions: Sequence[Any] = ()
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Whoever is in a staff session."""
@@ -96,7 +96,7 @@ class LookAdmin(ModelAdmin):  # type: ignore[type-arg]  # not generic when it ru
         """Nobody."""
         return False
 
-    def get_urls(self) -> list[URLPattern]:  # type: ignore[override]  # the stubs allow resolvers too
+    def get_urls(self) -> list[URLPattern]:
         """A list and a page for each row; none of Django's forms."""
         wrap = self.admin_site.admin_view
         name = f"{self.opts.app_label}_{self.opts.model_name}"

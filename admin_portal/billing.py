@@ -1,7 +1,7 @@
 """Money, looked after by staff: the inbox of Stripe's events, and Stripe's objects as they were mirrored."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
 from django.contrib.admin import SimpleListFilter, display
@@ -83,7 +83,7 @@ class OrganizationFilter(SimpleListFilter):
 
     def others(self) -> list[tuple[str, str]]:
         """What else was chosen, for the box's form to keep."""
-        return [(name, value) for name, value in self.request.GET.items() if name != self.parameter_name]
+        return [(name, str(value)) for name, value in self.request.GET.items() if name != self.parameter_name]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Events of the organization's customer; none where it has none."""
@@ -100,7 +100,7 @@ class OwnedList(ChangeList):
         """As Django's, with `owner`."""
         super().get_results(request)
         self.result_list = list(self.result_list)
-        name = self.model_admin.customer_is
+        name = cast("OwnedAdmin", self.model_admin).customer_is
         customers = {row.pk: getattr(row, name) for row in self.result_list}
         owned = inbox.owners({one for one in customers.values() if one})
         for row in self.result_list:
@@ -200,7 +200,7 @@ class InboxAdmin(OwnedAdmin):
         event = inbox.events(text=object_id).filter(event_id=object_id).defer(None).first()
         if event is None:
             raise Http404
-        customer = getattr(event, "customer", None) or ""
+        customer = inbox.customer_of(event) or ""
         owner = inbox.owners([customer]).get(customer) if customer else None
         look(request, owner.organization_id if owner else None, Target("stripe_event", event.event_id, event.type))
         related = inbox.events(text=event.object_id).exclude(pk=event.pk)[:RELATED] if event.object_id else ()
@@ -265,7 +265,9 @@ class MirrorAdmin(OwnedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Newest first, without what they say."""
         is_customer = self.opts.model_name == "customer"
-        rows = self.model._default_manager.annotate(whose=F("id") if is_customer else KT("stripe_data__customer"))
+        rows: QuerySet[Any] = self.model._default_manager.annotate(
+            whose=F("id") if is_customer else KT("stripe_data__customer")
+        )
         return rows.order_by("-djstripe_id").only("id", "livemode")
 
     @display(description="Object")

@@ -80,6 +80,12 @@ def events(
     return found
 
 
+def customer_of(event: StripeEvent) -> str | None:
+    """The customer of an event that `events` found."""
+    customer: str | None = getattr(event, "customer", None)
+    return customer
+
+
 def owners(customers: Collection[str]) -> dict[str, Owner]:
     """Whose customers of Stripe's these are, where somebody's."""
     if not customers:

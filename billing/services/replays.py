@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from uuid import UUID
 
 from billing.models import StripeEvent
-from billing.selectors.inbox import events, owners
+from billing.selectors.inbox import customer_of, events, owners
 from billing.services import inbox
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
@@ -26,7 +26,7 @@ def replay(*, actor: Actor, reason: str, event_ids: Collection[str]) -> int:
         raise Invalid("reason", f"Say why, in {LONGEST_REASON} characters at most.")
     if len(event_ids) > AT_ONCE:
         raise Invalid("events", f"Choose at most {AT_ONCE} events.")
-    found = dict(events(ids=event_ids).values_list("event_id", "customer"))
+    found: dict[str, str | None] = {one.event_id: customer_of(one) for one in events(ids=event_ids)}
     owned = owners({customer for customer in found.values() if customer})
     groups: dict[UUID | None, list[str]] = defaultdict(list)
     for event_id, customer in found.items():
