@@ -10,9 +10,11 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from billing.models import ENDED, BillingAccount, SeatPolicy, Source, Subscription
+from billing.services.entitlements import recompute
 from billing.services.projection import target_of
 from billing.stripe_client import StripeRefused, client
 from billing.stripe_events import refresh
+from capsule_cloud.lib.jobs import enqueue
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Invalid, NotFound
@@ -153,7 +155,7 @@ def remove_tax_id(*, organization_id: UUID, actor: Actor, tax_id: str) -> None:
 
 
 def set_seat_policy(*, organization_id: UUID, actor: Actor, policy: str) -> None:
-    """Choose which people are paid for; it counts from the next look at the members. Raises Invalid."""
+    """Choose which people are paid for, and so how many may come; a job counts them at once. Raises Invalid."""
     if policy not in SeatPolicy.values:
         raise Invalid("seat_policy", f"Choose one of: {', '.join(SeatPolicy.values)}.")
     with scope(organization_id):
@@ -163,6 +165,9 @@ def set_seat_policy(*, organization_id: UUID, actor: Actor, policy: str) -> None
             account.save(update_fields=["seat_policy"])
             target, metadata = account_target(account), {"seat_policy": policy}
             record(action=actions.BILLING_DETAILS_CHANGED, actor=actor, target=target, metadata=metadata)
+            recompute(actor=actor)
+            if Subscription.objects.exclude(status__in=ENDED).filter(source=Source.STRIPE).exists():
+                enqueue("billing.sync_subscription", organization_id=organization_id)
 
 
 def close_organization(*, organization_id: UUID, actor: Actor) -> Organization:

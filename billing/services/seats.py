@@ -22,13 +22,16 @@ from billing.services.projection import item_of, target_of
 from billing.stripe_client import Item, Json, StripeRefused, StripeUnavailable, client
 from billing.stripe_events import apply, now
 from tenancy.audit import actions
+from tenancy.audit.models import AuditEvent
 from tenancy.audit.services import SYSTEM, Actor, record
+from tenancy.clock import here
 from tenancy.errors import Conflict, Invalid
-from tenancy.models import Membership
+from tenancy.models import Membership, Organization
 from tenancy.scope import scope, unscoped
 
 GOOD_FOR = 900  # seconds that a preview can be confirmed
 SALT = "billing.seats"
+ADDED, GONE = actions.MEMBER_ADDED.name, (actions.MEMBER_REMOVED.name, actions.MEMBER_LEFT.name)
 log = logging.getLogger("billing")
 
 
@@ -185,20 +188,38 @@ def _seat_items(row: Subscription, seats: int) -> list[Item]:
 def sync(*, organization_id: UUID) -> None:
     """Bring prices to what was granted and seats to what the organization's policy counts.
 
-    Named seats are what the customer bought. Raises Conflict, StripeUnavailable or StripeRefused.
+    Named seats are what the customer bought; but whoever came while another policy let them in is paid for, too. Raises
+    Conflict, StripeUnavailable or StripeRefused.
     """
     _sync_prices(organization_id)
     row = live_subscription(organization_id)
     with scope(organization_id):
-        account = locked_account()
-        if account.seat_policy == SeatPolicy.NAMED:
-            return
-        members = Membership.objects.count()
-        if members > account.seat_high_water:
-            account.seat_high_water = members
-            account.save(update_fields=["seat_high_water"])
-        wanted = account.seat_high_water if account.seat_policy == SeatPolicy.HIGH_WATER else _used(row)
+        wanted = _wanted(row, locked_account())
     _change(organization_id, SYSTEM, row, wanted)
+
+
+def _wanted(row: Subscription, account: BillingAccount) -> int:
+    since = usage_period(row, here())[0]
+    if account.seat_policy == SeatPolicy.USED:
+        return Membership.objects.filter(user__last_login__gte=since).count()
+    if account.seat_policy == SeatPolicy.NAMED:
+        members = Membership.objects.count()
+        return max(row.seats, members) if members > Organization.objects.get().member_limit else row.seats
+    most = max(account.seat_high_water, _most_members(since))
+    if most > account.seat_high_water:
+        account.seat_high_water = most
+        account.save(update_fields=["seat_high_water"])
+    return most
+
+
+def _most_members(since: datetime) -> int:
+    """The most members at once since then, also between two looks: the trail says who came and went, newest first."""
+    most = count = Membership.objects.count()
+    moves = AuditEvent.objects.filter(action__in=[ADDED, *GONE], occurred_at__gte=since)
+    for action in moves.order_by("-occurred_at", "-id").values_list("action", flat=True):
+        count += -1 if action == ADDED else 1
+        most = max(most, count)
+    return most
 
 
 def _sync_prices(organization_id: UUID) -> None:
@@ -222,10 +243,6 @@ def _sync_prices(organization_id: UUID) -> None:
     with scope(organization_id):
         metadata = {"monthly": mine.monthly, "yearly": mine.yearly, "seat": mine.seat}
         record(action=actions.BILLING_PRICES_CHANGED, actor=SYSTEM, target=target_of(row), metadata=metadata)
-
-
-def _used(row: Subscription) -> int:
-    return Membership.objects.filter(user__last_login__gte=row.period_start).count()
 
 
 def sync_all() -> int:

@@ -17,7 +17,7 @@ from capsule_cloud.web.snippets import first_steps as snippets
 from tenancy import selectors
 from tenancy.access import MemberPrincipal, memberships
 from tenancy.audit.selectors import events
-from tenancy.errors import Forbidden, TenancyError
+from tenancy.errors import Forbidden, LimitReached, TenancyError
 from tenancy.models import Project, User
 from tenancy.roles import Right
 from tenancy.services import invitations, organizations
@@ -72,7 +72,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
             return redirect("home", slug=slug)
     except invitations.InvitationInvalid as failure:
         return render(request, "web/invitation_invalid.html", {"reason": str(failure)}, status=410)
-    except Forbidden as failure:
+    except (Forbidden, LimitReached) as failure:
         return render(request, "web/invitation_invalid.html", {"reason": str(failure)}, status=403)
     is_for_me = offer.email.lower() == user.email.lower()
     return render(request, "web/invitation.html", {"offer": offer, "token": token, "is_for_me": is_for_me})

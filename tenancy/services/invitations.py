@@ -108,7 +108,10 @@ def read(token: str) -> Offer:
 
 
 def accept(*, token: str, user: User) -> Membership:
-    """Make `user` a member, once. Raises InvitationInvalid, or Forbidden when it was sent to another address."""
+    """Make `user` a member, once.
+
+    Raises InvitationInvalid, LimitReached, or Forbidden when it was sent to another address.
+    """
     organization_id, invitation_id, generation = _unsign(token)
     with scope(organization_id):
         invitation = Invitation.objects.select_for_update().filter(pk=invitation_id, generation=generation).first()
@@ -116,6 +119,7 @@ def accept(*, token: str, user: User) -> Membership:
             raise InvitationInvalid("This invitation is no longer valid: ask for a new one.")
         if invitation.email.lower() != user.email.lower():
             raise Forbidden(f"This invitation was sent to {invitation.email}: sign in with that address.")
+        _keep_a_seat(user)
         invitation.accepted_at = timezone.now()
         invitation.save(update_fields=["accepted_at"])
         membership, is_new = Membership.objects.get_or_create(user=user, defaults={"role": invitation.role})
@@ -126,6 +130,15 @@ def accept(*, token: str, user: User) -> Membership:
             done = record(action=actions.MEMBER_ADDED, actor=actor, target=person, metadata={"role": membership.role})
             emit(catalogue.MEMBER_ADDED, data={"user_id": user.pk, "role": membership.role}, key=str(done.pk))
         return membership
+
+
+def _keep_a_seat(user: User) -> None:
+    """Refuse one member too many: the plan may have become smaller since the invitation. The link stays valid."""
+    limit = organizations.locked().member_limit
+    if Membership.objects.count() >= limit and not Membership.objects.filter(user=user).exists():
+        raise LimitReached(
+            f"All {limit} seats are taken: ask whoever invited you for one more, and open the link again."
+        )
 
 
 def token_for(invitation: Invitation) -> str:

@@ -19,12 +19,13 @@ from billing.stripe_client import client
 from billing.stripe_events import refresh
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
-from tenancy.errors import Conflict, Invalid
+from tenancy.errors import Conflict, Invalid, LimitReached
 from tenancy.models import User
 from tenancy.roles import Role
 from tenancy.scope import scope
+from tenancy.services import invitations, members
 from tests.billing.services.conftest import Buy
-from tests.factories import Tenant, add_member
+from tests.factories import Tenant, add_member, make_user
 
 PRO = current("pro")
 
@@ -172,21 +173,85 @@ def test_a_change_of_plan_pays_for_the_seats_it_brings(tenant: Tenant, buy: Buy)
     assert subscription_of(tenant).seat_line_amount > 0
 
 
+def policy(tenant: Tenant, word: str) -> None:
+    """Choose a policy, and let the job come that this calls."""
+    accounts.set_seat_policy(organization_id=tenant.organization.pk, actor=tenant.actor, policy=word)
+    sync(organization_id=tenant.organization.pk)
+
+
+def join(tenant: Tenant, number: int) -> list[User]:
+    """People who accept an invitation each."""
+    people = []
+    for _ in range(number):
+        user = make_user()
+        with scope(tenant.organization):
+            made = invitations.create(actor=tenant.actor, actor_role=Role.OWNER, email=user.email, role=Role.MEMBER)
+        invitations.accept(token=invitations.token_for(made), user=user)
+        people.append(user)
+    return people
+
+
+def leave(tenant: Tenant, *people: User) -> None:
+    """People who are removed."""
+    with scope(tenant.organization):
+        for user in people:
+            members.remove(actor=tenant.actor, actor_role=Role.OWNER, user_id=user.pk)
+
+
 def test_people_are_counted_as_the_policy_says(tenant: Tenant, buy: Buy) -> None:
     buy(tenant)
-    where = {"organization_id": tenant.organization.pk}
-    for _ in range(11):
-        add_member(tenant, Role.MEMBER)
-    sync(**where)
-    assert subscription_of(tenant).seats == 10  # named: what was bought
-    accounts.set_seat_policy(**where, actor=tenant.actor, policy="used")
-    User.objects.filter(pk=tenant.owner.pk).update(last_login=timezone.now())
-    sync(**where)
-    assert subscription_of(tenant).seats == 10
-    accounts.set_seat_policy(**where, actor=tenant.actor, policy="high_water")
-    sync_all()
+    policy(tenant, "used")
+    people = join(tenant, 11)
+    sync(organization_id=tenant.organization.pk)
+    assert subscription_of(tenant).seats == 10, "nobody has signed in"
+    User.objects.filter(pk__in=[one.pk for one in (*people, tenant.owner)]).update(last_login=timezone.now())
+    sync(organization_id=tenant.organization.pk)
     assert subscription_of(tenant).seats == 12
-    with scope(tenant.organization):
-        assert BillingAccount.objects.get().seat_high_water == 12
+    leave(tenant, *people[:1])
+    sync_all()
+    row = subscription_of(tenant)
+    assert (row.seats, row.paid_seats) == (11, 12), "it is free from the next period on"
     with pytest.raises(Invalid):
-        accounts.set_seat_policy(**where, actor=tenant.actor, policy="guess")
+        policy(tenant, "guess")
+
+
+def test_the_high_water_is_seen_between_two_looks(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant)
+    policy(tenant, "high_water")
+    people = join(tenant, 12)
+    leave(tenant, *people[:4])
+    join(tenant, 1)
+    sync(organization_id=tenant.organization.pk)
+    assert subscription_of(tenant).seats == 13, "the owner and twelve at once"
+    with scope(tenant.organization):
+        assert BillingAccount.objects.get().seat_high_water == 13
+    [line] = waiting_lines(tenant)
+    assert line["amount"] == subscription_of(tenant).seat_line_amount
+
+
+def test_a_policy_says_how_many_may_come(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant)
+    join(tenant, 9)
+    with pytest.raises(LimitReached):
+        join(tenant, 1)
+    policy(tenant, "used")
+    join(tenant, 3)
+    policy(tenant, "named")
+    assert subscription_of(tenant).seats == 13, "every member is paid for"
+    with pytest.raises(LimitReached):
+        join(tenant, 1)
+    seats(tenant, 14)
+    join(tenant, 1)
+
+
+def test_an_invitation_waits_for_a_seat_that_is_gone_meanwhile(tenant: Tenant, buy: Buy) -> None:
+    buy(tenant, seats=11)
+    join(tenant, 9)
+    user = make_user()
+    with scope(tenant.organization):
+        made = invitations.create(actor=tenant.actor, actor_role=Role.OWNER, email=user.email, role=Role.MEMBER)
+    seats(tenant, 10)
+    with pytest.raises(LimitReached, match="All 10 seats are taken"):
+        invitations.accept(token=invitations.token_for(made), user=user)
+    seats(tenant, 11)
+    invitations.accept(token=invitations.token_for(made), user=user)
