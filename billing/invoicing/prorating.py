@@ -37,11 +37,11 @@ def charges(terms: Terms, used: Used, period_start: datetime) -> list[Charge]:
 
 def adjustments(terms: Terms, *, billed: Used, used: Used, period_start: datetime) -> Iterator[Charge]:
     """What came late for a period in parts, each part by what held in it."""
-    before = {(line.allowance, line.span): line for line in charges(terms, billed, period_start) if line.allowance}
+    before = {(line.allowance, line.span): line for line in charges(terms, billed, period_start)}
     for line in charges(terms, used, period_start):
         was = before.get((line.allowance, line.span))
-        if line.allowance and line.how["used"] != (was.how["used"] if was else 0):
-            known = was.how["used"] if was else 0
+        known = was.how.get("used", 0) if was else 0
+        if line.how.get("used", 0) != known:
             yield replace(
                 line,
                 kind=Kind.ADJUSTMENT,

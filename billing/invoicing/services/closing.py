@@ -167,9 +167,10 @@ def _open(ready: Ready, number: int, actor: Actor) -> None:
     is_settled = is_ours and not invoice.total
     invoice.state = Invoice.State.PAID if is_settled else Invoice.State.OPEN
     invoice.issued_at = now
+    due_at = now + timedelta(days=invoice.contract.net_days if invoice.contract else NET_DAYS)
     if is_ours:
         invoice.number = f"{invoice.organization_id.hex[-10:].upper()}-{number:04}"
-        invoice.due_at = now + timedelta(days=invoice.contract.net_days if invoice.contract else NET_DAYS)
+        invoice.due_at = due_at
     if is_settled:
         invoice.settled_at, invoice.settlement = now, "Nothing to pay"
     invoice.save()
@@ -191,7 +192,7 @@ def _open(ready: Ready, number: int, actor: Actor) -> None:
             invoice_ref=str(invoice),
             amount=invoice.total,
             currency=invoice.currency,
-            due_at=invoice.due_at,
+            due_at=due_at,
             now=now,
         )
     announcements.invoice_closed(invoice)

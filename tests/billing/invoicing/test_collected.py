@@ -1,7 +1,6 @@
 """What Stripe collects is one bill: ours follows Stripe's, is compared with it, and what it missed is billed once."""
 
 import logging
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -214,7 +213,7 @@ def test_the_sweep_compares_everybody_and_sends_what_waits(late: Payer) -> None:
 
 
 @pytest.fixture
-def quiet(committed: Tenant) -> Iterator[Tenant]:
+def quiet(committed: Tenant) -> Tenant:
     """A closed period that Stripe collects and has no invoice of."""
     subscribe(committed, source=Source.STRIPE, stripe_id=f"sub_{committed.organization.pk.hex}")
     used(committed, 251_000, START)
