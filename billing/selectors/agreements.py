@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from billing.invoicing.models import Contract
 from billing.invoicing.selectors.contracts import agreed_plan, contract_at
@@ -82,9 +83,9 @@ def stretches(subscriptions: Sequence[Subscription], contracts: Sequence[Contrac
 
     A contract without a subscription has not begun yet, and has its time all the same.
     """
-    rows = {row.pk: row for row in subscriptions}
+    rows: dict[UUID | None, Subscription] = {row.pk: row for row in subscriptions}
     begins = sorted(contract.starts_at for contract in contracts)
-    signed = [
+    signed: list[Stretch[Agreed]] = [
         Stretch((rows.pop(one.subscription_id, None), one), one.starts_at, one.ends_at, one.starts_at)
         for one in contracts
     ]

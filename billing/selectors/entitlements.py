@@ -7,8 +7,9 @@ from typing import Any
 
 from billing.models.entitlements import EntitlementOverride
 from billing.overrides import applied_to_allowances, applied_to_columns, priced
+from billing.periods import Period
 from billing.plans import Allowance, Included, Plan, hard_limits
-from billing.selectors.agreements import Period, agreement
+from billing.selectors.agreements import agreement
 from tenancy.clock import here
 from tenancy.models import Organization
 

@@ -15,8 +15,9 @@ from billing.invoicing.pricing import charges
 from billing.invoicing.terms import Terms
 from billing.invoicing.usage import measured
 from billing.money import Money, month_after
+from billing.periods import Period
 from billing.plans import Allowance, Included, Plan
-from billing.selectors.agreements import Period, agreement
+from billing.selectors.agreements import agreement
 from billing.selectors.entitlements import effective
 from tenancy.models import Membership
 from tenancy.scope import scope, unscoped

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice, pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -86,7 +87,7 @@ class World:
         elif what in {"buy a year", "sign"}:
             self.bought.append(Stretch(len(self.bought), self.now, None, self.now))
 
-    def change(self, old: Stretch[int], **values: datetime) -> None:
+    def change(self, old: Stretch[int], **values: Any) -> None:
         """Say something else of what was bought."""
         self.bought[self.bought.index(old)] = replace(old, **values)
 

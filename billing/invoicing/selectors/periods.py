@@ -155,7 +155,7 @@ def _rows(model: type[Row], kept: str) -> list[Row]:
 def _row(model: type[Row], kept: Mapping[str, Any]) -> Row:
     """A row of a table that PostgreSQL has handed out as JSON."""
     fields = model._meta.concrete_fields
-    values = [field.to_python(kept[field.column]) for field in fields]
+    values = [field.to_python(kept[str(field.column)]) for field in fields]
     return model.from_db("default", [field.attname for field in fields], values)
 
 

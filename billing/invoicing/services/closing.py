@@ -120,12 +120,17 @@ def _write(made: Sequence[tuple[Due, Sequence[tuple[Over, Invoice | None]]]]) ->
 
 def _ended(one: Due, over: Over) -> dict[str, object]:
     start, end = over.period
-    row = {"id": ids.mint(), "organization_id": one.organization_id, "follows": over.follows}
-    return row | {"starts_at": start, "ends_at": end}
+    return {
+        "id": ids.mint(),
+        "organization_id": one.organization_id,
+        "starts_at": start,
+        "ends_at": end,
+        "follows": over.follows,
+    }
 
 
 def _as_json(row: models.Model) -> dict[str, object]:
-    return {field.column: field.value_from_object(row) for field in row._meta.concrete_fields}
+    return {str(field.column): field.value_from_object(row) for field in row._meta.concrete_fields}
 
 
 def _json(value: object) -> str:
@@ -135,7 +140,7 @@ def _json(value: object) -> str:
 def _end_contract(contract: Contract) -> None:
     """A contract that is over leaves the free plan."""
     organizations.locked()
-    subscription = Subscription.objects.exclude(status__in=ENDED).filter(pk=contract.subscription_id).first()
+    subscription = Subscription.objects.exclude(status__in=ENDED).filter(contract=contract).first()
     if subscription is not None:
         subscription.status, subscription.ended_at = Status.CANCELED, contract.ends_at
         subscription.save(update_fields=["status", "ended_at"])

@@ -233,7 +233,7 @@ def test_what_is_billed_is_what_metering_says(committed: Tenant) -> None:
     close(committed, (START + part, END + part))
     with scope(committed.organization):
         closed = UsagePeriod.objects.get(starts_at=START + part)
-    assert {meter: of["quantity"] for meter, of in closed.totals.items()} == found
+    assert {meter: of["quantity"] for meter, of in (closed.totals or {}).items()} == found
 
 
 def test_a_correction_that_comes_late_is_given_back(committed: Tenant) -> None:
