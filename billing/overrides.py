@@ -82,7 +82,7 @@ def needs_approval(plan: Plan, key: str, value: Any) -> bool:
 def priced(plan: Plan, overrides: Mapping[str, Any]) -> Plan:
     """The plan at the prices that were granted for it: the fixed ones, and the seat's."""
     keys = {what: f"price:{plan.key}:{what}" for what in PRICES}
-    granted = {what: int(overrides[key]) for what, key in keys.items() if key in overrides}
+    granted: dict[str, Any] = {what: int(overrides[key]) for what, key in keys.items() if key in overrides}
     if "seat" not in granted:
         return replace(plan, **granted)
     seats = replace(plan.allowances[Allowance.SEATS], overage=Decimal(granted["seat"]))

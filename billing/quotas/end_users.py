@@ -121,8 +121,18 @@ def _ask(use: Use, session_id: str, *, is_queued: bool) -> Entry:
     is_inside = connections[DEFAULT_DB_ALIAS].in_atomic_block
     default = DEFAULT_USER if use.meter is Meter.INGEST else None  # an ingest opens its session
     call = SqlCall("quotas_enter", (use.project_id, use.end_user or None, session_id, default, is_queued))
-    [row] = one_trip(use.organization_id, call)
-    return Entry(use.organization_id, *row, is_inside=is_inside)
+    [(state, person, rest, ends_at, is_throttled, amount, reaction)] = one_trip(use.organization_id, call)
+    return Entry(
+        organization_id=use.organization_id,
+        state=state,
+        person=person,
+        rest=rest,
+        ends_at=ends_at,
+        is_throttled=is_throttled,
+        amount=amount,
+        reaction=reaction,
+        is_inside=is_inside,
+    )
 
 
 end_users = EndUsers()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -76,13 +77,14 @@ def _draw(subject: Subject, new: Sequence[Report]) -> list[_Limit]:
     return [_Limit(*row[5:]) for row in _rows(subject, units, of_day)]
 
 
-def _rows(subject: Subject, units: int, of_day: int) -> list[tuple[object, ...]]:
+def _rows(subject: Subject, units: int, of_day: int) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT * FROM quotas_draw(%s, %s, %s, %s, %s, %s)",
             [subject.organization_id, subject.project_id, subject.key_id, subject.allowance.value, units, of_day],
         )
-        return cursor.fetchall()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
 
 
 def _count_users(organization_id: UUID, project_id: UUID, new: Sequence[Report]) -> list[_Limit]:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from billing.metering.meters import Meter
 from billing.metering.models import SpoolMachine
 from billing.metering.services import ShipFailed, Use, record, ship, spool, watermark
-from billing.quotas import counters, services
+from billing.quotas import counters, selectors, services
 from billing.quotas.leases import leases
 from billing.quotas.models import Counter
 from billing.quotas.services import QuotaReached, admit
@@ -202,7 +202,7 @@ def test_what_was_used_while_no_limit_held_counts_when_one_holds_again(committed
     with pytest.raises(QuotaReached):
         admit(use())
     with scope(committed.organization):
-        services.clear_cap(actor=committed.actor, cap_id=services.selectors.caps()[0].pk)
+        services.clear_cap(actor=committed.actor, cap_id=selectors.caps()[0].pk)
     do(use(quantity=3))
     cap()
     assert used(committed, committed.project.pk) == 13

@@ -15,12 +15,12 @@ from django.utils import timezone
 from billing.metering.meters import Meter
 from billing.metering.models import UsageEvent
 from billing.metering.services import Use
-from billing.quotas import applying, notices, services
+from billing.quotas import applying, notices, selectors, services
 from billing.quotas.end_users import end_users
 from billing.quotas.models import ActiveUser, Counter, Notice, ParkedWrite
 from billing.quotas.services import QuotaReached, admit, undo
 from capsule_cloud.api.limits import limiter
-from tenancy.access import reset_key_cache
+from tenancy.access import KeyPrincipal, reset_key_cache
 from tenancy.errors import Invalid
 from tenancy.models import Organization
 from tenancy.scope import scope
@@ -145,7 +145,7 @@ def test_a_session_without_a_name_is_its_owner_s(tenant: Tenant, api: Api) -> No
     assert api.say("ann", "s1").status_code == 200
     assert api.say(None, "s1").status_code == 200, "it is ann's"
     assert api.say(None, "s2").status_code == 402, "it would be the default user's"
-    seal = {"content_type": "application/json"}
+    seal: dict[str, Any] = {"content_type": "application/json"}
     assert api.http.post("/api/v1/sessions/nowhere/seal", {}, **seal).status_code == 404
     assert api.http.post("/api/v1/sessions/s1/seal", {}, **seal).status_code == 200
     assert counted(tenant) == 1
@@ -181,7 +181,7 @@ def test_who_came_while_there_was_no_cap_is_counted_when_there_is_one_again(tena
     room(tenant, 5, "stop")
     api.say("ann")
     with scope(tenant.organization):
-        [cap] = services.selectors.caps()
+        [cap] = selectors.caps()
         services.clear_cap(actor=tenant.actor, cap_id=cap.pk)
     reset_key_cache()
     api.say("bob")
@@ -202,7 +202,12 @@ def test_the_customer_may_be_warned_alone(tenant: Tenant, api: Api) -> None:
 def test_the_customer_may_slow_new_ones_down(tenant: Tenant, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     weights: list[int] = []
     real = limiter.take
-    monkeypatch.setattr(limiter, "take", lambda principal, units=1: weights.append(units) or real(principal, units))
+
+    def take(principal: KeyPrincipal, units: int = 1) -> Any:
+        weights.append(units)
+        return real(principal, units)
+
+    monkeypatch.setattr(limiter, "take", take)
     room(tenant, 1, "throttle")
     for user in ("ann", "ann", "bob", "bob"):
         assert api.say(user).status_code == 200

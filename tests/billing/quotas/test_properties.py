@@ -13,7 +13,7 @@ from billing.metering.meters import Meter
 from billing.metering.models import UsageEvent
 from billing.metering.services import ship
 from billing.metering.services.reports import Report
-from billing.quotas import applying, counters, reported, services
+from billing.quotas import applying, counters, reported, selectors, services
 from billing.quotas.end_users import end_users
 from billing.quotas.leases import leases
 from billing.quotas.models import Counter, ParkedWrite
@@ -165,7 +165,7 @@ class Caps(RuleBasedStateMachine):
     def clear_cap(self) -> None:
         """The customer takes it away."""
         with scope(self.tenant.organization):
-            for cap in services.selectors.caps():
+            for cap in selectors.caps():
                 services.clear_cap(actor=self.tenant.actor, cap_id=cap.pk)
         self.model.cap, self.model.reaction = None, ""
         reset_key_cache()

@@ -35,13 +35,17 @@ def report(tenant: Tenant, *reports: Report) -> reported.Reported:
 
 def told(name: str = "1", quantity: int = 1, *, meter: Meter = Meter.RECALL, **more: Any) -> Report:
     """A report of use that has just happened."""
-    values = {"source": "//plane", "name": name, "end_user": "", "occurred_at": timezone.now()} | more
+    values: dict[str, Any] = {"source": "//plane", "name": name, "end_user": "", "occurred_at": timezone.now()} | more
     return Report(meter=meter, quantity=quantity, **values)
 
 
 def cap(tenant: Tenant, amount: int, **values: Any) -> None:
     """Choose a cap on operations."""
-    chosen = {"level": "organization", "subject_id": tenant.organization.pk, "reaction": "stop"} | values
+    chosen: dict[str, Any] = {
+        "level": "organization",
+        "subject_id": tenant.organization.pk,
+        "reaction": "stop",
+    } | values
     with scope(tenant.organization):
         services.set_cap(actor=tenant.actor, allowance="operations", amount=amount, **chosen)
 

@@ -1,6 +1,7 @@
 """A price can be granted beside the plan: previews, invoices and the signed copy have it, until it ends."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -144,7 +145,7 @@ def test_our_own_invoices_are_priced_by_it(tenant: Tenant) -> None:
     )
     over = Over((now, now + timedelta(days=30)), None, row, None, held, ())
     terms = terms_of(over)
-    assert (terms.fee, terms.allowances[Allowance.SEATS].overage) == (1, 2)
+    assert (terms.fee, terms.allowances[Allowance.SEATS].overage) == (1, Decimal(2))
     other = tuple(EntitlementOverride(key="price:scale:monthly", value=1) for _ in range(1))
     assert terms_of(Over(over.period, None, row, None, other, ())).fee == PRO.monthly, "another plan's"
 

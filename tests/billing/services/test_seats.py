@@ -136,7 +136,7 @@ def test_a_line_that_was_begun_by_somebody_who_died_is_charged_once(
 
 
 def test_what_one_more_seat_costs_is_known_beforehand(tenant: Tenant, buy: Buy) -> None:
-    where = {"organization_id": tenant.organization.pk}
+    where: dict[str, Any] = {"organization_id": tenant.organization.pk}
     with pytest.raises(Conflict):
         preview_seats(**where)
     buy(tenant)
