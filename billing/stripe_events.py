@@ -17,7 +17,8 @@ from psycopg.types.json import Jsonb
 
 from billing.models import StripeEvent
 from billing.services import inbox
-from billing.services.projection import PROJECTIONS, moment, project
+from billing.services.paperwork import moment
+from billing.services.projection import PROJECTIONS, project
 from billing.stripe_client import StripeRefused, StripeUnavailable, client
 from tenancy.scope import scope, unscoped
 

@@ -84,6 +84,7 @@ def test_a_period_is_invoiced_by_its_clock(both: list[Tenant]) -> None:
             found.append([(one.state, one.issued_at) for one in Invoice.objects.all()])
     [(state, issued_at)] = found[0]
     assert state == "open"
+    assert issued_at is not None
     assert abs(issued_at - timezone.now() - AHEAD) < timedelta(minutes=1)
     assert found[1] == []
 

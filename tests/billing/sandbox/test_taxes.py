@@ -88,7 +88,8 @@ def test_discounts_come_off_before_the_tax(account: Account) -> None:
 
 def test_an_invoice_by_hand_is_taxed_line_by_line(account: Account) -> None:
     customer = resident(account, "DE")
-    draft = account.client.v1.invoices.create({"customer": customer.id, "currency": "usd", **ON})
+    form: Any = {"customer": customer.id, "currency": "usd", **ON}
+    draft = account.client.v1.invoices.create(form)
     for amount in (333, 334, -100):
         account.client.v1.invoice_items.create(
             {"customer": customer.id, "invoice": draft.id, "amount": amount, "currency": "usd"}

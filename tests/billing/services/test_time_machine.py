@@ -115,5 +115,6 @@ def test_forty_days_bring_the_letters_states_and_invoices_in_their_order(
         assert (owner.period_start <= timezone.now(), owner.period_end) == (True, row.period_start)
         [invoice] = Invoice.objects.all()
         assert (invoice.state, invoice.period_end) == ("paid", row.period_start)
+        assert invoice.issued_at is not None
         assert abs(invoice.issued_at - invoice.period_end - timedelta(days=1)) < 2 * timedelta(days=1)
     assert [letter.subject.partition(" ")[0] for letter in mail.outbox] == ["Invoice", "Invoice"]
