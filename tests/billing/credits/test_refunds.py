@@ -133,6 +133,7 @@ def test_a_refund_that_fails_gives_it_all_back(paid: Tenant, spent: int, bought_
         restore(refund_ref="re_unknown")
         for _ in range(2):
             restore(refund_ref="re_1")
+        assert [one.action for one in trail.events()].count(actions.CREDITS_RESTORED.name) == 1
     assert standing(paid) == (after, 0)
     refund(paid, 2000)  # it stays what it was, however often it is told
     assert standing(paid) == (after, 0)
