@@ -66,15 +66,14 @@ class Command(BaseCommand):
                 f"{one.reference}{begun}: {one.plan_key} v{one.plan_version}, "
                 f"{one.starts_at:%Y-%m-%d} to {one.ends_at:%Y-%m-%d}, {Money(one.fee, one.currency)} a month"
             )
-        found = standing()
-        for step in found.steps if found else []:
-            commit, used, true_up = (
-                Money(of, found.contract.currency) for of in (step.step.commit, step.used, step.true_up)
-            )
-            self.stdout.write(
-                f"  {step.step.start:%Y-%m-%d} to {step.step.end:%Y-%m-%d}: commit {commit}, used {used}, "
-                f"true-up to expect {true_up}"
-            )
+        if found := standing():
+            for step in found.steps:
+                sums = (step.step.commit, step.used, step.true_up)
+                commit, used, true_up = (Money(amount, found.contract.currency) for amount in sums)
+                self.stdout.write(
+                    f"  {step.step.start:%Y-%m-%d} to {step.step.end:%Y-%m-%d}: commit {commit}, used {used}, "
+                    f"true-up to expect {true_up}"
+                )
         for invoice in Invoice.objects.filter(source=Invoice.Source.MANUAL, state=Invoice.State.OPEN).order_by(
             "number"
         ):
