@@ -20,7 +20,7 @@ from tests.bench import house, report
 from tests.bench.world import World
 from tests.factories import Tenant, make_tenant
 
-EVENTS, QUICK_EVENTS = 4_000, 1_000
+EVENTS, QUICK_EVENTS = 2_000, 500
 ORGANIZATIONS = 20
 LEAST_SHARE = 0.25
 ENDPOINTS = 1_000
