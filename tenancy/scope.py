@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID
 
@@ -87,13 +88,6 @@ class OfFirst:
 
 
 @dataclass(frozen=True, slots=True)
-class Each:
-    """As a parameter of a call: an array of these."""
-
-    values: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class SqlCall:
     """A call of one of our SQL functions, whose first argument is always the organization in scope."""
 
@@ -109,31 +103,35 @@ def one_trip(organization_id: UUID, *calls: SqlCall) -> list[tuple[Any, ...]]:
     has none.
     """
     active = _active_beside(organization_id)
-    # Only a dependence fixes the order: left free, the planner runs what promises fewer rows first.
-    after = "CASE WHEN _c0 IS NULL THEN _org ELSE _org END"
-    sources = ", ".join(
-        f"LATERAL {call.function}({after if n else '_org'}{''.join(map(_place, call.params))}) AS _c{n}"
-        for n, call in enumerate(calls)
-    )
-    params = [organization_id, *(value for call in calls for param in call.params for value in _values(param))]
+    values = [param for call in calls for param in call.params if not isinstance(param, OfFirst)]
     with preparing_cursor() as cursor:
-        cursor.execute(f"SELECT _c0.* FROM tenancy_enter(%s) AS _org, {sources}", params)  # noqa: S608  # names are ours
+        cursor.execute(_statement(*map(_shape, calls)), [organization_id, *values])
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         if connection.in_atomic_block and active is None:
             _enter(None)
     return rows
 
 
-def _place(param: Any) -> str:
-    if isinstance(param, OfFirst):
-        return f", _c0.{param.column}"
-    return f", ARRAY[{', '.join(['%s'] * len(param.values))}]" if isinstance(param, Each) else ", %s"
+Shape = tuple[str, tuple[str | None, ...]]  # a function, and for each parameter the first call's column, if it is one
 
 
-def _values(param: Any) -> tuple[Any, ...]:
-    if isinstance(param, OfFirst):
-        return ()
-    return param.values if isinstance(param, Each) else (param,)
+def _shape(call: SqlCall) -> Shape:
+    return call.function, tuple([param.column if isinstance(param, OfFirst) else None for param in call.params])
+
+
+@lru_cache(maxsize=1_000)
+def _statement(*calls: Shape) -> str:
+    # Only a dependence fixes the order: left free, the planner runs what promises fewer rows first.
+    after = "CASE WHEN _c0 IS NULL THEN _org ELSE _org END"
+    sources = ", ".join(
+        f"LATERAL {function}({', '.join([after if n else '_org', *map(_place, columns)])}) AS _c{n}"
+        for n, (function, columns) in enumerate(calls)
+    )
+    return f"SELECT _c0.* FROM tenancy_enter(%s) AS _org, {sources}"  # noqa: S608  # the names are ours
+
+
+def _place(column: str | None) -> str:
+    return f"_c0.{column}" if column else "%s"
 
 
 def preparing_cursor() -> CursorWrapper:

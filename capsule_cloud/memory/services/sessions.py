@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,6 @@ from capsule_cloud.memory.storage import TenantStorage, visible
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record, record_call
 from tenancy.scope import SqlCall, current_organization_id, one_trip
-from tenancy.shared_trips import NotTogether, shared_trip
 from tenancy.webhooks.catalogue import CAPSULE_CREATED, SESSION_SEALED
 from tenancy.webhooks.events import emit
 
@@ -155,25 +154,18 @@ def ingest(
     """
     check_ingest(session_id=session_id, turns=turns, user_id=user_id)
     noticed = _notice(organization_id, project_id, session_id, turns)
-    more = (
-        record_call(
-            action=actions.MEMORY_SESSION_INGESTED,
-            actor=actor,
-            target=session_target(session_id),
-            metadata={"turns": 2 * len(turns)},
-        ),
-        *also,
-    )
-    where = (project_id, session_id, user_id, limits.MAX_TURNS)
-    taken = None
-    if len(turns) == 1 and noticed == [None] and not connection.in_atomic_block:
-        call = SqlCall("memory_ingest", (*where, turns[0].user_message, turns[0].assistant_response))
-        with suppress(NotTogether):
-            taken = shared_trip(organization_id, call, *more, apart=(project_id, session_id))
-    if taken is None:
-        with _refusals(session_id):
-            [taken] = one_trip(organization_id, _ingest_call(where, turns, noticed), *more)
-    owner, turn_id, total, pending = taken
+    with _refusals(session_id):
+        [(owner, turn_id, total, pending)] = one_trip(
+            organization_id,
+            _ingest_call(project_id, session_id, user_id, turns, noticed),
+            record_call(
+                action=actions.MEMORY_SESSION_INGESTED,
+                actor=actor,
+                target=session_target(session_id),
+                metadata={"turns": 2 * len(turns)},
+            ),
+            *also,
+        )
     result = IngestResult(turn_id, session_id, total, pending)
     if turn_id != 1:
         return result
@@ -312,8 +304,13 @@ def _notice(
 
 
 def _ingest_call(
-    where: tuple[Any, ...], turns: Sequence[TurnPair], noticed: Sequence[dict[str, Any] | None]
+    project_id: UUID,
+    session_id: str,
+    user_id: str | None,
+    turns: Sequence[TurnPair],
+    noticed: Sequence[dict[str, Any] | None],
 ) -> SqlCall:
+    where = (project_id, session_id, user_id, limits.MAX_TURNS)
     if len(turns) == 1:
         trigger = None if noticed[0] is None else orjson.dumps(noticed[0]).decode()
         return SqlCall("memory_ingest", (*where, turns[0].user_message, turns[0].assistant_response, trigger))

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     """The table."""
 
-    dependencies = [("metering", "0010_events_of_several_callers")]
+    dependencies = [("metering", "0009_one_chain_of_periods")]
 
     operations = [
         migrations.CreateModel(

@@ -36,7 +36,7 @@ AUDIT_ID = """
 class Migration(migrations.Migration):
     """The same numbers as before, to the checksum."""
 
-    dependencies = [("metering", "0011_how_far_each_machine_is_stored")]
+    dependencies = [("metering", "0010_how_far_each_machine_is_stored")]
 
     operations = [
         DefinerFunction(
