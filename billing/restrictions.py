@@ -28,7 +28,7 @@ _CLOSED: dict[str, tuple[set[Right], str]] = {
 def check_paid(access: str, right: Right, *, is_way_out: bool = False) -> None:
     """Raise BillingRestricted where `access` (of Organization) has closed the right.
 
-    What is a way out stays open: taking data away, and forgetting an end user.
+    What is a way out stays open: taking data away, forgetting an end user, and reporting use that has happened.
     """
     closed, sentence = _CLOSED[access]
     if right in closed and not is_way_out:

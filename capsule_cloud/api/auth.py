@@ -64,5 +64,5 @@ class HasScope(BasePermission):
         right: Right | None = getattr(view, "rights", {}).get(request.method)
         if right is None:
             return request.method not in view.allowed_methods  # no such method: DRF answers 405
-        demand(principal_of(request._request), right)
+        demand(principal_of(request._request), right, is_way_out=request.method in view.ways_out)
         return True

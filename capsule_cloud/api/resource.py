@@ -35,6 +35,7 @@ class Resource(APIView):
     """One path of the control plane. `rights` says what each method needs."""
 
     rights: ClassVar[dict[str, Right]]
+    ways_out: ClassVar[frozenset[str]] = frozenset()  # the methods that an unpaid bill does not close
     calls_out: ClassVar[bool] = False  # whether its POST asks another service, which no transaction may be open for
     parser_classes = [StrictJson]
     metadata_class = None  # OPTIONS is for preflights, which the door answers

@@ -140,6 +140,7 @@ class UsageEventsResource(Resource):
     """/v1/usage/events"""
 
     rights = {"GET": Right.USAGE_READ, "POST": Right.MEMORY_WRITE}
+    ways_out = frozenset({"POST"})  # it has happened, and is owed whether it is told or not
     parser_classes = [StrictJson, CloudEventsBatch]
 
     @extend_schema(
@@ -168,7 +169,8 @@ class UsageEventsResource(Resource):
         """Report what a data plane of yours counted, as a batch of 1 to 500 CloudEvents. Each event stands for itself.
 
         A wrong one is rejected and changes nothing; the others count, also past a cap: they have happened. Sent again,
-        an event is a duplicate, and counts once for ever. For plans with data planes of their own.
+        an event is a duplicate, and counts once for ever. An overdue invoice does not close this. For plans with data
+        planes of their own.
         """
         principal = self.principal(request)
         demand_feature(principal, Feature.DATA_PLANES)

@@ -83,6 +83,17 @@ def test_the_answer_says_what_is_left(plane: Api) -> None:
     assert counted(plane) == {"recall": 404}, "it has happened"
 
 
+@pytest.mark.parametrize("closed", [Organization.Access.READ_ONLY, Organization.Access.SUSPENDED])
+def test_what_has_happened_is_reported_whatever_is_unpaid(plane: Api, closed: str) -> None:
+    with scope(plane.tenant.organization):
+        Organization.objects.update(access=closed)
+    access.reset_key_cache()
+    said = {"user_message": "Tea?", "assistant_response": "Noted."}
+    assert plane.post("/api/v1/sessions/s/ingest", said).headers["X-Error-Code"] == "billing_restricted"
+    assert report(plane, event(), event("2", meter="ingest"))["accepted"] == 2
+    assert counted(plane) == {"recall": 3, "ingest": 3}
+
+
 def test_the_same_batch_twice_counts_once(plane: Api) -> None:
     batch = [event("1"), event("2"), event("1", quantity=900)]
     first, second = report(plane, *batch), report(plane, *batch)
