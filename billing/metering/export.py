@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.utils import timezone
 
 from billing.metering import ids
 from billing.metering.hours import hour_of
@@ -49,19 +50,24 @@ class _Echo:
 def csv_lines(organization_id: UUID, wanted: Wanted) -> Iterator[str]:
     """A head, then a line for every UTC hour, day or month and group that has usage; their sum is that of `usage`.
 
+    The last column is `as_of`: when the line's page was read, so a long file has several. As in `usage`, reads spooled
+    in the last few seconds before it may be missing.
+
     Call it outside a scope: each page is read in a scope of its own, so a slow reader holds no transaction open.
     Raises KeyError for an unknown grain or group.
     """
     writer = csv.writer(_Echo())
     names = tuple(dict.fromkeys(wanted.group_by))
-    yield writer.writerow([f"{GRAINS[wanted.grain]}_utc", *_head(names), "quantity"])
+    yield writer.writerow([f"{GRAINS[wanted.grain]}_utc", *_head(names), "quantity", "as_of"])
     last: tuple[Any, ...] = ()
     while True:
         with scope(organization_id):
+            as_of = f"{timezone.now():%Y-%m-%dT%H:%M:%SZ}"
             rows = _page(organization_id, wanted, names, last)
             labels = _labels(names, rows)
         for row in rows:
-            yield writer.writerow([f"{row[0].astimezone(UTC):%Y-%m-%dT%H:%MZ}", *_cells(names, row, labels), row[-1]])
+            moment = f"{row[0].astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+            yield writer.writerow([moment, *_cells(names, row, labels), row[-1], as_of])
         if len(rows) < PAGE:
             return
         last = rows[-1][:-1]

@@ -131,7 +131,7 @@ class UsageResource(Resource):
                 OpenApiTypes.STR,
                 enum=[JSONRenderer.format, Csv.format],
                 default=JSONRenderer.format,
-                description="Goes before `Accept`. As CSV: as many lines as there are.",
+                description="Goes before `Accept`. As CSV: as many lines as there are, each with its `as_of`.",
             ),
         ],
         responses={(200, JSONRenderer.media_type): UsageAnswer, (200, Csv.media_type): OpenApiTypes.STR},

@@ -48,6 +48,18 @@ def test_its_sum_is_the_sum_of_the_chart(tenant: Tenant, names: tuple[str, ...],
     assert len(rows) == len(points)
 
 
+def test_each_line_says_when_its_page_was_read(tenant: Tenant, monkeypatch: Any) -> None:
+    monkeypatch.setattr(export, "PAGE", 2)
+    read_at = iter(NOW + timedelta(minutes=n) for n in range(3))
+    for end_user in ("ada", "bob", "eve"):
+        use(tenant, Meter.INGEST, 1, end_user)
+    monkeypatch.setattr(timezone, "now", lambda: next(read_at))
+    rows = read(tenant, group_by=("end_user",))
+    moments = [f"{NOW + timedelta(minutes=n):%Y-%m-%dT%H:%M:%SZ}" for n in (0, 0, 1)]
+    assert [row["as_of"] for row in rows] == moments
+    assert list(rows[0])[-2:] == ["quantity", "as_of"]
+
+
 def test_projects_and_keys_have_their_names_beside_their_ids(tenant: Tenant) -> None:
     use(tenant, Meter.INGEST, 1)
     use(tenant, Meter.SEAL, 1, key_id=None)
