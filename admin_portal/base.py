@@ -2,18 +2,19 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.contrib.admin import ModelAdmin
+from django.db import transaction
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path
 
 from admin_portal import sessions
-from admin_portal.models import StaffSession
+from admin_portal.models import StaffAct, StaffSession
 from tenancy.audit import actions
 from tenancy.audit.services import Target, record
 from tenancy.scope import scope
@@ -42,13 +43,30 @@ def look(request: HttpRequest, organization_id: UUID | None, target: Target) -> 
     session = session_of(request)
     sessions.note(session, "looked", [target.id])
     if organization_id is not None:
-        with scope(organization_id):
-            record(
-                action=actions.STAFF_LOOKED,
-                actor=sessions.actor_of(session),
-                target=target,
-                metadata={"reason": session.reason},
-            )
+        _tell(session, organization_id, target)
+
+
+def look_at_list(request: HttpRequest, things: str, slugs: Mapping[UUID, str]) -> None:
+    """The same for a list that shows things of these organizations (id: slug), once in a staff session for each."""
+    session, act = session_of(request), f"listed {things}"
+    with transaction.atomic():
+        StaffSession.objects.select_for_update(no_key=True).get(pk=session.pk)  # two tabs at once
+        told = {one for done in StaffAct.objects.filter(session=session, what=act) for one in done.targets}
+        new = {key: slug for key, slug in slugs.items() if str(key) not in told}
+        for organization_id, slug in new.items():
+            _tell(session, organization_id, Target(f"stripe_{things}", slug, f"{things} of the payment service"))
+        if new:
+            sessions.note(session, act, [str(key) for key in new])
+
+
+def _tell(session: StaffSession, organization_id: UUID, target: Target) -> None:
+    with scope(organization_id):
+        record(
+            action=actions.STAFF_LOOKED,
+            actor=sessions.actor_of(session),
+            target=target,
+            metadata={"reason": session.reason},
+        )
 
 
 def redacted(value: Any, key: str = "") -> Any:

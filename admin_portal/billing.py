@@ -10,6 +10,7 @@ from django.db.models import F, QuerySet
 from django.db.models.fields.json import KT
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -17,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from admin_portal import sessions
-from admin_portal.base import LookAdmin, look, pretty, redacted, session_of
+from admin_portal.base import LookAdmin, look, look_at_list, pretty, redacted, session_of
 from admin_portal.models import StaffAct
 from admin_portal.site import site
 from billing.invoicing.selectors.invoices import organization_named
@@ -131,6 +132,19 @@ class OwnedAdmin(LookAdmin):
         """The list that knows whose its rows are."""
         return OwnedList
 
+    def things(self) -> str:
+        """What the rows are, in the plural."""
+        return str(self.opts.verbose_name_plural)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list. Every organization with a row on this page reads that it was looked at."""
+        answer = super().changelist_view(request, extra_context)
+        shown = answer.context_data.get("cl") if isinstance(answer, TemplateResponse) and answer.context_data else None
+        if shown is not None:
+            owned = [row.owner for row in shown.result_list if row.owner]
+            look_at_list(request, self.things(), {owner.organization_id: owner.slug for owner in owned})
+        return answer
+
     def link(self, key: str) -> SafeString:
         """The way to a row's page."""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
@@ -176,6 +190,10 @@ class InboxAdmin(OwnedAdmin):
         """The beginning of what went wrong."""
         return row.error[:80]
 
+    def things(self) -> str:
+        """As Stripe calls them."""
+        return "events"
+
     def get_urls(self) -> list[URLPattern]:
         """Beside looking: starting again."""
         wrap = self.admin_site.admin_view
@@ -186,10 +204,10 @@ class InboxAdmin(OwnedAdmin):
         ]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list under the inbox's state. An organization that is named reads that it was looked at."""
+        """The list under the inbox's state. An organization that is named reads of it without a row, too."""
         if slug := request.GET.get("organization", ""):
             try:
-                look(request, organization_named(slug), Target("stripe_events", slug, "events of the payment service"))
+                look_at_list(request, self.things(), {organization_named(slug): slug})
             except NotFound:
                 messages.warning(request, f"There is no organization {slug}.")
         context = (extra_context or {}) | {"inbox": inbox.state(), "title": "Stripe’s events"}  # noqa: RUF001
