@@ -20,7 +20,7 @@ from capsule_cloud.lib.jobs import enqueue
 from tenancy.audit import actions
 from tenancy.audit.actions import Action
 from tenancy.audit.services import SYSTEM, Actor, Target, record
-from tenancy.clock import furthest, here
+from tenancy.clock import here
 from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.models import Organization
 from tenancy.scope import scope, unscoped
@@ -210,11 +210,11 @@ def _record(action: Action, granted: EntitlementOverride, actor: Actor) -> None:
 def recompute_due(*, limit: int = 1000) -> int:
     """Recompute the organizations with an expired override or a period that is over, each by itself; how many.
 
+    An override expires by its organization's own clock; a period, of use, ends by the real one.
     Raises RecomputeFailed once the others are done.
     """
-    latest = furthest(timezone.now())
     with unscoped(reason="find organizations whose override has expired or whose period is over") as wide:
-        due = [row["organization_id"] for row in wide.rows("billing_entitlements_due", latest, limit)]
+        due = [row["organization_id"] for row in wide.rows("billing_entitlements_due", timezone.now(), limit)]
     failed = [one for one in due if not recompute_one(organization_id=one)]
     if failed:
         raise RecomputeFailed(", ".join(map(str, failed)))

@@ -131,12 +131,24 @@ def test_an_override_ends_by_its_clock(both: list[Tenant]) -> None:
             expires_at = here() + DAY
             grant_override(actor=SYSTEM, key="project_limit", value=6, reason="A test", expires_at=expires_at)
             Organization.objects.filter(clock_ahead=AHEAD).update(clock_ahead=AHEAD + 2 * DAY)
-    recompute_due()
+    assert recompute_due() == 1, "the other's override has a day left"
     limits = []
     for one in both:
         with scope(one.organization):
             limits.append((len(live_overrides(here())), Organization.objects.get().project_limit))
     assert limits == [(0, current("free").limits["project_limit"]), (1, 6)]
+
+
+def test_a_period_of_use_ends_by_the_real_clock_however_far_anybody_s_is_ahead(both: list[Tenant]) -> None:
+    for one in both:
+        with scope(one.organization):
+            now = timezone.now()
+            Organization.objects.update(period_start=now - DAY, period_end=now + AHEAD - DAY)
+    assert recompute_due() == 0
+    for one in both:
+        with scope(one.organization):
+            Organization.objects.update(period_end=timezone.now())
+    assert (recompute_due(), recompute_due()) == (2, 0)
 
 
 def test_a_contract_begins_by_its_clock(both: list[Tenant]) -> None:
