@@ -267,9 +267,9 @@ class StripeClient:
         """Give a draft its number: it can no longer be changed."""
         return self._post(f"invoices/{quote(invoice)}/finalize", {}, key)
 
-    def pay(self, invoice: str, *, key: str) -> Json:
-        """Try to collect an open invoice now."""
-        return self._post(f"invoices/{quote(invoice)}/pay", {}, key)
+    def pay(self, invoice: str, *, method: str = "", key: str) -> Json:
+        """Try to collect an open invoice now, with that payment method or with the default one."""
+        return self._post(f"invoices/{quote(invoice)}/pay", {"payment_method": method} if method else {}, key)
 
     def pay_out_of_band(self, invoice: str, *, key: str) -> Json:
         """Note that the money came some other way."""

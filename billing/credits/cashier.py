@@ -3,11 +3,12 @@
 from billing.credits.services.deductions import Deduction
 from billing.credits.services.top_ups import Order, Payment
 from billing.services.accounts import ensure_customer
+from billing.services.cards import used_method
 from billing.stripe_client import StripeRefused, client, taxed
 
 
 def charge(order: Order) -> Payment:
-    """Invoice and collect the order; however often it is tried, Stripe does it once.
+    """Invoice and collect the order with the card that pays the plan; however often it is tried, Stripe does it once.
 
     A card that is refused leaves the invoice open for the customer to pay, but voids that of an automatic top-up:
     nobody asked for it. Raises StripeUnavailable or StripeRefused.
@@ -29,9 +30,12 @@ def charge(order: Order) -> Payment:
     line = {"customer": customer, "invoice": draft["id"], "amount": order.amount, "currency": order.currency}
     stripe.set_invoice_item(line | {"description": "Credits"}, key=f"{key}:line")
     invoice = stripe.finalize(draft["id"], key=f"{key}:finalize")
+    method = used_method(customer)
     try:
-        invoice = stripe.pay(invoice["id"], key=f"{key}:pay")
+        invoice = stripe.pay(invoice["id"], method=method, key=f"{key}:pay:{method}")
     except StripeRefused as refusal:
+        if stripe.retrieve("invoice", invoice["id"])["status"] == "paid":  # by a try whose answer was lost
+            return Payment(invoice["id"], is_paid=True)
         if order.is_automatic:
             stripe.void(invoice["id"], key=f"{key}:void")
             return Payment(invoice["id"], is_paid=False, reason=str(refusal))

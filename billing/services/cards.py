@@ -6,7 +6,7 @@ Nothing here may be called inside a scope: Stripe is asked, and never in an open
 from dataclasses import dataclass
 from uuid import UUID
 
-from billing.models import ENDED, BillingAccount, Subscription
+from billing.models import ENDED, BillingAccount
 from billing.stripe_client import client
 from tenancy.scope import scope
 
@@ -26,17 +26,12 @@ def cards(*, organization_id: UUID) -> list[Card]:
     """The cards on file as Stripe has them now, the one that pays first. Raises StripeUnavailable or StripeRefused."""
     with scope(organization_id):
         account = BillingAccount.objects.first()
-        row = Subscription.objects.exclude(status__in=ENDED).exclude(stripe_id=None).first()
     if account is None or not account.stripe_customer_id:
         return []
     found = client().cards(account.stripe_customer_id)
     if not found:
         return []
-    chosen = client().retrieve("subscription", str(row.stripe_id)).get("default_payment_method") if row else None
-    if not chosen:
-        customer = client().retrieve("customer", account.stripe_customer_id)
-        chosen = (customer.get("invoice_settings") or {}).get("default_payment_method")
-    used = chosen["id"] if isinstance(chosen, dict) else chosen
+    used = used_method(account.stripe_customer_id)
     made = [
         Card(
             brand=one["card"]["display_brand"] or one["card"]["brand"],
@@ -48,3 +43,14 @@ def cards(*, organization_id: UUID) -> list[Card]:
         for one in found
     ]
     return sorted(made, key=lambda card: not card.is_used)
+
+
+def used_method(customer: str) -> str:
+    """The id of what pays: the live subscription's own (Checkout leaves it there), else the customer's; or empty.
+
+    Stripe looks at the customer's alone for an invoice outside the subscription. Raises as `cards` does.
+    """
+    found = client().retrieve("customer", customer)
+    holders = [one for one in (found.get("subscriptions") or {"data": []})["data"] if one["status"] not in ENDED]
+    holders.append(found.get("invoice_settings") or {})
+    return next((one["default_payment_method"] for one in holders if one.get("default_payment_method")), "")

@@ -10,12 +10,16 @@ from billing.credits.models import TopUp
 from billing.credits.services import burn
 from billing.credits.services.auto_top_ups import configure
 from billing.credits.services.top_ups import Order, request
+from billing.sandbox import checkout as pages
+from billing.sandbox import keys
+from billing.sandbox.store import Books
+from billing.services import subscriptions
 from billing.services.projection import project
 from billing.stripe_client import client
 from tenancy.audit.services import SYSTEM
 from tenancy.scope import scope
 from tests.billing.credits.conftest import Give
-from tests.billing.shop import DECLINED_CARD, give_card
+from tests.billing.shop import DECLINED_CARD, give_card, publish
 from tests.factories import Tenant
 
 
@@ -96,3 +100,37 @@ def test_the_event_of_crossing_is_paid_by_the_next_task(tenant: Tenant, give: Gi
     assert balance(tenant) == 1400
     with scope(tenant.organization):
         assert selectors.top_ups()[0].settled_at is not None
+
+
+def test_the_card_that_the_checkout_took_pays_automatic_top_ups(tenant: Tenant, give: Give) -> None:
+    publish()
+    url = subscriptions.checkout(
+        organization_id=tenant.organization.pk,
+        actor=tenant.actor,
+        plan_key="pro",
+        interval="monthly",
+        seats=0,
+        return_url="http://testserver/o/x/billing/",
+    )
+    customer = pages.complete(Books(keys.ACCOUNT), url.rsplit("/", 1)[1], "visa", {})["customer"]
+    assert client().retrieve("customer", customer)["invoice_settings"]["default_payment_method"] is None
+    with scope(tenant.organization):
+        give(1000)
+        configure(actor=tenant.actor, currency="usd", threshold=500, amount=1000, monthly_maximum=5000)
+        burn(actor=SYSTEM, amount=600, currency="usd", ref="usage")
+    tasks.pay_due_top_ups()
+    with scope(tenant.organization):
+        [wish] = selectors.top_ups()
+    assert (wish.state, wish.error, balance(tenant)) == ("paid", "", 1400)
+    assert next((one["status"], one["total"]) for one in invoices_of(customer)) == ("paid", 1000)
+
+
+def test_a_try_whose_answer_was_lost_counts_as_paid_after_the_card_has_changed(tenant: Tenant) -> None:
+    customer = give_card(tenant)
+    with scope(tenant.organization):
+        wish = request(actor=tenant.actor, amount=2000, currency="usd")
+    order = Order(wish.pk, tenant.organization.pk, wish.amount, wish.currency, is_automatic=True)
+    first = charge(order)
+    give_card(tenant, DECLINED_CARD)
+    assert charge(order) == first
+    assert [one["status"] for one in invoices_of(customer)] == ["paid"]
