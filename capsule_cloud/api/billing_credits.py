@@ -38,6 +38,7 @@ class CreditsAnswer(serializers.Serializer[Any]):
 
     currency = serializers.CharField()
     balance = serializers.IntegerField(help_text=MINOR)
+    owed = serializers.IntegerField(help_text="Used of credits whose payment was returned: the next purchase pays it.")
     grants = GrantAnswer(many=True)
 
 
@@ -96,8 +97,10 @@ class CreditsResource(Resource):
         with self.scope(request):
             currency = _currency()
             grants = list(ledger.in_burn_order(currency, timezone.now()))
+            owed = ledger.owed(currency)
         shown = [GrantAnswer(one).data for one in grants]
-        return Response({"currency": currency, "balance": sum(one.remaining for one in grants), "grants": shown})
+        balance = sum(one.remaining for one in grants)
+        return Response({"currency": currency, "balance": balance, "owed": owed, "grants": shown})
 
 
 class CreditEntriesResource(Resource):

@@ -126,7 +126,7 @@ class InvoicesResource(Resource):
 
 
 class BillNoteAnswer(serializers.ModelSerializer[Document]):
-    """A credit note or a refund: `total` comes back."""
+    """A credit note or a refund: `total` comes back. Of a dispute it is gone, until that is `won`."""
 
     class Meta:
         model = Document
@@ -139,6 +139,9 @@ class BillAnswer(serializers.Serializer[Bill]):
     name = serializers.CharField()
     state = serializers.CharField(help_text="`with_the_next`: use that the next invoice brings.")
     total = serializers.IntegerField(source="total.amount", allow_null=True, default=None, help_text="Minor units.")
+    tax = serializers.IntegerField(
+        source="tax.amount", allow_null=True, default=None, help_text="Of the total; null where taxes are not computed."
+    )
     currency = serializers.CharField(source="main.currency")
     at = serializers.DateTimeField()
     period_start = serializers.DateTimeField(source="main.period_start", allow_null=True)

@@ -85,6 +85,7 @@ def _show(
         "billing_credits",
         422 if top_up_form.errors or auto_form.errors else 200,
         balance=Money(balance, currency),
+        owed=Money(selectors.owed(currency), currency),
         currency=currency,
         as_of_now=now,
         burning=list(selectors.in_burn_order(currency, now)),

@@ -17,16 +17,30 @@ LEVELS = {
     "open": "warn",
     "failed": "bad",
     "uncollectible": "bad",
+    "needs_response": "warn",
+    "under_review": "warn",
+    "won": "good",
+    "lost": "bad",
 }
 WITH_THE_NEXT = "with_the_next"  # the state of use that Stripe's next invoice brings
+WORDS = {
+    WITH_THE_NEXT: "With the next invoice",
+    "uncollectible": "Written off",
+    "needs_response": "With the bank",
+    "under_review": "With the bank",
+    "warning_needs_response": "The bank asks",
+    "warning_under_review": "The bank asks",
+    "warning_closed": "Closed",
+}
+KEPT = {"failed", "canceled", "won", "prevented"}  # states of a refund or dispute by which nothing is gone
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
     """What is paid once. `main` says what is to be paid: Stripe's document, or our invoice where Stripe has none.
 
-    `invoice` is ours of the use in it, if there is one; `notes` give some of it back. A note that belongs to no bill
-    is a bill of its own.
+    `invoice` is ours of the use in it, if there is one; `notes` give some of it back, or dispute it. A note that
+    belongs to no bill is a bill of its own.
     """
 
     main: Document | Invoice
@@ -37,7 +51,8 @@ class Bill:
     def name(self) -> str:
         """Its number, or what it is."""
         if isinstance(self.main, Document):
-            return self.main.number or self.main.get_kind_display()
+            is_dispute = self.main.kind == Document.Kind.DISPUTE  # whose number is the bank's reason
+            return self.main.get_kind_display() if is_dispute else self.main.number or self.main.get_kind_display()
         if self.main.number:
             return self.main.number
         what = "Draft" if self.main.state == Invoice.State.DRAFT else "Use"
@@ -67,9 +82,7 @@ class Bill:
     @property
     def state_words(self) -> str:
         """The same for people."""
-        if self.state == WITH_THE_NEXT:
-            return "With the next invoice"
-        return "Written off" if self.state == Invoice.State.UNCOLLECTIBLE else self.state.replace("_", " ").capitalize()
+        return _words(self.state)
 
     @property
     def level(self) -> str:
@@ -81,9 +94,26 @@ class Bill:
         """What is paid; below zero for what comes back, None while it is being counted."""
         if isinstance(self.main, Invoice):
             return None if self.main.state == Invoice.State.DRAFT else Money(self.main.total, self.main.currency)
-        return Money(
-            self.main.total if self.main.kind == Document.Kind.INVOICE else -self.main.total, self.main.currency
-        )
+        is_invoice = self.main.kind == Document.Kind.INVOICE
+        return Money(self.main.total, self.main.currency) if is_invoice else _back(self.main)
+
+    @property
+    def tax(self) -> Money | None:
+        """What of the total is tax; None for our invoices, which are without."""
+        return Money(self.main.tax, self.main.currency) if isinstance(self.main, Document) else None
+
+    @property
+    def remarks(self) -> list[tuple[str, Money, str, datetime]]:
+        """The notes for people: what each is, what it changes or disputes, its state where that matters, and when."""
+        return [
+            (
+                note.get_kind_display(),
+                Money(note.total, note.currency) if _is_kept(note) else _back(note),
+                _words(note.status) if note.kind == Document.Kind.DISPUTE or _is_kept(note) else "",
+                note.issued_at,
+            )
+            for note in self.notes
+        ]
 
     @property
     def due_at(self) -> datetime | None:
@@ -117,8 +147,22 @@ def bill_of(invoice: Invoice) -> Bill:
     return Bill(document, invoice, tuple(_notes([document])[document.stripe_id]))
 
 
+def _words(state: str) -> str:
+    return WORDS.get(state, state.replace("_", " ").capitalize())
+
+
+def _is_kept(note: Document) -> bool:
+    """Whether a note takes nothing away: a refund that failed, a dispute that was won or only asked about."""
+    return note.status in KEPT or note.status.startswith("warning_")
+
+
+def _back(note: Document) -> Money:
+    """What a note takes away, below zero."""
+    return Money(0 if _is_kept(note) else -note.total, note.currency)
+
+
 def _notes(documents: Iterable[Document]) -> dict[str, list[Document]]:
-    """Credit notes and refunds by the invoice that they belong to, blank where Stripe names none."""
+    """Credit notes, refunds and disputes by the invoice that they belong to, blank where Stripe names none."""
     known = [one.stripe_id for one in documents]
     found: dict[str, list[Document]] = defaultdict(list)
     rows = Document.objects.exclude(kind=Document.Kind.INVOICE).filter(invoice_stripe_id__in=[*known, ""])

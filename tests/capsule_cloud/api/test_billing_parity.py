@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from billing.credits.services import grant
+from billing.credits.services import burn, grant, top_ups
+from billing.credits.services.refunds import take_back
 from billing.invoicing import services as invoicing
 from billing.invoicing.models import Invoice, InvoiceLine
 from billing.models import BillingAccount, Document
@@ -143,6 +144,18 @@ def test_credits_are_bought_and_their_movements_listed(api: Api) -> None:
     assert api.post("/v1/billing/credits/top-ups", {"amount": 1}).status_code == 422
 
 
+def test_what_is_owed_after_a_refund_is_said_to_programs_too(api: Api) -> None:
+    with scope(api.tenant.organization):
+        wish = top_ups.request(actor=api.tenant.actor, amount=20_00, currency="usd")
+        top_ups.settle(top_up_id=wish.pk, payment_ref="in_1")
+        burn(actor=SYSTEM, amount=12_00, currency="usd", ref="use")
+    assert data(api.get("/v1/billing/credits"))["owed"] == 0
+    with scope(api.tenant.organization):
+        take_back(invoice_ref="in_1", refund_ref="re_1", amount=20_00, total=20_00)
+    found = data(api.get("/v1/billing/credits"))
+    assert (found["balance"], found["owed"]) == (0, 12_00)
+
+
 def test_automatic_top_ups_are_chosen(api: Api) -> None:
     assert not data(api.get("/v1/billing/credits/auto-top-up"))["is_on"]
     wish = {"threshold": 10_00, "amount": 50_00, "monthly_maximum": 200_00}
@@ -173,29 +186,37 @@ def test_a_notice_is_put_away(api: Api) -> None:
 def test_bills_are_listed_as_they_are_paid(billed: Api) -> None:
     now = timezone.now()
     with scope(billed.tenant.organization):
-        Invoice.objects.update(stripe_id="in_cycle")
+        Invoice.objects.update(stripe_id="in_listed")
         columns = {"currency": "usd", "issued_at": now, "synced_at": now}
         Document.objects.create(
             kind="invoice",
             status="open",
-            stripe_id="in_cycle",
+            stripe_id="in_listed",
             number="C-7",
             total=31_21,
+            tax=2_21,
             page_url="https://invoice.stripe.com/7",
             period_start=PERIOD[0],
             period_end=PERIOD[1],
             **columns,
         )
         Document.objects.create(
-            kind="refund", status="succeeded", stripe_id="re_1", total=5_00, invoice_stripe_id="in_cycle", **columns
+            kind="refund", status="succeeded", stripe_id="re_of", total=5_00, invoice_stripe_id="in_listed", **columns
         )
-        Document.objects.create(kind="refund", status="succeeded", stripe_id="re_2", total=1_00, **columns)
+        Document.objects.create(
+            kind="dispute", status="lost", stripe_id="dp_listed", total=31_21, invoice_stripe_id="in_listed", **columns
+        )
+        Document.objects.create(kind="refund", status="succeeded", stripe_id="re_alone", total=1_00, **columns)
         invoice = Invoice.objects.get()
     refund, bill = sorted(data(billed.get("/v1/billing/bills")), key=lambda one: one["total"])
     assert (refund["total"], refund["invoice_id"], refund["pay_url"]) == (-1_00, None, "")
     assert (bill["name"], bill["state"], bill["total"], bill["invoice_id"]) == ("C-7", "open", 31_21, str(invoice.pk))
     assert bill["pay_url"] == "https://invoice.stripe.com/7"
-    assert [one["total"] for one in bill["notes"]] == [5_00]
+    assert bill["tax"] == 2_21
+    assert [(one["kind"], one["status"], one["total"]) for one in bill["notes"]] == [
+        ("refund", "succeeded", 5_00),
+        ("dispute", "lost", 31_21),
+    ]
 
 
 def test_an_invoice_proves_itself_to_programs_too(billed: Api) -> None:

@@ -8,7 +8,8 @@ from django.test import Client
 from django.utils import timezone
 
 from billing.credits.models import AutoTopUp, Category, TopUp
-from billing.credits.services import burn, grant
+from billing.credits.services import burn, grant, top_ups
+from billing.credits.services.refunds import take_back
 from tenancy.audit.services import SYSTEM
 from tenancy.roles import Role
 from tenancy.scope import scope
@@ -47,6 +48,21 @@ def test_what_burns_next_stands_first(tenant: Tenant, page: Page) -> None:
     assert text.index("Goes before all") < text.index("Expires soon") < text.index("Bought first")
     assert '$6.00</b> <span class="dim">of $10.00' in text
     assert "$76.00" in page("billing/credits/")
+
+
+def test_what_is_owed_after_a_refund_is_said_until_a_purchase_has_paid_it(tenant: Tenant, page: Page) -> None:
+    def buy(invoice: str) -> None:
+        wish = top_ups.request(actor=tenant.actor, amount=20_00, currency="usd")
+        top_ups.settle(top_up_id=wish.pk, payment_ref=invoice)
+
+    with scope(tenant.organization):
+        buy("in_1")
+        burn(actor=SYSTEM, amount=12_00, currency="usd", ref="use")
+        assert "Owed" not in page("billing/credits/")
+        take_back(invoice_ref="in_1", refund_ref="re_1", amount=20_00, total=20_00)
+        assert "Owed: $12.00" in page("billing/credits/")
+        buy("in_2")
+        assert "Owed" not in page("billing/credits/")
 
 
 def test_movements_are_read_page_by_page(tenant: Tenant, page: Page) -> None:

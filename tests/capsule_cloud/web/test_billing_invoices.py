@@ -130,6 +130,7 @@ def test_a_bill_is_one_entry_with_its_use_and_what_came_back(billed: Tenant) -> 
             stripe_id="in_cycle",
             number="CAPS-0007",
             total=31_21,
+            tax=2_21,
             period_start=PERIOD[0],
             period_end=PERIOD[1],
             pdf_url="https://pay.stripe.com/7.pdf",
@@ -142,12 +143,52 @@ def test_a_bill_is_one_entry_with_its_use_and_what_came_back(billed: Tenant) -> 
     browser, home = browser_of(billed), f"/o/{billed.organization.slug}/billing/"
     text = browser.get(f"{home}invoices/").content.decode()
     assert text.count("<tr>") == 2  # the head, and one bill
-    for words in ("CAPS-0007", "$31.21", "Refund −$5.00", "1 Aug to 1 Sep 2026", f"invoices/{invoice.pk}/"):  # noqa: RUF001
+    for words in (
+        "CAPS-0007",
+        "$31.21",
+        "with $2.21 tax",
+        "Refund -$5.00",
+        "1 Aug to 1 Sep 2026",
+        f"invoices/{invoice.pk}/",
+    ):
         assert words in text
     text = browser.get(f"{home}invoices/{invoice.pk}/").content.decode()
     assert "Invoice CAPS-0007" in text
-    assert "<b>$31.21</b> with the plan" in text
+    assert "<b>$31.21</b> with the plan, seats and $2.21 of tax" in text
     assert f"${invoice.total / 100:,.2f}, explained line by line" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "beside", "alone"),
+    [
+        ("dispute", "needs_response", "Dispute -$5.00: with the bank", "-$5.00"),
+        ("dispute", "lost", "Dispute -$5.00: lost", "-$5.00"),
+        ("dispute", "won", "Dispute $5.00: won", "$0.00"),
+        ("dispute", "warning_closed", "Dispute $5.00: closed", "$0.00"),
+        ("refund", "failed", "Refund $5.00: failed", "$0.00"),
+    ],
+)
+def test_what_is_disputed_stands_with_its_bill_or_alone(
+    tenant: Tenant, owner: Client, home: str, kind: str, status: str, beside: str, alone: str
+) -> None:
+    columns = {"currency": "usd", "issued_at": timezone.now(), "synced_at": timezone.now()}
+    with scope(tenant.organization):
+        Document.objects.create(kind="invoice", status="paid", stripe_id="in_d", number="C-1", total=29_00, **columns)
+        for invoice in ("in_d", ""):
+            Document.objects.create(
+                kind=kind,
+                status=status,
+                stripe_id=f"of_{invoice}",
+                number="fraudulent" if kind == "dispute" else "",
+                total=5_00,
+                invoice_stripe_id=invoice,
+                **columns,
+            )
+    text = owner.get(f"{home}billing/invoices/").content.decode()
+    assert text.count("<tr>") == 3  # the head, the bill, and what belongs to none
+    assert beside in text
+    assert f">{kind.capitalize()}</td>" in text
+    assert f"<span>{alone}</span>" in text
 
 
 def test_the_free_plan_is_told_that_there_are_none(owner: Client, home: str) -> None:
