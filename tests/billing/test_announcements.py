@@ -9,21 +9,29 @@ import orjson
 import pytest
 from django.utils import timezone
 
-from billing import announcements
 from billing.credits.models import TopUp
 from billing.credits.services import auto_top_ups, top_ups
 from billing.invoicing.models import Invoice, InvoiceLine
-from billing.invoicing.services import settling
+from billing.invoicing.services import close_period, settling
+from billing.metering.models import UsageHour
+from billing.models import Status, Subscription
 from billing.quotas import notices
 from billing.quotas import services as quotas
 from billing.quotas.models import Counter
 from billing.quotas.selectors import span_of
-from billing.services import dunning
+from billing.sandbox import checkout as pages
+from billing.sandbox import keys
+from billing.sandbox.store import Books
+from billing.services import dunning, subscriptions, trials
+from billing.stripe_client import client
+from billing.stripe_events import refresh
 from tenancy.audit.services import SYSTEM
 from tenancy.models import Organization
 from tenancy.scope import scope
 from tenancy.webhooks import services
-from tenancy.webhooks.models import Event
+from tenancy.webhooks.models import Delivery
+from tests.billing.invoicing.conftest import CLOSED_AT, PERIOD, subscribe
+from tests.billing.shop import publish
 from tests.factories import Tenant
 
 Told = Callable[[], list[tuple[str, dict[str, Any]]]]
@@ -31,13 +39,13 @@ Told = Callable[[], list[tuple[str, dict[str, Any]]]]
 
 @pytest.fixture
 def told(tenant: Tenant) -> Told:
-    """An endpoint that wants everything; gives what it was told, in order."""
+    """An endpoint that wants everything; gives what waits for it, in order."""
     with scope(tenant.organization):
         services.create(actor=tenant.actor, url="https://hooks.example.com/")
 
     def read() -> list[tuple[str, dict[str, Any]]]:
         with scope(tenant.organization):
-            bodies = Event.objects.order_by("number").values_list("type", "body")
+            bodies = Delivery.objects.order_by("number").values_list("event__type", "event__body")
             return [(kind, orjson.loads(body)["data"]) for kind, body in bodies]
 
     return read
@@ -79,19 +87,31 @@ def test_a_raised_cap_and_one_that_is_taken_away_are_told(tenant: Tenant, told: 
     ]
 
 
-def test_unusual_use_is_told(tenant: Tenant, told: Told) -> None:
+def test_unusual_use_is_told_once_as_long_as_it_lasts(tenant: Tenant, told: Told) -> None:
+    now = timezone.now().replace(minute=0, second=0, microsecond=0)
+
+    def use(ago: int, quantity: int) -> None:
+        UsageHour.objects.create(
+            project_id=tenant.project.pk,
+            key_id=tenant.key.pk,
+            meter="recall",
+            hour=now - timedelta(hours=ago),
+            quantity=quantity,
+            events=quantity,
+        )
+
     with scope(tenant.organization):
-        what: Any = {
-            "meter": "recall",
-            "subject_id": tenant.key.pk,
-            "since": timezone.now(),
-            "used": 7,
-            "sentence": "x7",
-        }
-        for _ in range(2):
-            announcements.usage_unusual(**what)
+        for ago in range(2, 168):
+            use(ago, 300 + ago % 20)
+        use(1, 2_100)
+    for _ in range(2):
+        notices.say_unusual(now=now)
+    with scope(tenant.organization):
+        use(0, 2_500)
+    notices.say_unusual(now=now + timedelta(minutes=30))
     [(kind, data)] = told()
-    assert (kind, data["subject_id"], data["used"]) == ("billing.usage.unusual", str(tenant.key.pk), 7)
+    assert (kind, data["meter"], data["subject_id"]) == ("billing.usage.unusual", "recall", str(tenant.key.pk))
+    assert (data["used"], datetime.fromisoformat(data["since"])) == (2_100, now - timedelta(hours=1))
 
 
 def test_an_unpaid_invoice_is_told_step_by_step_and_its_payment_too(tenant: Tenant, told: Told) -> None:
@@ -143,18 +163,63 @@ def test_an_invoice_that_is_paid_is_told(tenant: Tenant, told: Told) -> None:
     assert (data["number"], data["total"], data["period_end"]) == ("A-1", 2_900, "2026-02-01T00:00:00Z")
 
 
-def test_a_change_of_plan_is_told_once(tenant: Tenant, told: Told) -> None:
-    with scope(tenant.organization):
-        announcements.plan_changed(before="free", after="free", version=1)
-        for _ in range(2):
-            announcements.plan_changed(before="free", after="pro", version=2)
-    assert told() == [("billing.plan.changed", {"before": "free", "after": "pro"})]
+def test_a_purchase_and_its_end_are_told_once_as_changes_of_the_plan(tenant: Tenant, told: Told) -> None:
+    publish()
+    page = subscriptions.checkout(
+        organization_id=tenant.organization.pk,
+        actor=tenant.actor,
+        plan_key="pro",
+        interval="monthly",
+        seats=0,
+        return_url="http://testserver/o/x/billing/",
+    )
+    bought = pages.complete(Books(keys.ACCOUNT), page.rsplit("/", 1)[1], "visa", {})["subscription"]
+    for _ in range(2):
+        refresh("subscription", bought)
+    begun = [data for kind, data in told() if kind == "billing.plan.changed"]
+    client().end_subscription(bought, key="")
+    for _ in range(2):
+        refresh("subscription", bought)
+    changes = [data for kind, data in told() if kind == "billing.plan.changed"]
+    assert begun == [{"before": "free", "after": "pro"}]
+    assert changes == [*begun, {"before": "pro", "after": "free"}]
 
 
-def test_the_end_of_a_trial_and_credits_are_told(tenant: Tenant, told: Told) -> None:
+def test_the_end_of_a_trial_is_told_once_at_each_of_its_steps(tenant: Tenant, told: Told) -> None:
+    now = timezone.now()
+    ends_at = now + timedelta(days=2)
     with scope(tenant.organization):
-        ends_at = timezone.now()
-        announcements.trial_ending(plan="pro", ends_at=ends_at, continues=False, days=3)
+        Subscription.objects.create(
+            plan_key="pro",
+            plan_version=1,
+            status=Status.TRIALING,
+            period_start=now,
+            period_end=ends_at,
+            trial_end=ends_at,
+            cancel_at=ends_at,
+        )
+    steps = []
+    for at in (now, now, ends_at - timedelta(hours=12), ends_at - timedelta(hours=6)):
+        trials.remind_due(now=at)
+        steps.append(len(told()))
+    assert steps == [1, 1, 2, 2]
+    kind, data = told()[-1]
+    assert (kind, data["plan"], data["continues"]) == ("billing.trial.ending", "pro", False)
+    assert datetime.fromisoformat(data["ends_at"]) == ends_at
+
+
+def test_an_invoice_that_is_closed_is_told_once(tenant: Tenant, told: Told) -> None:
+    subscribe(tenant)
+    for _ in range(2):
+        with scope(tenant.organization):
+            invoice = close_period(actor=SYSTEM, period=PERIOD, now=CLOSED_AT)
+    [data] = [data for kind, data in told() if kind == "billing.invoice.closed"]
+    assert (data["invoice_id"], data["number"]) == (str(invoice.pk), invoice.number)
+    assert (data["total"], data["period_end"]) == (29_00, "2026-09-01T00:00:00Z")
+
+
+def test_low_credits_and_their_top_up_are_told(tenant: Tenant, told: Told) -> None:
+    with scope(tenant.organization):
         auto_top_ups.configure(
             actor=tenant.actor, currency="usd", is_on=True, threshold=1_000, amount=5_000, monthly_maximum=10_000
         )
@@ -165,9 +230,8 @@ def test_the_end_of_a_trial_and_credits_are_told(tenant: Tenant, told: Told) -> 
         assert TopUp.objects.get().state == TopUp.State.PAID
     found = told()
     assert [kind for kind, _ in found] == [
-        "billing.trial.ending",
         "billing.credits.low",
         "billing.credits.topped_up",
     ]
-    assert found[1][1] == {"balance": 400, "currency": "usd", "threshold": 1_000}
-    assert found[2][1] == {"amount": 5_000, "currency": "usd"}
+    assert found[0][1] == {"balance": 400, "currency": "usd", "threshold": 1_000}
+    assert found[1][1] == {"amount": 5_000, "currency": "usd"}
