@@ -4,6 +4,7 @@ import random
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
+from django.db import transaction
 from django.utils import timezone
 
 from billing.credits.services import grant
@@ -58,9 +59,9 @@ def pay(organization: Organization, actor: Actor, project: Project, key: ApiKey)
     accounts.add_tax_id(organization_id=organization.pk, actor=actor, kind="eu_vat", value="SE556677889901")
     end = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(days=PASSED)
     start = month_after(end, -1)
+    _began_earlier(session["subscription"], end)
     with scope(organization):
-        # a month cannot be lived through while the camera waits
-        Subscription.objects.update(period_start=end, period_end=month_after(end, 1), created_at=start)
+        Subscription.objects.update(created_at=start)
         _last_month(project, key, start)
     with scope(organization):
         recompute(actor=SYSTEM)
@@ -68,6 +69,20 @@ def pay(organization: Organization, actor: Actor, project: Project, key: ApiKey)
         _this_month(project, key)
         _credits(organization)
         _caps(actor, organization, key)
+
+
+def _began_earlier(subscription: str, start: datetime) -> None:
+    """Let the simulator too say that the period began then: a month cannot be lived through while the camera waits."""
+    books = Books(keys.ACCOUNT)
+    with transaction.atomic():
+        books.lock()
+        found = books.get("subscription", subscription)
+        found["billing_cycle_anchor"] = int(start.timestamp())
+        for item in found["items"]["data"]:
+            item["current_period_start"] = int(start.timestamp())
+            item["current_period_end"] = int(month_after(start, 1).timestamp())
+        books.save(found)
+    refresh("subscription", subscription)
 
 
 def _last_month(project: Project, key: ApiKey, start: datetime) -> None:
