@@ -227,11 +227,16 @@ def purge_expired(*, limit: int = 500) -> int:
         due = wide.rows("memory_capsules_expired", limit)
     for (organization_id, project_id), rows in groupby(due, itemgetter("organization_id", "project_id")):
         with scope(organization_id):
-            ids = [row["capsule_id"] for row in rows]
+            names = [row["capsule_id"] for row in rows]
+            expired = Capsule.objects.filter(
+                project_id=project_id, capsule_id__in=names, expires_at__lte=timezone.now()
+            )
+            locked = expired.select_for_update().order_by("capsule_id")
+            ids = list(locked.values_list("capsule_id", flat=True))
+            if not ids:
+                continue  # another sweep was faster, or somebody has given them more time
             turns = sum(forget_source_of(project_id=project_id, capsule_id=capsule_id).turns for capsule_id in ids)
-            expired = Capsule.objects.filter(project_id=project_id, capsule_id__in=ids, expires_at__lte=timezone.now())
-            ids = list(expired.values_list("capsule_id", flat=True))
-            gone, _ = expired.delete()
+            gone, _ = expired.filter(capsule_id__in=ids).delete()
             done = record(
                 action=actions.MEMORY_CAPSULES_EXPIRED,
                 actor=SYSTEM,

@@ -17,10 +17,11 @@ from capsule_cloud.memory.services import capsules
 from capsule_cloud.memory.storage import TenantStorage
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
-from tenancy.scope import scope
+from tenancy.scope import Wide, scope
 from tests.capsule_cloud.memory.capsules_for_tests import context, memory, sealed, skill, store
 from tests.capsule_cloud.memory.conversations import ingest, pair, seal
 from tests.factories import Tenant
+from tests.threads import at_once
 
 
 def act(tenant: Tenant, service: Any, **options: Any) -> Any:
@@ -156,6 +157,29 @@ def test_capsules_whose_end_has_passed_are_purged_everywhere(tenant: Tenant, str
             assert Capsule.objects.get().expires_at is None
         (event,) = audited(each, actions.MEMORY_CAPSULES_EXPIRED)
         assert event.metadata["capsules"] == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_sweeps_at_once_one_purges_and_records(tenant: Tenant) -> None:
+    store(tenant, *(memory(f"gone {n}", expires_at=timezone.now() - timedelta(hours=1)) for n in range(20)))
+    at_once(*[capsules.purge_expired] * 4)
+    assert [event.metadata["capsules"] for event in audited(tenant, actions.MEMORY_CAPSULES_EXPIRED)] == [20]
+
+
+def test_an_end_that_is_put_off_in_the_last_moment_keeps_the_capsule_and_its_turns(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(tenant, "s", pair("Tea?"))
+    capsule_id = seal(tenant, "s").capsule_id
+    with scope(tenant.organization):
+        Capsule.objects.update(expires_at=timezone.now() + timedelta(days=1))
+        row = Capsule.objects.get()
+    found = {"organization_id": row.organization_id, "project_id": row.project_id, "capsule_id": capsule_id}
+    monkeypatch.setattr(Wide, "rows", lambda *_: [found])  # as the sweep saw it a moment ago
+    capsules.purge_expired()
+    with scope(tenant.organization):
+        assert (Capsule.objects.count(), Turn.objects.count()) == (1, 2)
+    assert audited(tenant, actions.MEMORY_CAPSULES_EXPIRED) == []
 
 
 def test_a_merge_keeps_every_fact_skill_and_text(tenant: Tenant) -> None:

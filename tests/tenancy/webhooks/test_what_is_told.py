@@ -1,9 +1,12 @@
 """What people, keys and memories do reaches the endpoints: ids alone."""
 
+from datetime import timedelta
 from typing import Any
 
 import orjson
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
 
 from capsule_cloud.memory.services import capsules
 from tenancy.audit.services import Actor
@@ -11,8 +14,9 @@ from tenancy.models import Membership
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.services import invitations, keys, members, projects
-from tenancy.webhooks.models import Event
+from tenancy.webhooks.models import Delivery, Event
 from tests.capsule_cloud.api.client import Api
+from tests.capsule_cloud.memory.capsules_for_tests import memory, store
 from tests.factories import Tenant, add_member, make_user
 from tests.tenancy.webhooks.conftest import AddEndpoint
 
@@ -27,7 +31,7 @@ def endpoint(tenant: Tenant, add: AddEndpoint) -> None:
 
 def told(tenant: Tenant) -> list[tuple[str, dict[str, Any]]]:
     with scope(tenant.organization):
-        bodies = Event.objects.order_by("number").values_list("type", "body")
+        bodies = Delivery.objects.order_by("number").values_list("event__type", "event__body")
         return [(kind, orjson.loads(body)["data"]) for kind, body in bodies]
 
 
@@ -79,6 +83,36 @@ def test_memories_are_told_by_their_ids_alone(tenant: Tenant) -> None:
     ]
     with scope(tenant.organization):
         assert not Event.objects.filter(body__contains="4711").exists()
+
+
+def test_an_import_that_is_sent_twice_is_told_once(tenant: Tenant) -> None:
+    api = Api(tenant)
+    content = memory("tea").model_dump_json().encode()
+    answers = [
+        api.client.post(
+            "/api/v1/capsules/import",
+            {"file": SimpleUploadedFile("c.json", content), "user_id": "dana"},
+            headers=tenant.headers | {"Idempotency-Key": "once"},
+        )
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    data = {"capsule_id": answers[0].json()["capsule_id"], "user_id": "dana"}
+    assert told(tenant) == [
+        ("memory.capsule.created", data | {"origin": "imported"}),
+        ("memory.import.finished", data),
+    ]
+
+
+def test_capsules_whose_end_has_passed_are_told_once_together(tenant: Tenant) -> None:
+    past = timezone.now() - timedelta(hours=1)
+    ids = store(tenant, memory("tea", expires_at=past), memory("milk", expires_at=past))
+    store(tenant, memory("stays"))
+    for _ in range(2):
+        while capsules.purge_expired():
+            pass
+    [(kind, data)] = told(tenant)
+    assert (kind, sorted(data["capsule_ids"])) == ("memory.capsules.expired", sorted(ids))
 
 
 def test_leaving_is_told_as_being_removed(tenant: Tenant) -> None:
