@@ -24,6 +24,7 @@ SAMPLES: dict[str, Any] = {
     "numeric": lambda: 1,
     "bool": lambda: False,
     "timestamptz": lambda: "2026-01-01T00:00:00Z",
+    "interval": lambda: "0",
     "jsonb": lambda: Jsonb({}),
     "bytea": lambda: uuid.uuid4().bytes,
     "tsvector": lambda: "word",

@@ -58,8 +58,12 @@ def execute(connection: psycopg.Connection[Any], query: str, table: str, column:
         return 0
 
 
-# Where a trigger looks for the parent row first, which the wall hides from it
-REFUSED_BEFORE = {"invoicing_invoiceline": "an invoice gets its lines while it is a draft"}
+# Where a trigger looks for the parent row first, which the wall hides from it, or no right to insert is given
+REFUSED_BEFORE = {
+    "invoicing_invoiceline": "an invoice gets its lines while it is a draft",
+    "metering_usageperiod": "permission denied for table",
+    "metering_usageadjustment": "permission denied for table",
+}
 
 
 def refuses(table: str) -> Any:
