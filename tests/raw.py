@@ -39,6 +39,7 @@ FITTING: dict[str, Any] = {
     "period_end": "2026-02-01T00:00:00Z",
     "end": 2,
     "credited": 0,
+    "plan_key": "pro",  # sweeps of later tests find this row too
 }
 
 

@@ -77,3 +77,4 @@ def test_a_dead_letter_is_found_and_started_again(
         visitor.go("/staff/")
         expect(page.get_by_label("Why do you look?")).to_be_visible()
         assert visitor.complaints == []
+    StripeEvent.objects.filter(event_id=event_id).delete()  # the tests after this one work through what is due

@@ -20,6 +20,7 @@ from tenancy.scope import scope
 from tenancy.services import invitations
 from tests.capsule_cloud.memory.capsules_for_tests import memory, store
 from tests.capsule_cloud.web.billing_things import make_billing_things
+from tests.capsule_cloud.web.webhook_things import make_webhook_things
 from tests.factories import PASSWORD, Tenant, add_member, make_user
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +59,8 @@ def ids(tenant: Tenant) -> dict[str, str]:
             actor=tenant.actor, actor_role=Role.OWNER, email=f"{uuid4().hex}@example.com", role=Role.MEMBER
         )
         event = AuditEvent.objects.latest("id")
-    return make_billing_things(tenant) | {
+    things = make_billing_things(tenant) | make_webhook_things(tenant)
+    return things | {
         "slug": tenant.organization.slug,
         "project": tenant.project.slug,
         "key_id": str(tenant.key.pk),

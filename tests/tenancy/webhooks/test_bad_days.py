@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from threading import Event
 from typing import Any
 
 import pytest
@@ -123,32 +124,38 @@ def test_one_dead_server_among_a_thousand_endpoints_delays_nobody(
     tenant: Tenant, stranger: Tenant, target: Target, add: AddEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty organizations with fifty endpoints each; one endpoint hangs, with twenty events waiting for it."""
-    monkeypatch.setattr(delivery, "TIMEOUT", 3.0)
+    monkeypatch.setattr(delivery, "TIMEOUT", 30.0)
     tenants = [make_tenant() for _ in range(20)]
     for one in tenants:
         for n in range(50):
             add(one, f"{target.url}/{n}", succeeded=True)
         happen(one)
     with Target() as dead:
-        dead.behaviour = hang(dead)
+        given_up: list[Received] = []
+        released = Event()
+
+        def hold(wire: Any, request: Received) -> None:
+            if not released.wait(25):
+                given_up.append(request)
+            says(500)(wire, request)
+
+        dead.behaviour = hold
         add(stranger, dead.url, succeeded=True)
         happen(stranger, 20)
-        arrived: list[float] = []
+        arrived: list[bool] = []  # whether the dead one was still waited for
         answer = says(200)
 
         def behave(wire: Any, request: Received) -> None:
-            arrived.append(time.monotonic())
+            arrived.append(not given_up)
+            if len(arrived) == 900:
+                released.set()  # there is nothing more to see
             answer(wire, request)
 
         target.behaviour = behave
-        started = time.monotonic()
         delivery.deliver(budget=60)
-        took = time.monotonic() - started
     assert len(target.received) == 1000
-    assert took >= 3.0  # the dead one was waited for,
-    assert len(dead.received) <= delivery.EACH
-    in_time = sum(at - started < 3.0 for at in arrived)
-    assert in_time >= 900, f"{in_time} of 1,000 arrived before the dead one was given up"
+    assert 1 <= len(dead.received) <= delivery.EACH
+    assert sum(arrived) >= 900, "they arrived while the dead one was waited for"
 
 
 WORKER = """
