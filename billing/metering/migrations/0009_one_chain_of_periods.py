@@ -29,9 +29,9 @@ LEVEL = """
 """
 LEVELS = f"""
     SELECT period_id, meter, {LEVEL} AS quantity, sum(events)::bigint AS events FROM (
-        SELECT period_id, meter, hour, sum(quantity) AS quantity, sum(events) AS events
-        FROM lines GROUP BY period_id, meter, hour
-    ) AS hours GROUP BY period_id, meter
+        SELECT period_id, meter, sum(quantity) AS quantity, sum(events) AS events FROM hours
+        GROUP BY period_id, meter, CASE WHEN meter IN ('stored_bytes', 'active_end_user', 'seat') THEN hour END
+    ) AS samples GROUP BY period_id, meter
 """  # noqa: S608  # the texts above
 TOTALS = """
     SELECT period_id, jsonb_object_agg(meter, jsonb_build_object('quantity', quantity, 'events', events)) AS totals
@@ -44,10 +44,6 @@ CHECKSUM = """
             || '|' || quantity || '|' || events,
         E'\\n' ORDER BY hour, project_id, key_id, meter
     ), ''), 'UTF8')), 'hex')
-"""
-AUDIT_ID = """
-    (left(replace(metering_first_id(clock_timestamp())::text, '-', ''), 12) || '7' || substr(md5(random()::text), 1, 3)
-        || '8' || substr(md5(random()::text), 1, 15))::uuid
 """
 
 
@@ -122,23 +118,40 @@ class Migration(migrations.Migration):
                     FROM metering_usageevent e
                     WHERE e.written_by >= (SELECT r.position FROM metering_rollupposition r)
                         AND e.organization_id::text IN (SELECT d.organization_id::text FROM due d)
+                ), added AS MATERIALIZED (
+                    SELECT s.told_in, s.period_id, n.hour, n.project_id, n.key_id, n.meter,
+                        sum(n.quantity)::bigint AS quantity, count(*) AS events
+                    FROM spans s JOIN pending n ON n.organization_id = s.organization_id
+                        AND n.hour >= s.since AND n.hour < s.until
+                    GROUP BY 1, 2, 3, 4, 5, 6
+                ), kept AS (
+                    SELECT s.period_id, h.hour, h.project_id, h.key_id, h.meter, h.quantity, h.events
+                    FROM spans s JOIN metering_usagehour h ON h.organization_id = s.organization_id
+                        AND h.hour >= s.since AND h.hour < s.until
+                    WHERE s.period_id = s.told_in
                 ), lines AS MATERIALIZED (
-                    SELECT period_id, hour, project_id, key_id, meter, sum(quantity)::bigint AS quantity,
-                        sum(events)::bigint AS events
-                    FROM (
-                        SELECT s.period_id, h.hour, h.project_id, h.key_id, h.meter, h.quantity, h.events
-                        FROM spans s JOIN metering_usagehour h ON h.organization_id = s.organization_id
-                            AND h.hour >= s.since AND h.hour < s.until
-                        UNION ALL
-                        SELECT s.period_id, n.hour, n.project_id, n.key_id, n.meter, n.quantity, 1
-                        FROM spans s JOIN pending n ON n.organization_id = s.organization_id
-                            AND n.hour >= s.since AND n.hour < s.until
-                    ) AS every GROUP BY period_id, hour, project_id, key_id, meter
+                    -- an hour is there once for each group: only what is not in the sums yet has to be added to it
+                    SELECT coalesce(k.period_id, a.period_id) AS period_id, coalesce(k.hour, a.hour) AS hour,
+                        coalesce(k.project_id, a.project_id) AS project_id, coalesce(k.key_id, a.key_id) AS key_id,
+                        coalesce(k.meter, a.meter) AS meter,
+                        coalesce(k.quantity, 0) + coalesce(a.quantity, 0) AS quantity,
+                        coalesce(k.events, 0) + coalesce(a.events, 0) AS events
+                    FROM kept k FULL JOIN (SELECT * FROM added WHERE period_id = told_in) AS a
+                        ON a.period_id = k.period_id AND a.hour = k.hour AND a.project_id = k.project_id
+                        AND a.meter = k.meter AND coalesce(a.key_id, a.project_id) = coalesce(k.key_id, k.project_id)
+                ), hours AS (
+                    SELECT period_id, meter, hour, quantity, events FROM lines
+                    UNION ALL
+                    SELECT s.period_id, h.meter, h.hour, h.quantity, h.events
+                    FROM spans s JOIN metering_usagehour h ON h.organization_id = s.organization_id
+                        AND h.hour >= s.since AND h.hour < s.until
+                    WHERE s.period_id <> s.told_in
+                    UNION ALL
+                    SELECT period_id, meter, hour, quantity, events FROM added WHERE period_id <> told_in
                 ), levels AS MATERIALIZED ({LEVELS}
-                ), totals AS ({TOTALS}
-                ), sums AS (
-                    SELECT period_id, {CHECKSUM} AS checksum
-                    FROM lines WHERE period_id IN (SELECT d.id FROM due d) GROUP BY period_id
+                ), totals AS MATERIALIZED ({TOTALS}
+                ), sums AS MATERIALIZED (
+                    SELECT period_id, {CHECKSUM} AS checksum FROM lines GROUP BY period_id
                 ), told AS (
                     SELECT s.told_in, s.period_id, t.key AS meter, (t.value ->> 'quantity')::bigint AS quantity,
                         (t.value ->> 'events')::bigint AS events
@@ -169,7 +182,7 @@ class Migration(migrations.Migration):
                 ), said AS (
                     INSERT INTO audit_auditevent
                         (id, organization_id, action, actor, target, context, metadata, occurred_at)
-                    SELECT {AUDIT_ID}, c.organization_id, p_action, p_actor,
+                    SELECT uuidv7(), c.organization_id, p_action, p_actor,
                         jsonb_build_object('kind', 'usage_period', 'id', c.id, 'label', to_char(
                             c.starts_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || ' to '
                             || to_char(c.ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')),
@@ -213,9 +226,11 @@ class Migration(migrations.Migration):
                         AND e.occurred_at >= s.since AND e.occurred_at < s.until
                         AND pg_visible_in_snapshot(abs(e.written_by)::text::xid8, s.watermark::pg_snapshot)
                     GROUP BY 1, 2, 3, 4, 5
+                ), hours AS (
+                    SELECT * FROM lines
                 ), levels AS MATERIALIZED ({LEVELS}
-                ), totals AS ({TOTALS}
-                ), sums AS (
+                ), totals AS MATERIALIZED ({TOTALS}
+                ), sums AS MATERIALIZED (
                     SELECT period_id, {CHECKSUM} AS checksum FROM lines GROUP BY period_id
                 )
                 SELECT s.organization_id, s.id, s.starts_at, s.ends_at, s.totals, s.checksum,

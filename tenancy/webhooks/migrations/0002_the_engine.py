@@ -4,14 +4,7 @@ from django.db import migrations
 
 from tenancy.rls import DefinerFunction, Function
 
-# A time-ordered id as RFC 9562 has it (version 7), also where PostgreSQL is too old to have one of its own.
-ID = """webhooks_id() RETURNS uuid LANGUAGE sql VOLATILE AS $$
-    SELECT encode(set_bit(set_bit(overlay(
-        uuid_send(gen_random_uuid())
-        PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6
-    ), 52, 1), 53, 1), 'hex')::uuid
-$$"""
-# The first such id of a moment.
+# The first time-ordered id (RFC 9562, version 7) of a moment.
 FIRST_ID = """webhooks_first_id(p_moment timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
     SELECT (lpad(to_hex((extract(epoch FROM p_moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
 $$"""
@@ -39,7 +32,7 @@ BEGIN
     INSERT INTO webhooks_delivery (
         id, organization_id, endpoint_id, event_id, number, reason, state, attempts, due_at, last_code, created_at
     )
-    SELECT webhooks_id(), p_organization, e.id, p_event, nextval('webhooks_order'), 'event', 'pending', 0,
+    SELECT uuidv7(), p_organization, e.id, p_event, nextval('webhooks_order'), 'event', 'pending', 0,
         clock_timestamp(), '', clock_timestamp()
     FROM webhooks_endpoint e
     WHERE e.organization_id = p_organization AND e.state IN ('active', 'paused')
@@ -55,7 +48,7 @@ BEGIN
     INSERT INTO webhooks_delivery (
         id, organization_id, endpoint_id, event_id, number, reason, state, attempts, due_at, last_code, created_at
     )
-    SELECT webhooks_id(), p_organization, p_endpoint, v.id, nextval('webhooks_order'), 'replay', 'pending', 0,
+    SELECT uuidv7(), p_organization, p_endpoint, v.id, nextval('webhooks_order'), 'replay', 'pending', 0,
         clock_timestamp(), '', clock_timestamp()
     FROM (
         SELECT v.id FROM webhooks_event v
@@ -174,7 +167,7 @@ BEGIN
         id, organization_id, delivery_id, endpoint_id, number, started_at, milliseconds, status, code, sentence,
         has_arrived, request, response
     )
-    SELECT webhooks_id(), d.organization_id, d.id, d.endpoint_id, r.attempt, r.started_at, r.milliseconds, r.status,
+    SELECT uuidv7(), d.organization_id, d.id, d.endpoint_id, r.attempt, r.started_at, r.milliseconds, r.status,
         r.code, r.sentence, r.outcome = 'delivered', r.request, r.response
     FROM jsonb_to_recordset(p_results) AS r(
         delivery_id uuid, attempt integer, started_at timestamptz, milliseconds integer, status integer, code text,
@@ -259,12 +252,11 @@ class Migration(migrations.Migration):
     dependencies = [("webhooks", "0001_endpoints_and_what_they_are_told")]
 
     operations = [
-        Function("webhooks_id()", ID),
         Function("webhooks_first_id(timestamptz)", FIRST_ID),
         Function("webhooks_wants(text[], uuid[], text, uuid)", WANTS),
         migrations.RunSQL(
-            "GRANT EXECUTE ON FUNCTION webhooks_id(), webhooks_first_id(timestamptz) TO capsule_definer",
-            "REVOKE EXECUTE ON FUNCTION webhooks_id(), webhooks_first_id(timestamptz) FROM capsule_definer",
+            "GRANT EXECUTE ON FUNCTION webhooks_first_id(timestamptz) TO capsule_definer",
+            "REVOKE EXECUTE ON FUNCTION webhooks_first_id(timestamptz) FROM capsule_definer",
         ),
         Function("webhooks_emit(uuid, uuid, uuid, text, text, text, timestamptz)", EMIT),
         Function("webhooks_replay(uuid, uuid, timestamptz, timestamptz)", REPLAY),
