@@ -5,30 +5,27 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from billing.invoicing import services
 from billing.invoicing.models import Contract, Invoice
 from billing.invoicing.selectors.contracts import contracts
-from billing.invoicing.selectors.invoices import organization_named
 from billing.invoicing.selectors.standing import standing
 from billing.invoicing.services import Offer
 from billing.invoicing.terms import allowances_from_json
 from billing.money import Money
-from capsule_cloud.management.staff import staff
-from tenancy.errors import NotFound, TenancyError
-from tenancy.scope import scope
+from capsule_cloud.management.staff import StaffCommand, staff
+from tenancy.errors import NotFound
 
 
-class Command(BaseCommand):
-    """For members of staff, named by their e-mail address; what they do stands in the customer's audit trail."""
+class Command(StaffCommand):
+    """See `StaffCommand`."""
 
     help = "Show an organization's contracts; sign or end one, change its seats, or note that an invoice was paid."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One of them at a time."""
-        parser.add_argument("organization", metavar="SLUG")
-        parser.add_argument("--by", metavar="EMAIL", help="the member of staff who does it")
+        super().add_arguments(parser)
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--sign", metavar="FILE", type=Path, help="the contract as JSON: docs/runbooks/contracts.md")
         what.add_argument(
@@ -38,16 +35,8 @@ class Command(BaseCommand):
         what.add_argument("--paid", metavar="NUMBER", help="the money of this invoice has come")
         parser.add_argument("--reason", default="", help="with --end: why; with --paid: the bank's reference")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Do it, then show what there is."""
-        try:
-            with scope(organization_named(options["organization"])):
-                self._change(options)
-                self._show()
-        except TenancyError as refusal:
-            raise CommandError(str(refusal)) from None
-
-    def _change(self, options: dict[str, Any]) -> None:
+    def change(self, options: dict[str, Any]) -> None:
+        """Sign, end, change or mark as paid."""
         if options["sign"]:
             services.sign_contract(actor=staff(options["by"]), offer=_offer(options["sign"]))
         elif options["end"]:
@@ -59,7 +48,8 @@ class Command(BaseCommand):
             invoice = _one(Invoice.objects.filter(number=options["paid"]).first(), options["paid"])
             services.mark_paid(actor=staff(options["by"]), invoice_id=invoice.pk, reference=options["reason"])
 
-    def _show(self) -> None:
+    def show(self, options: dict[str, Any]) -> None:
+        """Its contracts and open invoices."""
         for one in contracts():
             begun = "" if one.subscription_id else " (not begun)"
             self.stdout.write(

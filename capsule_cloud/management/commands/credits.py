@@ -4,29 +4,25 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from billing.credits import selectors
 from billing.credits.models import AccountKind, Category
 from billing.credits.services import grant, void
-from billing.invoicing.selectors.invoices import organization_named
 from billing.money import Money
-from capsule_cloud.management.staff import staff
-from tenancy.errors import TenancyError
-from tenancy.scope import scope
+from capsule_cloud.management.staff import StaffCommand, staff
 
 
-class Command(BaseCommand):
-    """For members of staff, named by their e-mail address; what they do stands in the customer's audit trail."""
+class Command(StaffCommand):
+    """See `StaffCommand`."""
 
     help = "Show an organization's credits; grant some, or take back what remains of a grant."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One of them at a time."""
-        parser.add_argument("organization", metavar="SLUG")
+        super().add_arguments(parser)
         parser.add_argument("--currency", default="usd")
-        parser.add_argument("--by", metavar="EMAIL", help="the member of staff who does it")
         parser.add_argument("--reason", default="")
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--grant", metavar="AMOUNT", type=int, help="in minor units (cents)")
@@ -36,16 +32,8 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=int, help="with --grant: until they expire; without it they do not")
         parser.add_argument("--ref", help="with --grant: a reference that makes it happen once, such as a ticket")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Do it, then show what there is."""
-        try:
-            with scope(organization_named(options["organization"])):
-                self._change(options)
-                self._show(options["currency"])
-        except TenancyError as refusal:
-            raise CommandError(str(refusal)) from None
-
-    def _change(self, options: dict[str, Any]) -> None:
+    def change(self, options: dict[str, Any]) -> None:
+        """Grant, or take back."""
         if options["void"]:
             void(actor=staff(options["by"]), grant_id=options["void"], reason=options["reason"])
         elif options["grant"] is not None:
@@ -61,7 +49,9 @@ class Command(BaseCommand):
                 expires_at=None if days is None else timezone.now() + timedelta(days=days),
             )
 
-    def _show(self, currency: str) -> None:
+    def show(self, options: dict[str, Any]) -> None:
+        """What is used next."""
+        currency = options["currency"]
         now = timezone.now()
         self.stdout.write(f"{Money(selectors.balance(currency, now=now), currency)} can be burned, in this order:")
         for one in selectors.in_burn_order(currency, now):

@@ -2,45 +2,37 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from billing.dunning_terms import DunningState, Terms
-from billing.invoicing.selectors.invoices import organization_named
 from billing.models import Dunning
 from billing.money import Money
 from billing.selectors.dunning import ladder, owed
 from billing.services.dunning import set_terms
-from capsule_cloud.management.staff import staff
-from tenancy.errors import TenancyError
-from tenancy.scope import scope
+from capsule_cloud.management.staff import StaffCommand, staff
 
 
-class Command(BaseCommand):
-    """For members of staff, named by their e-mail address; what they do stands in the customer's audit trail."""
+class Command(StaffCommand):
+    """See `StaffCommand`."""
 
     help = "Show an organization's unpaid invoices and what follows; agree on other terms."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """The days are counted from the moment that an invoice is overdue."""
-        parser.add_argument("organization", metavar="SLUG")
-        parser.add_argument("--by", metavar="EMAIL", help="the member of staff who does it")
+        super().add_arguments(parser)
         parser.add_argument("--reason", default="")
         parser.add_argument(
             "--terms", nargs=3, type=int, metavar=("RESTRICT", "SUSPEND", "CANCEL"), help="days; 14 28 60 for a card"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Do it, then show where the organization stands."""
-        try:
-            with scope(organization_named(options["organization"])):
-                if options["terms"]:
-                    set_terms(actor=staff(options["by"]), terms=_terms(options["terms"]), reason=options["reason"])
-                self._show()
-        except TenancyError as refusal:
-            raise CommandError(str(refusal)) from None
+    def change(self, options: dict[str, Any]) -> None:
+        """Agree on other terms."""
+        if options["terms"]:
+            set_terms(actor=staff(options["by"]), terms=_terms(options["terms"]), reason=options["reason"])
 
-    def _show(self) -> None:
+    def show(self, options: dict[str, Any]) -> None:
+        """Where the organization stands."""
         dunning, debts = Dunning.objects.first(), owed()
         self.stdout.write(dunning.state if dunning else DunningState.OK.value)
         for debt in debts:

@@ -5,27 +5,23 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from billing.invoicing.selectors.invoices import organization_named
 from billing.models import EntitlementOverride
 from billing.selectors.entitlements import effective, override_history
 from billing.services import entitlements
-from capsule_cloud.management.staff import staff
-from tenancy.errors import TenancyError
-from tenancy.scope import scope
+from capsule_cloud.management.staff import StaffCommand, staff
 
 
-class Command(BaseCommand):
-    """For members of staff, named by their e-mail address; what they do stands in the customer's audit trail."""
+class Command(StaffCommand):
+    """See `StaffCommand`."""
 
     help = "Show an organization's entitlements; grant, approve or end an override."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One of them at a time."""
-        parser.add_argument("organization", metavar="SLUG")
-        parser.add_argument("--by", metavar="EMAIL", help="the member of staff who does it")
+        super().add_arguments(parser)
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--grant", metavar="KEY=VALUE", help="a limit, feature:…, included:… or overage:…; JSON")
         what.add_argument(
@@ -35,16 +31,8 @@ class Command(BaseCommand):
         parser.add_argument("--reason", default="", help="with --grant")
         parser.add_argument("--days", type=int, default=30, help="with --grant: until it expires (default 30)")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Do it, then show what holds."""
-        try:
-            with scope(organization_named(options["organization"])):
-                self._change(options)
-                self._show()
-        except TenancyError as refusal:
-            raise CommandError(str(refusal)) from None
-
-    def _change(self, options: dict[str, Any]) -> None:
+    def change(self, options: dict[str, Any]) -> None:
+        """Grant, approve or end an override."""
         if options["approve"]:
             entitlements.approve_override(actor=staff(options["by"]), override_id=options["approve"])
         elif options["end"]:
@@ -59,7 +47,8 @@ class Command(BaseCommand):
                 expires_at=timezone.now() + timedelta(days=options["days"]),
             )
 
-    def _show(self) -> None:
+    def show(self, options: dict[str, Any]) -> None:
+        """What holds."""
         found = effective()
         self.stdout.write(f"{found.plan.key} version {found.plan.version} ({found.source})")
         for name, value in sorted(found.columns.items()):
