@@ -19,10 +19,7 @@ from billing.quotas import notices
 from billing.quotas import services as quotas
 from billing.quotas.models import Counter
 from billing.quotas.selectors import span_of
-from billing.sandbox import checkout as pages
-from billing.sandbox import keys
-from billing.sandbox.store import Books
-from billing.services import dunning, subscriptions, trials
+from billing.services import dunning, trials
 from billing.stripe_client import client
 from billing.stripe_events import refresh
 from tenancy.audit.services import SYSTEM
@@ -31,7 +28,7 @@ from tenancy.scope import scope
 from tenancy.webhooks import services
 from tenancy.webhooks.models import Delivery
 from tests.billing.invoicing.conftest import CLOSED_AT, PERIOD, subscribe
-from tests.billing.shop import publish
+from tests.billing.shop import pay_there, publish, to_checkout
 from tests.factories import Tenant
 
 Told = Callable[[], list[tuple[str, dict[str, Any]]]]
@@ -165,15 +162,8 @@ def test_an_invoice_that_is_paid_is_told(tenant: Tenant, told: Told) -> None:
 
 def test_a_purchase_and_its_end_are_told_once_as_changes_of_the_plan(tenant: Tenant, told: Told) -> None:
     publish()
-    page = subscriptions.checkout(
-        organization_id=tenant.organization.pk,
-        actor=tenant.actor,
-        plan_key="pro",
-        interval="monthly",
-        seats=0,
-        return_url="http://testserver/o/x/billing/",
-    )
-    bought = pages.complete(Books(keys.ACCOUNT), page.rsplit("/", 1)[1], "visa", {})["subscription"]
+    page = to_checkout(tenant)
+    bought = pay_there(page)["subscription"]
     for _ in range(2):
         refresh("subscription", bought)
     begun = [data for kind, data in told() if kind == "billing.plan.changed"]

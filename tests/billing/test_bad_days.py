@@ -16,7 +16,7 @@ from billing.credits.services import grant
 from billing.models import BillingAccount, Subscription
 from billing.plans import Interval, current
 from billing.sandbox.transport import SandboxTransport
-from billing.services import changes, subscriptions
+from billing.services import changes
 from billing.services.accounts import customer_of
 from billing.services.prices import items_for
 from billing.services.seats import set_seats
@@ -27,7 +27,7 @@ from tenancy.errors import Conflict, TenancyError
 from tenancy.scope import scope
 from tests.billing.services.conftest import buy, shop
 from tests.billing.services.test_time_machine import advance
-from tests.billing.shop import DECLINED_CARD, GOOD_CARD, give_card, publish
+from tests.billing.shop import DECLINED_CARD, GOOD_CARD, give_card, publish, to_checkout
 from tests.billing.signing import SECRET, make_event, post
 from tests.factories import Tenant, make_tenant
 from tests.threads import at_once
@@ -117,14 +117,7 @@ def test_a_stripe_that_is_away_sells_nothing_and_leaves_no_page_behind(
         raise stripe.APIConnectionError("No route to host")  # type: ignore[no-untyped-call]
 
     def open_page() -> str:
-        return subscriptions.checkout(
-            organization_id=tenant.organization.pk,
-            actor=tenant.actor,
-            plan_key="pro",
-            interval="monthly",
-            seats=0,
-            return_url="http://testserver/",
-        )
+        return to_checkout(tenant, "http://testserver/")
 
     with monkeypatch.context() as away:
         away.setattr(SandboxTransport, "request", gone)

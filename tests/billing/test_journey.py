@@ -7,14 +7,11 @@ from typing import Any
 import pytest
 
 from billing.models import BillingAccount, Document, StripeEvent, Subscription
-from billing.sandbox import checkout as pages
-from billing.sandbox import clock, delivery, keys
-from billing.sandbox.store import Books
-from billing.services import subscriptions
+from billing.sandbox import clock, delivery
 from billing.stripe_events import process
 from tenancy.models import Organization
 from tenancy.scope import scope
-from tests.billing.shop import publish
+from tests.billing.shop import pay_there, publish, to_checkout
 from tests.factories import Tenant
 from tests.live import LiveServer
 
@@ -24,15 +21,8 @@ def customer(live: LiveServer, live_tenant: Tenant, settings: Any) -> str:
     """The tenant at the end of a checkout, of which only Stripe knows yet."""
     settings.PUBLIC_URL = live.url
     publish()
-    url = subscriptions.checkout(
-        organization_id=live_tenant.organization.pk,
-        actor=live_tenant.actor,
-        plan_key="pro",
-        interval="monthly",
-        seats=0,
-        return_url=f"{live.url}/o/x/billing/",
-    )
-    pages.complete(Books(keys.ACCOUNT), url.rsplit("/", 1)[1], "visa", {})
+    url = to_checkout(live_tenant, f"{live.url}/o/x/billing/")
+    pay_there(url)
     with scope(live_tenant.organization):
         return str(BillingAccount.objects.get().stripe_customer_id)
 

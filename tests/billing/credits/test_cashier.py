@@ -10,16 +10,12 @@ from billing.credits.models import TopUp
 from billing.credits.services import burn
 from billing.credits.services.auto_top_ups import configure
 from billing.credits.services.top_ups import Order, request
-from billing.sandbox import checkout as pages
-from billing.sandbox import keys
-from billing.sandbox.store import Books
-from billing.services import subscriptions
 from billing.services.projection import project
 from billing.stripe_client import client
 from tenancy.audit.services import SYSTEM
 from tenancy.scope import scope
 from tests.billing.credits.conftest import Give
-from tests.billing.shop import DECLINED_CARD, give_card, publish
+from tests.billing.shop import DECLINED_CARD, give_card, pay_there, publish, to_checkout
 from tests.factories import Tenant
 
 
@@ -104,15 +100,8 @@ def test_the_event_of_crossing_is_paid_by_the_next_task(tenant: Tenant, give: Gi
 
 def test_the_card_that_the_checkout_took_pays_automatic_top_ups(tenant: Tenant, give: Give) -> None:
     publish()
-    url = subscriptions.checkout(
-        organization_id=tenant.organization.pk,
-        actor=tenant.actor,
-        plan_key="pro",
-        interval="monthly",
-        seats=0,
-        return_url="http://testserver/o/x/billing/",
-    )
-    customer = pages.complete(Books(keys.ACCOUNT), url.rsplit("/", 1)[1], "visa", {})["customer"]
+    url = to_checkout(tenant)
+    customer = pay_there(url)["customer"]
     assert client().retrieve("customer", customer)["invoice_settings"]["default_payment_method"] is None
     with scope(tenant.organization):
         give(1000)

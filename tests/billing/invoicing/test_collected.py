@@ -14,10 +14,7 @@ from billing.invoicing.selectors.billed import compared
 from billing.invoicing.services import comparing
 from billing.models import BillingAccount, Document, MeterPush, Source, Subscription
 from billing.money import month_after
-from billing.sandbox import checkout as pages
-from billing.sandbox import clock, keys
-from billing.sandbox.store import Books
-from billing.services import subscriptions
+from billing.sandbox import clock
 from billing.services.meter_pushes import collect, deliver
 from billing.stripe_client import StripeClient, StripeUnavailable, client
 from billing.stripe_events import refresh
@@ -34,7 +31,7 @@ from tests.billing.invoicing.conftest import (
     subscribe,
     used,
 )
-from tests.billing.shop import publish
+from tests.billing.shop import pay_there, publish, to_checkout
 from tests.factories import Tenant
 from tests.sums import catch_up
 
@@ -46,15 +43,8 @@ class Payer:
 
     def __init__(self, tenant: Tenant) -> None:
         self.tenant = tenant
-        url = subscriptions.checkout(
-            organization_id=tenant.organization.pk,
-            actor=tenant.actor,
-            plan_key="pro",
-            interval="monthly",
-            seats=0,
-            return_url="http://testserver/",
-        )
-        session = pages.complete(Books(keys.ACCOUNT), url.rsplit("/", 1)[1], "visa", {})
+        url = to_checkout(tenant, "http://testserver/")
+        session = pay_there(url)
         self.subscription: str = session["subscription"]
         refresh("subscription", self.subscription)
         with scope(tenant.organization):

@@ -6,17 +6,14 @@ from typing import Any
 import pytest
 
 from billing.models import Document
-from billing.sandbox import checkout as pages
-from billing.sandbox import keys
 from billing.sandbox.refusals import Refusal
-from billing.sandbox.store import Books
-from billing.services import changes, subscriptions
+from billing.services import changes
 from billing.services.accounts import customer_of
 from billing.stripe_client import client
 from billing.stripe_events import refresh
 from tenancy.scope import scope
 from tests.billing.credits.test_cashier import balance, bought
-from tests.billing.shop import give_card, publish
+from tests.billing.shop import give_card, pay_there, publish, to_checkout
 from tests.factories import Tenant
 
 
@@ -28,15 +25,8 @@ def _taxed(db: None, settings: Any) -> None:
 
 def buy(tenant: Tenant, **details: str) -> str:
     """Go through the checkout, which asks for the country; the subscription."""
-    url = subscriptions.checkout(
-        organization_id=tenant.organization.pk,
-        actor=tenant.actor,
-        plan_key="pro",
-        interval="monthly",
-        seats=0,
-        return_url="http://testserver/o/x/billing/",
-    )
-    session = pages.complete(Books(keys.ACCOUNT), url.rsplit("/", 1)[1], "visa", details)
+    url = to_checkout(tenant)
+    session = pay_there(url, **details)
     refresh("subscription", session["subscription"])
     return str(session["subscription"])
 
