@@ -11,7 +11,7 @@ from billing.sandbox import clock, delivery
 from billing.stripe_events import process
 from tenancy.models import Organization
 from tenancy.scope import scope
-from tests.billing.shop import pay_there, publish, to_checkout
+from tests.billing.shop import end_what_is_under_way, pay_there, publish, to_checkout
 from tests.factories import Tenant
 from tests.live import LiveServer
 
@@ -20,6 +20,7 @@ from tests.live import LiveServer
 def customer(live: LiveServer, live_tenant: Tenant, settings: Any) -> str:
     """The tenant at the end of a checkout, of which only Stripe knows yet."""
     settings.PUBLIC_URL = live.url
+    end_what_is_under_way()
     publish()
     url = to_checkout(live_tenant, f"{live.url}/o/x/billing/")
     pay_there(url)

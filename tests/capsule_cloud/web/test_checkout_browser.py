@@ -5,15 +5,13 @@ import uuid
 from pathlib import Path
 
 import pytest
-from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
-from billing.models import StripeEvent, Subscription
+from billing.models import Subscription
 from billing.sandbox import delivery
-from billing.sandbox.models import Delivery
 from billing.stripe_events import process
 from tenancy.scope import scope
-from tests.billing.shop import publish
+from tests.billing.shop import end_what_is_under_way, publish
 from tests.capsule_cloud.web.browser import Visitor, mailed_code, visit
 from tests.factories import PASSWORD, Tenant
 from tests.live import LiveServer
@@ -28,8 +26,7 @@ THEMES = ["light", "dark"]
 def shop(transactional_db: None) -> None:
     """Plans for sale, and nothing under way that other tests have left."""
     publish()
-    Delivery.objects.filter(done_at=None).update(done_at=timezone.now())
-    StripeEvent.objects.filter(status="new").update(status="done")
+    end_what_is_under_way()
 
 
 def hear() -> int:
