@@ -1,0 +1,165 @@
+"""Actions on organizations and what they own: projects, members, invitations, keys, accounts, webhook endpoints."""
+
+from tenancy.audit.catalogue.action import (
+    FLAG,
+    ID,
+    MOMENT,
+    PERSON,
+    SECRET,
+    TEXT,
+    WHOLE,
+    Action,
+    Kind,
+    Severity,
+    many,
+    maybe,
+)
+
+_KEYS = {"keys_revoked": WHOLE}
+_ROLE = {"role": TEXT}
+
+# --- Organizations ---
+ORGANIZATION_CREATED = Action("organization.created", "created the organization", Kind.CREATE)
+ORGANIZATION_UPDATED = Action(
+    "organization.updated",
+    "changed the organization's settings",
+    Kind.UPDATE,
+    changes={"name": TEXT, "is_mfa_required": FLAG},
+    severity=Severity.LOW,
+)
+ORGANIZATION_CLOSED = Action(
+    "organization.closed",
+    "closed the organization",
+    Kind.DELETE,
+    has={"purge_after": MOMENT},
+    changes={"closed_at": MOMENT},
+    severity=Severity.MEDIUM,
+)
+ORGANIZATION_RESTORED = Action(
+    "organization.restored",
+    "restored the organization",
+    Kind.UPDATE,
+    changes={"closed_at": MOMENT},
+    severity=Severity.LOW,
+)
+# --- Projects ---
+PROJECT_CREATED = Action("organization.project.created", "created a project", Kind.CREATE, may={"slug": TEXT})
+PROJECT_UPDATED = Action(
+    "organization.project.updated",
+    "changed a project",
+    Kind.UPDATE,
+    changes={
+        "name": TEXT,
+        "cors_origins": many(TEXT),
+        "turn_retention_days": WHOLE,
+        "idle_seal_minutes": WHOLE,
+        "audit_reads": FLAG,
+    },
+)
+PROJECT_ARCHIVED = Action(
+    "organization.project.archived",
+    "archived a project",
+    Kind.DELETE,
+    has=_KEYS,
+    changes={"archived_at": MOMENT},
+    severity=Severity.LOW,
+)
+# --- Members and invitations ---
+MEMBER_ADDED = Action("organization.member.added", "became a member", Kind.JOIN, has=_ROLE, severity=Severity.LOW)
+MEMBER_ROLE_CHANGED = Action(
+    "organization.member.role_changed",
+    "changed a member's role",
+    Kind.GRANT,
+    has=_KEYS,
+    changes=_ROLE,
+    severity=Severity.LOW,
+)
+MEMBER_REMOVED = Action(
+    "organization.member.removed",
+    "removed a member",
+    Kind.LEAVE,
+    has=_KEYS,
+    changes=_ROLE,
+    severity=Severity.LOW,
+)
+MEMBER_LEFT = Action("organization.member.left", "left the organization", Kind.LEAVE, has=_KEYS, changes=_ROLE)
+INVITATION_CREATED = Action("organization.invitation.created", "invited somebody", Kind.CREATE, has=_ROLE)
+INVITATION_RESENT = Action(
+    "organization.invitation.resent", "sent an invitation again", Kind.UPDATE, changes={"expires_at": MOMENT}
+)
+INVITATION_REVOKED = Action("organization.invitation.revoked", "revoked an invitation", Kind.DELETE)
+INVITATION_ACCEPTED = Action("organization.invitation.accepted", "accepted an invitation", Kind.UPDATE)
+# --- API keys ---
+KEY_CREATED = Action(
+    "organization.api_key.created",
+    "created an API key",
+    Kind.CREATE,
+    has={"project": TEXT, "scopes": many(TEXT), "expires_at": maybe(MOMENT)},
+    may={"requests_per_minute": maybe(WHOLE), "allowed_cidrs": many(TEXT)},
+    severity=Severity.LOW,
+)
+KEY_ROTATED = Action(
+    "organization.api_key.rotated",
+    "rotated an API key",
+    Kind.UPDATE,
+    has={"successor": TEXT},
+    changes={"expires_at": MOMENT, "secret": SECRET},
+    severity=Severity.LOW,
+)
+KEY_REVOKED = Action(
+    "organization.api_key.revoked", "revoked an API key", Kind.DELETE, has=_KEYS, severity=Severity.LOW
+)
+# --- Webhooks ---
+_STATE = {"state": TEXT}
+_SENT = {"event_id": ID, "type": TEXT, "delivery_id": ID}
+WEBHOOK_CREATED = Action(
+    "webhooks.endpoint.created",
+    "added a webhook endpoint",
+    Kind.CREATE,
+    has={"event_types": many(TEXT), "project_ids": many(ID)},
+    severity=Severity.LOW,
+)
+WEBHOOK_UPDATED = Action(
+    "webhooks.endpoint.updated",
+    "changed a webhook endpoint",
+    Kind.UPDATE,
+    changes={
+        "url": {**TEXT, "description": "Without what stands behind its path, which may be secret."},
+        "description": TEXT,
+        "event_types": many(TEXT),
+        "project_ids": many(ID),
+        "is_ordered": FLAG,
+    },
+    severity=Severity.LOW,
+)
+WEBHOOK_DELETED = Action("webhooks.endpoint.deleted", "deleted a webhook endpoint", Kind.DELETE, changes=_STATE)
+WEBHOOK_ENABLED = Action(
+    "webhooks.endpoint.enabled", "let a webhook endpoint be told again", Kind.UPDATE, changes=_STATE
+)
+WEBHOOK_DISABLED = Action("webhooks.endpoint.disabled", "disabled a webhook endpoint", Kind.UPDATE, changes=_STATE)
+WEBHOOK_PAUSED = Action(
+    "webhooks.endpoint.paused",
+    "paused a webhook endpoint that failed for a day",
+    Kind.UPDATE,
+    changes=_STATE,
+    severity=Severity.MEDIUM,
+)
+WEBHOOK_SECRET_ROTATED = Action(
+    "webhooks.secret.rotated",
+    "gave a webhook endpoint a new secret",
+    Kind.UPDATE,
+    has={"overlap_seconds": WHOLE},
+    changes={"secret": SECRET},
+    severity=Severity.LOW,
+)
+WEBHOOK_TESTED = Action("webhooks.endpoint.tested", "sent a test event to a webhook endpoint", Kind.OTHER, has=_SENT)
+WEBHOOK_RESENT = Action("webhooks.delivery.resent", "sent an event to a webhook endpoint again", Kind.OTHER, has=_SENT)
+WEBHOOK_REPLAYED = Action(
+    "webhooks.endpoint.replayed",
+    "sent a webhook endpoint again what it had missed",
+    Kind.OTHER,
+    has={"since": MOMENT, "until": MOMENT, "deliveries": WHOLE},
+)
+# --- Accounts ---
+SIGNED_IN = Action("account.signed_in", "signed in", Kind.SIGN_IN)
+ACCOUNT_RENAMED = Action("account.renamed", "changed their name", Kind.ACCOUNT_CHANGED, changes={"name": PERSON})
