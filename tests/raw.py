@@ -25,6 +25,7 @@ SAMPLES: dict[str, Any] = {
     "bool": lambda: False,
     "timestamptz": lambda: "2026-01-01T00:00:00Z",
     "interval": lambda: "0",
+    "xid8": lambda: "1",
     "jsonb": lambda: Jsonb({}),
     "bytea": lambda: uuid.uuid4().bytes,
     "tsvector": lambda: "word",

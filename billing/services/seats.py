@@ -23,6 +23,7 @@ from billing.stripe_client import Item, Json, StripeRefused, StripeUnavailable, 
 from billing.stripe_events import apply, now
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
+from tenancy.audit.selectors import first_id
 from tenancy.audit.services import SYSTEM, Actor, record
 from tenancy.clock import here
 from tenancy.errors import Conflict, Invalid
@@ -215,8 +216,8 @@ def _wanted(row: Subscription, account: BillingAccount) -> int:
 def _most_members(since: datetime) -> int:
     """The most members at once since then, also between two looks: the trail says who came and went, newest first."""
     most = count = Membership.objects.count()
-    moves = AuditEvent.objects.filter(action__in=[ADDED, *GONE], occurred_at__gte=since)
-    for action in moves.order_by("-occurred_at", "-id").values_list("action", flat=True):
+    moves = AuditEvent.objects.filter(action__in=[ADDED, *GONE], id__gte=first_id(since))
+    for action in moves.order_by("-id").values_list("action", flat=True):
         count += -1 if action == ADDED else 1
         most = max(most, count)
     return most

@@ -1,28 +1,83 @@
-"""Holds audit events: snapshots without foreign keys, which outlive what they describe."""
+"""Holds audit events: texts without foreign keys, which outlive what they describe."""
 
+from datetime import datetime
+from functools import cached_property
+from typing import Any, cast
+
+import orjson
 from django.db import models
-from django.utils import timezone
 
 from tenancy.scope import Owned
 
+Json = dict[str, Any]
+
 
 class AuditEvent(Owned):
-    """One thing that happened: who did what to which target, from where. Never changed nor deleted."""
+    """One thing that happened: who did what to which target, from where. `body` is what is hashed and proved.
+
+    Never changed nor deleted. PostgreSQL makes the row (`audit_append`): its id, its time, and a column `xid` for the
+    sealer. The table has a partition for each month of its ids.
+    """
 
     purge_function = "audit_purge"
+    id = models.UUIDField(primary_key=True, editable=False)
     organization_id = models.UUIDField()
-    action = models.CharField(max_length=64)
-    actor = models.JSONField()  # {kind, id, label}
-    target = models.JSONField()  # {kind, id, label}
-    context = models.JSONField()  # {request_id, ip, user_agent}
-    metadata = models.JSONField(default=dict)
-    occurred_at = models.DateTimeField(default=timezone.now)
-
-    class Meta(Owned.Meta):
-        indexes = [
-            models.Index(fields=["organization_id", "-id"], name="audit_newest"),
-            models.Index(fields=["organization_id", "action", "-id"], name="audit_by_action"),
-        ]
+    action = models.TextField()
+    actor_id = models.TextField()
+    target_id = models.TextField()
+    body = models.TextField()  # one JSON object on one line
 
     def __str__(self) -> str:
         return f"{self.action} {self.target.get('label', '')}"
+
+    @cached_property
+    def content(self) -> Json:
+        """What the body says, as JSON."""
+        return cast("Json", orjson.loads(self.body))
+
+    @property
+    def occurred_at(self) -> datetime:
+        """When PostgreSQL wrote it, in UTC, to the microsecond."""
+        return datetime.fromisoformat(self.content["recorded_at"])
+
+    @property
+    def actor(self) -> Json:
+        """Who did it: {kind, id, label}."""
+        return cast("Json", self.content["actor"])
+
+    @property
+    def target(self) -> Json:
+        """What it was done to, as it was called then: {kind, id, label}."""
+        return cast("Json", self.content["target"])
+
+    @property
+    def context(self) -> Json:
+        """Where the request came from: {request_id, ip, user_agent, session_id}."""
+        return cast("Json", self.content["context"])
+
+    @property
+    def reason(self) -> str:
+        """Why it was done, where somebody had to say so."""
+        return str(self.content.get("reason", ""))
+
+    @property
+    def changes(self) -> dict[str, list[Any]]:
+        """What it changed: for each field the value before and the one after."""
+        return cast("dict[str, list[Any]]", self.content.get("changes", {}))
+
+    @property
+    def metadata(self) -> Json:
+        """What else there is to say."""
+        return cast("Json", self.content["metadata"])
+
+
+class AuditDeletion(models.Model):
+    """The transaction in which rows of the trail may be deleted: written and taken away by `audit_purge` and its like.
+
+    A transaction's number never comes again, and no other transaction sees a row before its commit.
+    """
+
+    xid = models.TextField(primary_key=True)
+
+    def __str__(self) -> str:
+        return self.xid

@@ -13,7 +13,6 @@ from billing.models import BillingAccount, StripeEvent
 from billing.services import replays
 from billing.stripe_events import refresh
 from tenancy.audit import actions
-from tenancy.audit.models import AuditEvent
 from tenancy.audit.services import Actor
 from tenancy.errors import Invalid
 from tenancy.scope import scope
@@ -22,6 +21,7 @@ from tests.billing.services import conftest as shopping
 from tests.billing.services.conftest import Buy
 from tests.capsule_cloud.web.conftest import queries
 from tests.factories import Tenant
+from tests.trail import audited
 
 INBOX = "/staff/billing/stripeevent/"
 STAFF = Actor("staff", "1", "sam@example.com")
@@ -38,7 +38,7 @@ def customer_of(tenant: Tenant, customer: str = "") -> str:
 def trail(tenant: Tenant) -> list[tuple[str, str, str, str]]:
     """What the customer reads of staff: what, by whom, at what, why."""
     with scope(tenant.organization):
-        rows = AuditEvent.objects.filter(actor__kind="staff").order_by("id")
+        rows = audited(actor="staff")
         return [(one.action, one.actor["label"], one.target["id"], one.metadata["reason"]) for one in rows]
 
 

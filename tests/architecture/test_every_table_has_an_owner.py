@@ -18,6 +18,7 @@ GLOBAL = {
     "admin_portal": "what members of staff did, for whichever customers; these read it in their own audit",
     "account": "e-mail addresses are a person's, who may belong to several organizations",
     "auth": "Django's groups and permissions, for staff",
+    "audit.AuditDeletion": "in which transactions the trail may lose rows: the numbers of transactions",
     "billing.StripeEvent": "Stripe's events as they came, before it is known whose they are",
     "contenttypes": "Django's names of models",
     "django_celery_beat": "the schedule of our own jobs",

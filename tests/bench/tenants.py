@@ -39,8 +39,8 @@ INSERT INTO tenancy_apikey (id, organization_id, project_id, created_by_id, name
         created_at, last_used_at)
     SELECT gen_random_uuid(), org, project, person, 'Key', 'cmk_000000', sha256((org::text || k)::bytea),
         '{{memory:read}}', '{{}}', now(), now() FROM born, generate_series(1, 2) AS k;
-INSERT INTO audit_auditevent (id, organization_id, action, actor, target, context, metadata, occurred_at)
-    SELECT gen_random_uuid(), org, 'organization.created', '{{}}', '{{}}', '{{}}', '{{}}', now() FROM born;
+INSERT INTO audit_auditevent (id, organization_id, action, actor_id, target_id, body)
+    SELECT uuidv7(), org, 'organization.created', '', '', '{{}}' FROM born;
 INSERT INTO metering_usagehour (id, organization_id, project_id, meter, hour, quantity, events)
     SELECT gen_random_uuid(), org, project, 'recall', date_trunc('hour', now()) - interval '1 hour' * h, 1, 1
     FROM born, generate_series(1, 5) AS h;

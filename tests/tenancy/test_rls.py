@@ -60,6 +60,7 @@ def execute(connection: psycopg.Connection[Any], query: str, table: str, column:
 
 # Where a trigger looks for the parent row first, which the wall hides from it, or no right to insert is given
 REFUSED_BEFORE = {
+    "audit_auditevent": "permission denied for table",
     "invoicing_invoiceline": "an invoice gets its lines while it is a draft",
     "metering_usageperiod": "permission denied for table",
     "metering_usageadjustment": "permission denied for table",

@@ -18,13 +18,13 @@ from billing.metering.selectors import totals
 from billing.metering.services.corrections import correct
 from billing.models import BillingAccount, Source, Status
 from billing.money import month_after
-from tenancy.audit.models import AuditEvent
 from tenancy.audit.services import SYSTEM
 from tenancy.errors import Invalid
 from tenancy.scope import scope
 from tests.billing.invoicing.conftest import CLOSED_AT, END, NEXT, NEXT_CLOSED_AT, PERIOD, START, sign, subscribe, used
 from tests.factories import Tenant, make_tenant
 from tests.sums import catch_up
+from tests.trail import audited
 
 OPERATION = Decimal("0.012")  # of pro above 250,000
 COPY_A_LINE = """
@@ -76,8 +76,7 @@ def test_closing_twice_gives_the_same_invoice(committed: Tenant) -> None:
     again = close(committed, now=NEXT_CLOSED_AT)
     assert (again.pk, again.number, again.total) == (first.pk, first.number, first.total)
     with scope(committed.organization):
-        opened = AuditEvent.objects.filter(action="billing.invoice.opened", target__id=str(first.pk))
-        assert opened.count() == 1
+        assert len(audited("billing.invoice.opened", target=str(first.pk))) == 1
 
 
 def test_a_period_that_is_not_over_has_no_invoice(committed: Tenant) -> None:

@@ -5,11 +5,11 @@ import re
 from allauth.mfa.models import Authenticator
 from django.test import Client
 
-from tenancy.audit.models import AuditEvent
 from tenancy.scope import scope
 from tenancy.selectors import organization
 from tenancy.services import organizations
 from tests.factories import Tenant
+from tests.trail import audited
 
 PAGES = (
     "",
@@ -101,7 +101,7 @@ def test_console_pages_send_a_strict_policy_and_keep_to_it(owner: Client, home: 
 def test_every_write_from_the_console_says_where_it_came_from(tenant: Tenant, owner: Client, home: str) -> None:
     owner.post(home + "projects/new/", {"name": "Traced"}, headers={"User-Agent": "TestBrowser/1"})
     with scope(tenant.organization):
-        event = AuditEvent.objects.get(action="organization.project.created", target__label="Traced")
+        [event] = audited("organization.project.created", target="Traced")
     assert event.actor["label"] == tenant.owner.email
     assert event.context["user_agent"] == "TestBrowser/1"
     assert event.context["ip"] == "127.0.0.1"

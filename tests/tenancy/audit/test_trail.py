@@ -38,15 +38,27 @@ def read(tenant: Tenant, **question: Any) -> list[AuditEvent]:
 
 
 def test_an_event_says_who_what_whom_where_and_when(tenant: Tenant) -> None:
-    with context(Context("r1", "203.0.113.7", "curl/8")), scope(tenant.organization):
-        event = record(action=actions.PROJECT_UPDATED, actor=ADA, target=THING, metadata={"name": "New"})
+    origin = Context("r1", "203.0.113.7", "curl/8", "s1")
+    with context(origin), scope(tenant.organization):
+        event = record(
+            action=actions.PROJECT_UPDATED,
+            actor=ADA,
+            target=THING,
+            metadata={"fields": ["name"]},
+            changes={"name": ["Old", "New"]},
+            reason="It was wrong",
+        )
     stored = read(tenant)[0]
     assert stored.pk == event.pk
     assert stored.action == "organization.project.updated"
     assert stored.actor == {"kind": "user", "id": "u1", "label": "ada@example.com"}
     assert stored.target == {"kind": "project", "id": "p1", "label": "Support Bot"}
-    assert stored.context == {"request_id": "r1", "ip": "203.0.113.7", "user_agent": "curl/8"}
-    assert stored.metadata == {"name": "New"}
+    assert stored.context == {"request_id": "r1", "ip": "203.0.113.7", "user_agent": "curl/8", "session_id": "s1"}
+    assert stored.metadata == {"fields": ["name"]}
+    assert stored.changes == {"name": ["Old", "New"]}
+    assert stored.reason == "It was wrong"
+    assert stored.body == event.body
+    assert "\n" not in stored.body
     assert abs(stored.occurred_at - timezone.now()) < timedelta(minutes=1)
     assert str(stored) == "organization.project.updated Support Bot"
 

@@ -10,11 +10,12 @@ from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.services import accounts
 from tests.factories import Tenant
+from tests.trail import audited
 
 
 def renames(tenant: Tenant) -> list[dict[str, str]]:
     with scope(tenant.organization):
-        return list(AuditEvent.objects.filter(action=actions.ACCOUNT_RENAMED.name).values_list("metadata", flat=True))
+        return [event.metadata for event in audited(actions.ACCOUNT_RENAMED.name)]
 
 
 def test_every_organization_of_a_person_hears_their_new_name(tenant: Tenant, stranger: Tenant) -> None:
