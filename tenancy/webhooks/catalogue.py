@@ -254,6 +254,20 @@ PROJECT_ARCHIVED = EventType(
     {"slug": "production"},
     of_project=True,
 )
+AUDIT_CHECKPOINT = EventType(
+    "organization.audit.checkpoint",
+    "Your audit trail has grown: its newest signed checkpoint, once a day. With it you can prove a later rewriting.",
+    {
+        "size": {**WHOLE, "description": "How many events are sealed."},
+        "checkpoint": {**TEXT, "description": "Of your trail: a signed note (c2sp.org/tlog-checkpoint)."},
+        "log_checkpoint": {**TEXT, "description": "Of the log of all organizations' checkpoints, which has yours."},
+    },
+    {
+        "size": 4_096,
+        "checkpoint": "memory.example.com/audit/0198…\n4096\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n— …\n",
+        "log_checkpoint": "memory.example.com/audit\n81920\nsFodV/vSp5O8n9a8QpW6PRY97tfOSW5bsc2Xl/EQi08=\n\n— …\n",
+    },
+)
 # --- Memory: ids alone, never content ---
 _CAPSULE = {"capsule_id": TEXT, "user_id": {**TEXT, "description": "Your id of the end user."}}
 _CAPSULE_EXAMPLE = {"capsule_id": "cap_5f0c9a1e", "user_id": "dana"}

@@ -20,6 +20,10 @@ from tests.live import environment
 # Tasks that look across organizations, and why
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
+    "audit.seal": "the trail of every organization is sealed in one stream",
+    "audit.watch_sealing": "likewise: how far that stream is behind",
+    "audit.reconcile_seals": "likewise: whether everything in it is sealed",
+    "audit.publish_checkpoints": "asks whose checkpoint is due, then opens each one's scope",
     "billing.reconcile_usage": "compares everybody's sums in one statement, then asks Stripe in each one's scope",
     "billing.find_missed_events": "Stripe's events are one stream",
     "billing.process_stripe_events": "an event names a customer; its account says whose scope is opened",

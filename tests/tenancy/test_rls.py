@@ -61,6 +61,10 @@ def execute(connection: psycopg.Connection[Any], query: str, table: str, column:
 # Where a trigger looks for the parent row first, which the wall hides from it, or no right to insert is given
 REFUSED_BEFORE = {
     "audit_auditevent": "permission denied for table",
+    "audit_sealing_checkpoint": "permission denied for table",
+    "audit_sealing_leaf": "permission denied for table",
+    "audit_sealing_node": "permission denied for table",
+    "audit_sealing_treehead": "permission denied for table",
     "invoicing_invoiceline": "an invoice gets its lines while it is a draft",
     "metering_usageperiod": "permission denied for table",
     "metering_usageadjustment": "permission denied for table",

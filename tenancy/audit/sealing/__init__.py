@@ -1,0 +1,1 @@
+"""Proves the trail: a Merkle tree for each organization, signed checkpoints, and one log of all of them."""
