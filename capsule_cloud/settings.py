@@ -322,6 +322,11 @@ EGRESS_LOOPBACK = bool(env.number("EGRESS_LOOPBACK", 0 if IS_PRODUCTION else 1))
 
 # --- The product's own limits ----------------------------------------------------------------------------------------
 USAGE_SPOOL_DIR = env.text("USAGE_SPOOL_DIR", str(embedded.data_dir() / "spool") if not IS_PRODUCTION else None)
+# Exports of the audit log: where they are written, and where they are kept, a folder there or a bucket (s3://, gs://, az://)
+EXPORTS_DIR = env.text(
+    "EXPORTS_DIR", str(embedded.data_dir() / "exports") if not IS_PRODUCTION else "/var/lib/capsule/exports"
+)
+EXPORTS_BUCKET = env.text("EXPORTS_BUCKET", "")
 CLOSED_ORGANIZATION_GRACE_DAYS = env.number("CLOSED_ORGANIZATION_GRACE_DAYS", 30, least=1)
 
 # --- Logs ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -207,12 +207,19 @@ class Door:
         )
 
     def send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", timeout: float, most: int
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | Iterator[bytes] = b"",
+        timeout: float,
+        most: int,
     ) -> Answer:
         """Send one request and read at most `most` bytes of its answer, all within `timeout` seconds.
 
-        A redirect is an answer like any other. Where the body breaks off or drips too slowly, the answer is not whole.
-        Raises Blocked, Unanswered, or OpenTransaction.
+        A body in pieces needs a Content-Length among the headers. A redirect is an answer like any other. Where the
+        answer's body breaks off or drips too slowly, it is not whole. Raises Blocked, Unanswered, or OpenTransaction.
         """
         refuse_open_transaction()
         to = place(url)
@@ -228,6 +235,21 @@ class Door:
             raise _unanswered(error, to.host, timeout) from error
         finally:
             _trip.reset(token)
+
+    def connect(self, url: str, *, timeout: float) -> socket.socket:
+        """A bare connection to where a URL leads, checked alike, for what speaks through it by itself.
+
+        It is the caller's to close, and has no deadline any more. Raises Blocked or Unanswered.
+        """
+        to = place(url)
+        token = _trip.set(_Trip(time.monotonic() + timeout, to.is_local))
+        try:
+            wire: socket.socket = self._backend.connect_tcp(to.host, to.port).get_extra_info("socket")
+        except (httpcore.TimeoutException, httpcore.NetworkError) as error:
+            raise _unanswered(error, to.host, timeout) from error
+        finally:
+            _trip.reset(token)
+        return wire
 
     def close(self) -> None:
         """Close every connection."""
