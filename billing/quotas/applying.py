@@ -6,7 +6,7 @@ A lane is a project; for what waits because its end user is one too many it is t
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +21,10 @@ from billing.quotas.parking import note
 from billing.quotas.services import QuotaReached, admit, undo
 from capsule_cloud.lib import crypto
 from capsule_cloud.memory.limits import InvalidInput, TooLarge
+from capsule_cloud.memory.models import Capsule
+from capsule_cloud.memory.selectors.capsules import CapsuleNotFound
 from capsule_cloud.memory.selectors.sessions import SessionNotFound
-from capsule_cloud.memory.services import sessions, transfer
+from capsule_cloud.memory.services import capsules, sessions, skills, transfer
 from tenancy.audit import actions
 from tenancy.audit import services as audit
 from tenancy.audit.services import Actor
@@ -38,6 +40,7 @@ log = logging.getLogger("quotas.parking")
 REFUSALS = (
     InvalidInput,
     TooLarge,
+    CapsuleNotFound,
     SessionNotFound,
     sessions.SessionBelongsToAnother,
     sessions.SessionSealed,
@@ -159,10 +162,39 @@ def _apply_import(write: ParkedWrite, body: dict[str, Any], use: Use) -> dict[st
     return {"capsule_id": made.capsule_id, "is_renamed": made.is_renamed}
 
 
+def _apply_open(write: ParkedWrite, body: dict[str, Any], use: Use) -> dict[str, Any]:
+    session = sessions.open_session(project_id=write.project_id, actor=Actor(**write.actor), **body)
+    record(use)
+    return {"session_id": session.external_id}
+
+
+def _apply_expiry(write: ParkedWrite, body: dict[str, Any], use: Use) -> dict[str, Any]:
+    end = body["expires_at"]
+    return _about_capsules(capsules.set_expiry)(write, body | {"expires_at": end and datetime.fromisoformat(end)}, use)
+
+
+def _about_capsules(service: Callable[..., Capsule]) -> Callable[[ParkedWrite, dict[str, Any], Use], dict[str, Any]]:
+    """Applies a write of which the body has the service's own words."""
+
+    def apply(write: ParkedWrite, body: dict[str, Any], use: Use) -> dict[str, Any]:
+        capsule = service(project_id=write.project_id, actor=Actor(**write.actor), **body)
+        record(use)
+        return {"capsule_id": capsule.capsule_id}
+
+    return apply
+
+
 _APPLY: dict[str, Callable[[ParkedWrite, dict[str, Any], Use], dict[str, Any]]] = {
     ParkedWrite.Kind.INGEST: _apply_ingest,
     ParkedWrite.Kind.SEAL: _apply_seal,
     ParkedWrite.Kind.IMPORT: _apply_import,
+    ParkedWrite.Kind.OPEN: _apply_open,
+    ParkedWrite.Kind.MERGE: _about_capsules(capsules.merge),
+    ParkedWrite.Kind.FORK: _about_capsules(capsules.fork),
+    ParkedWrite.Kind.SKILL: _about_capsules(skills.create_skill),
+    ParkedWrite.Kind.PIN: _about_capsules(capsules.set_pinned),
+    ParkedWrite.Kind.TAG: _about_capsules(capsules.set_tags),
+    ParkedWrite.Kind.EXPIRE: _apply_expiry,
 }
 
 

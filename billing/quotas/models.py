@@ -107,6 +107,13 @@ class ParkedWrite(OwnedModel):
         INGEST = "ingest", "Turns"
         SEAL = "seal", "Seal"
         IMPORT = "import", "Import"
+        OPEN = "open", "New session"
+        MERGE = "merge", "Merge"
+        FORK = "fork", "Copy"
+        SKILL = "skill", "Skill"
+        PIN = "pin", "Pin"
+        TAG = "tag", "Tags"
+        EXPIRE = "expire", "End date"
 
     class State(models.TextChoices):
         """Where it stands."""
@@ -118,7 +125,7 @@ class ParkedWrite(OwnedModel):
     number = models.BigIntegerField()  # the order, from a sequence: clocks differ
     project_id = models.UUIDField()
     key_id = models.UUIDField(null=True)
-    session_id = models.CharField(max_length=255, blank=True)  # an import has none
+    session_id = models.CharField(max_length=255, blank=True)  # what is about capsules has none
     kind = models.CharField(max_length=16, choices=Kind.choices)
     meter = models.CharField(max_length=32, choices=Meter.choices)
     quantity = models.BigIntegerField()
@@ -150,6 +157,21 @@ class ParkedWrite(OwnedModel):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.state}"
+
+
+class ParkedTotal(OwnedModel):
+    """How many writes an organization has kept that were not applied, and their bytes; triggers keep it true."""
+
+    writes = models.BigIntegerField(default=0)
+    bytes = models.BigIntegerField(default=0)
+
+    class Meta(OwnedModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["organization"], name="parked_total_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.writes} writes, {self.bytes} bytes"
 
 
 class ActiveUser(OwnedModel):
@@ -206,8 +228,16 @@ class Notice(OwnedModel):
     sentence = models.CharField(max_length=500)
     said_at = models.DateTimeField(default=timezone.now)
     dismissed_at = models.DateTimeField(null=True)
+    lifted_at = models.DateTimeField(null=True)  # of a reached cap: when it was said that it holds nothing back
 
     class Meta(OwnedModel.Meta):
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["organization", "what", "subject_id", "span"],
+                name="notice_reached",
+                condition=models.Q(kind="threshold", percent__gte=100, lifted_at__isnull=True),
+            )
+        ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             # another limit is another threshold: a changed cap is watched again
             models.UniqueConstraint(

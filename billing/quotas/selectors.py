@@ -12,7 +12,7 @@ from django.utils import timezone
 from billing.metering.meters import GAUGES
 from billing.metering.selectors import usage
 from billing.plans import ALLOWANCE_METERS, LIMIT_COLUMNS, Allowance
-from billing.quotas.models import Cap, Level, Notice, ParkedWrite, Span, Watch
+from billing.quotas.models import Cap, Level, Notice, ParkedTotal, ParkedWrite, Span, Watch
 from tenancy.models import ApiKey, Organization, Project
 from tenancy.scope import current_organization_id
 
@@ -90,12 +90,17 @@ def notices(*, limit: int = 20, with_dismissed: bool = False) -> list[Notice]:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """How many writes wait, could not be applied, or were; and since when the oldest waits."""
+    """How many writes wait, could not be applied, or were; since when the oldest waits; and what is kept of them.
+
+    `writes` and `bytes` are of those that wait or could not be applied: what `parking` limits.
+    """
 
     waiting: int
     failed: int
     applied: int
     oldest_at: datetime | None
+    writes: int
+    bytes: int
 
 
 def parked() -> Parked:
@@ -104,7 +109,8 @@ def parked() -> Parked:
     waiting, oldest = found.get(ParkedWrite.State.PARKED, (0, None))
     failed, _ = found.get(ParkedWrite.State.FAILED, (0, None))
     applied, _ = found.get(ParkedWrite.State.APPLIED, (0, None))
-    return Parked(waiting, failed, applied, oldest)
+    total = ParkedTotal.objects.first() or ParkedTotal()
+    return Parked(waiting, failed, applied, oldest, total.writes, total.bytes)
 
 
 def _parked_by_state() -> Any:

@@ -174,7 +174,7 @@ def catch_up(allowance: Allowance, *, level: str, subject_id: UUID, span: str = 
 
 
 @functools.lru_cache(maxsize=10_000)
-def _plan_page(organization_id: UUID) -> str:
+def plan_page(organization_id: UUID) -> str:
     """Where the plan is changed. An organization keeps its slug, so one query in a process's life is enough."""
     with scope(organization_id):
         slug = Organization.objects.values_list("slug", flat=True).get()
@@ -182,7 +182,7 @@ def _plan_page(organization_id: UUID) -> str:
 
 
 def _sentence(answer: Answer, organization_id: UUID) -> str:
-    link = _plan_page(organization_id)
+    link = plan_page(organization_id)
     until = f"{datetime.fromtimestamp(answer.ends_at, UTC):%Y-%m-%d %H:%M} UTC"
     if answer.allowance == Allowance.END_USERS:
         if answer.state == "queued":

@@ -7,11 +7,14 @@ from typing import Any
 from django.http import HttpResponse
 
 from billing.metering.meters import Meter
+from billing.quotas.models import ParkedWrite
+from billing.quotas.parking import park_change
+from billing.quotas.services import QuotaReached
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Choice, Many, Moment, Text, Whole
 from capsule_cloud.api.operations import Call, operation, reply
-from capsule_cloud.api.sessions import TAGS, user_id
-from capsule_cloud.api.shapes import ANYTHING, FLAG, MOMENT_OR_NULL, TEXT, WHOLE, Schema, many, shape
+from capsule_cloud.api.sessions import PARKED, TAGS, parked, user_id
+from capsule_cloud.api.shapes import ANYTHING, FLAG, MOMENT_OR_NULL, TEXT, WHOLE, Schema, many, perhaps, shape
 from capsule_cloud.memory import limits
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.selectors import capsules as selectors
@@ -30,6 +33,7 @@ ROW: dict[str, Schema] = {
     "status": TEXT,
 }
 STATE: dict[str, Schema] = {**ROW, "user_id": TEXT, "is_pinned": FLAG, "expires_at": MOMENT_OR_NULL}
+CHANGED = perhaps(shape(**STATE), **PARKED)
 
 
 OWNER = Text(name="user_id", default=None, about="Only if it is this end user's: else it is not found.")
@@ -131,18 +135,24 @@ def get_prompt_snippet(call: Call, capsule_id: str) -> HttpResponse:
         TAGS,
         user_id(None),
     ),
-    answer=shape(capsule_id=TEXT, type=TEXT, title=TEXT, turn_count=WHOLE),
+    answer=perhaps(shape(capsule_id=TEXT, type=TEXT, title=TEXT, turn_count=WHOLE), **PARKED),
+    is_parkable=True,
 )
 def merge_capsules(call: Call) -> HttpResponse:
     """Make one new capsule of several of one end user's; the sources stay."""
     if len(call.body["capsule_ids"]) < 2:
         raise ApiError("bad_request", "At least 2 capsule_ids are required for merge")
-    with scope(call.principal.organization_id):
-        try:
-            merged = capsules.merge(project_id=call.project, actor=call.principal.actor, **call.body)
-        except CapsuleNotFound as error:
-            raise ApiError("bad_request", str(error)) from None  # as the engine answers here
-        call.count_write(Meter.WRITE, end_user=merged.user_id)
+    actor = call.principal.actor
+    try:
+        with scope(call.principal.organization_id):
+            try:
+                merged = capsules.merge(project_id=call.project, actor=actor, **call.body)
+            except CapsuleNotFound as error:
+                raise ApiError("bad_request", str(error)) from None  # as the engine answers here
+            call.count_write(Meter.WRITE, end_user=merged.user_id)
+    except QuotaReached as reached:
+        kept = park_change(reached, ParkedWrite.Kind.MERGE, actor=actor, **call.body)
+        return parked(kept, {"capsule_id": "", "type": "", "title": call.body["title"], "turn_count": 0})
     row = _row(merged)
     return reply({name: row[name] for name in ("capsule_id", "type", "title", "turn_count")})
 
@@ -157,14 +167,21 @@ def merge_capsules(call: Call) -> HttpResponse:
         TAGS,
         OWNER,
     ),
-    answer=shape(**STATE),
+    answer=CHANGED,
+    is_parkable=True,
 )
 def fork_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Copy a capsule for another end user of the project."""
-    with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
-        check_owner(call, capsule_id, call.body.pop("user_id"))
-        forked = capsules.fork(project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor, **call.body)
-        call.count_write(Meter.WRITE, end_user=forked.user_id)
+    actor, owner = call.principal.actor, call.body.pop("user_id")
+    values = {"capsule_id": capsule_id, **call.body}
+    try:
+        with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
+            check_owner(call, capsule_id, owner)
+            forked = capsules.fork(project_id=call.project, actor=actor, **values)
+            call.count_write(Meter.WRITE, end_user=forked.user_id)
+    except QuotaReached as reached:
+        kept = park_change(reached, ParkedWrite.Kind.FORK, actor=actor, **values)
+        return parked(kept, _state(forked) | {"capsule_id": ""})
     return reply(_state(forked))
 
 
@@ -195,16 +212,16 @@ def diff_capsules(call: Call, capsule_id: str, other_id: str) -> HttpResponse:
     return reply(found)
 
 
-@operation("PUT", "capsules/{capsule_id}/pin", Right.MEMORY_WRITE, query=(OWNER,), answer=shape(**STATE))
+@operation("PUT", "capsules/{capsule_id}/pin", Right.MEMORY_WRITE, query=(OWNER,), answer=CHANGED, is_parkable=True)
 def pin_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Pin a capsule: it does not expire."""
-    return _changed(call, capsules.set_pinned, capsule_id, is_pinned=True)
+    return _changed(call, capsules.set_pinned, ParkedWrite.Kind.PIN, capsule_id, is_pinned=True)
 
 
-@operation("DELETE", "capsules/{capsule_id}/pin", Right.MEMORY_WRITE, query=(OWNER,), answer=shape(**STATE))
+@operation("DELETE", "capsules/{capsule_id}/pin", Right.MEMORY_WRITE, query=(OWNER,), answer=CHANGED, is_parkable=True)
 def unpin_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Let a pinned capsule go."""
-    return _changed(call, capsules.set_pinned, capsule_id, is_pinned=False)
+    return _changed(call, capsules.set_pinned, ParkedWrite.Kind.PIN, capsule_id, is_pinned=False)
 
 
 @operation(
@@ -213,11 +230,12 @@ def unpin_capsule(call: Call, capsule_id: str) -> HttpResponse:
     Right.MEMORY_WRITE,
     query=(OWNER,),
     body=(Many(name="tags", of=Text(low=1, high=limits.MAX_NAME_LENGTH), high=limits.MAX_TAGS),),
-    answer=shape(**STATE),
+    answer=CHANGED,
+    is_parkable=True,
 )
 def tag_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Replace a capsule's tags."""
-    return _changed(call, capsules.set_tags, capsule_id, tags=call.body["tags"])
+    return _changed(call, capsules.set_tags, ParkedWrite.Kind.TAG, capsule_id, tags=call.body["tags"])
 
 
 @operation(
@@ -226,18 +244,24 @@ def tag_capsule(call: Call, capsule_id: str) -> HttpResponse:
     Right.MEMORY_WRITE,
     query=(OWNER,),
     body=(Moment(name="expires_at", default=None, about="In the future; null takes the date away."),),
-    answer=shape(**STATE),
+    answer=CHANGED,
+    is_parkable=True,
 )
 def expire_capsule(call: Call, capsule_id: str) -> HttpResponse:
     """Date a capsule's end: from then on nobody sees it."""
-    return _changed(call, capsules.set_expiry, capsule_id, expires_at=call.body["expires_at"])
+    return _changed(call, capsules.set_expiry, ParkedWrite.Kind.EXPIRE, capsule_id, expires_at=call.body["expires_at"])
 
 
-def _changed(call: Call, change: Any, capsule_id: str, **values: Any) -> HttpResponse:
-    with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
-        check_owner(call, capsule_id, call.query["user_id"])
-        capsule = change(project_id=call.project, capsule_id=capsule_id, actor=call.principal.actor, **values)
-        call.count_write(Meter.WRITE, end_user=capsule.user_id)
+def _changed(call: Call, change: Any, kind: ParkedWrite.Kind, capsule_id: str, **values: Any) -> HttpResponse:
+    actor = call.principal.actor
+    try:
+        with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
+            check_owner(call, capsule_id, call.query["user_id"])
+            capsule = change(project_id=call.project, capsule_id=capsule_id, actor=actor, **values)
+            call.count_write(Meter.WRITE, end_user=capsule.user_id)
+    except QuotaReached as reached:
+        kept = park_change(reached, kind, actor=actor, capsule_id=capsule_id, **values)
+        return parked(kept, _state(capsule))
     return reply(_state(capsule))
 
 

@@ -39,6 +39,10 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
         HTTPStatus.PAYMENT_REQUIRED,
         "A cap is reached, and nothing was written: `detail` says which, until when, and what to do.",
     ),
+    "parking_full": (
+        HTTPStatus.PAYMENT_REQUIRED,
+        "A cap is reached, and as many writes wait for it to lift as may: this one was not kept. Raise the cap.",
+    ),
     "payment_refused": (
         HTTPStatus.PAYMENT_REQUIRED,
         "The payment was refused, and nothing was changed: `detail` says why. Try another card.",

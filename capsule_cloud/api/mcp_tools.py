@@ -11,7 +11,8 @@ import orjson
 
 from billing.metering.meters import Meter
 from billing.metering.services import record
-from billing.quotas.parking import park_import
+from billing.quotas.models import ParkedWrite
+from billing.quotas.parking import live_session, park_change, park_import
 from billing.quotas.services import QuotaReached
 from capsule_cloud.api import recall, sessions
 from capsule_cloud.api.errors import ApiError
@@ -22,7 +23,6 @@ from capsule_cloud.api.operations import Call
 from capsule_cloud.memory import limits
 from capsule_cloud.memory.models import Capsule, SkillTrigger
 from capsule_cloud.memory.selectors.capsules import list_capsules
-from capsule_cloud.memory.selectors.sessions import SessionState, list_sessions
 from capsule_cloud.memory.selectors.sessions import pending_triggers as waiting_triggers
 from capsule_cloud.memory.services.sessions import SessionFull, SessionSealed
 from capsule_cloud.memory.services.skills import create_skill
@@ -279,16 +279,23 @@ def confirm_trigger(call: Call, arguments: Arguments) -> str:
 )
 def extract_skill(call: Call, arguments: Arguments) -> str:
     """Write down a reusable skill that the person describes in words."""
-    with scope(call.principal.organization_id):
-        skill = create_skill(
-            project_id=call.project,
-            user_id=arguments["user_id"],
-            description=arguments["skill_description"],
-            name=arguments["skill_name"],
-            tags=arguments["tags"],
-            actor=call.principal.actor,
-        )
-        call.count_write(Meter.WRITE, end_user=arguments["user_id"])
+    actor, values = (
+        call.principal.actor,
+        {
+            "user_id": arguments["user_id"],
+            "description": arguments["skill_description"],
+            "name": arguments["skill_name"],
+            "tags": arguments["tags"],
+        },
+    )
+    try:
+        with scope(call.principal.organization_id):
+            skill = create_skill(project_id=call.project, actor=actor, **values)
+            call.count_write(Meter.WRITE, end_user=arguments["user_id"])
+    except QuotaReached as reached:
+        kept = park_change(reached, ParkedWrite.Kind.SKILL, actor=actor, **values)
+        waits = {"is_parked": True, "parked_id": str(kept.pk)}
+        return as_json({"skill_capsule_id": "", "skill_name": skill.title, **waits})
     return as_json({"skill_capsule_id": skill.capsule_id, "skill_name": skill.title})
 
 
@@ -299,8 +306,7 @@ def _recalled(call: Call, arguments: Arguments) -> dict[str, Any]:
 
 def _live_session(call: Call, user_id: str) -> str | None:
     with scope(call.principal.organization_id):
-        page = list_sessions(project_id=call.project, user_id=user_id, state=SessionState.OPEN, limit=1)
-    return page.sessions[0].external_id if page.sessions else None
+        return live_session(project_id=call.project, user_id=user_id)
 
 
 def _from_base64(text: str) -> bytes:

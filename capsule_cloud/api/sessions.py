@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from billing.metering.meters import Meter
 from billing.metering.services import record, usage_call
 from billing.quotas.models import ParkedWrite
-from billing.quotas.parking import park_ingest, park_seal
+from billing.quotas.parking import park_ingest, park_open, park_seal
 from billing.quotas.services import QuotaReached
 from capsule_cloud.api.fields import Fraction, Many, Record, Text
 from capsule_cloud.api.operations import Call, operation, reply
@@ -50,13 +50,19 @@ FACT = Record(
     "sessions",
     Right.MEMORY_WRITE,
     query=(user_id(), Text(name="session_id", default=None, low=1, high=limits.MAX_NAME_LENGTH)),
-    answer=shape(session_id=TEXT, user_id=TEXT),
+    answer=perhaps(shape(session_id=TEXT, user_id=TEXT), **PARKED),
+    is_parkable=True,
 )
 def create_session(call: Call) -> HttpResponse:
     """Open a session, or find the open one that this end user has under this id."""
-    with scope(call.principal.organization_id):
-        session = sessions.open_session(project_id=call.project, actor=call.principal.actor, **call.query)
-        call.count_write(Meter.WRITE, end_user=session.user_id)
+    actor = call.principal.actor
+    try:
+        with scope(call.principal.organization_id):
+            session = sessions.open_session(project_id=call.project, actor=actor, **call.query)
+            call.count_write(Meter.WRITE, end_user=session.user_id)
+    except QuotaReached as reached:
+        kept = park_open(reached, actor=actor, session_id=session.external_id)
+        return parked(kept, {"session_id": session.external_id, "user_id": session.user_id})
     return reply({"session_id": session.external_id, "user_id": session.user_id})
 
 
