@@ -9,6 +9,7 @@ from typing import NamedTuple
 HASH_BYTES = 32
 STEP = 8  # levels between two that are stored: a tile has the 2**8 hashes below one of the next
 WIDTH = 1 << STEP
+KEPT_TILES = 64  # a proof needs four or five
 EMPTY_ROOT = sha256(b"").digest()
 
 # (level, first, count) to the hashes of so many neighbours: of leaves at level 0, of subtrees of 2**8 leaves at level 8
@@ -101,7 +102,7 @@ def cover(start: int, end: int) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Tree:
-    """A stored tree of `size` leaves. What it has read it keeps: make one for each answer, not for a process."""
+    """A stored tree of `size` leaves. It keeps what it read last: make one for each answer, not for a process."""
 
     size: int
     read: Read
@@ -171,6 +172,8 @@ class Tree:
             count = min(WIDTH, (self.size >> level) - first)
             found = self.read(level, first, count)
             self._check(len(found) == count)
+            if len(known) >= KEPT_TILES:
+                known.pop(next(iter(known)))
             known[level, index] = found
         return known[level, index]
 
