@@ -31,6 +31,7 @@ class Right(StrEnum):
     MEMORY_WRITE = "memory:write"
     MEMORY_DELETE = "memory:delete"
     AUDIT_READ = "audit:read"
+    AUDIT_EXPORT = "audit:export"
     USAGE_READ = "usage:read"
     BILLING_READ = "billing:read"
     BILLING_WRITE = "billing:write"
@@ -52,6 +53,7 @@ _ADMIN = _MEMBER | {
     Right.MEMBERS_WRITE,
     Right.PROJECTS_WRITE,
     Right.AUDIT_READ,
+    Right.AUDIT_EXPORT,
     Right.BILLING_READ,
     Right.WEBHOOKS_READ,
     Right.WEBHOOKS_WRITE,
@@ -75,6 +77,7 @@ class KeyScope(models.TextChoices):
     ORG_WRITE = "org:write", "Change projects, members and invitations"
     KEYS_WRITE = "keys:write", "Create, rotate and revoke API keys"
     AUDIT_READ = "audit:read", "Read the audit log"
+    AUDIT_EXPORT = "audit:export", "Export the audit log, and send it to stores of yours"
     BILLING_READ = "billing:read", "Read the plan, invoices and credits"
     BILLING_WRITE = "billing:write", "Change the plan and caps, and pay"
     WEBHOOKS_READ = "webhooks:read", "Read webhook endpoints and their logs"
@@ -91,6 +94,7 @@ SCOPE_RIGHTS: dict[KeyScope, frozenset[Right]] = {
     KeyScope.ORG_WRITE: frozenset({Right.ORGANIZATION_WRITE, Right.MEMBERS_WRITE, Right.PROJECTS_WRITE}),
     KeyScope.KEYS_WRITE: frozenset({Right.KEYS_WRITE}),
     KeyScope.AUDIT_READ: frozenset({Right.AUDIT_READ}),
+    KeyScope.AUDIT_EXPORT: frozenset({Right.AUDIT_READ, Right.AUDIT_EXPORT}),
     KeyScope.BILLING_READ: frozenset({Right.BILLING_READ}),
     KeyScope.BILLING_WRITE: frozenset({Right.BILLING_WRITE}),
     KeyScope.WEBHOOKS_READ: frozenset({Right.WEBHOOKS_READ}),
