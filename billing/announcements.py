@@ -32,7 +32,7 @@ def threshold_crossed(row: Mapping[str, Any], *, sentence: str) -> None:
 
 
 def cap_lifted(*, allowance: str, level: str, subject_id: UUID, span: str, limit: int | None, key: str) -> None:
-    """A cap of the customer's was raised, or taken away (`limit` None)."""
+    """A cap holds nothing back any more: it was raised or taken away, or it counts anew (`limit`: what holds now)."""
     cap = {"allowance": allowance, "level": level, "subject_id": subject_id, "span": span, "limit": limit}
     emit(catalogue.CAP_LIFTED, data=cap, key=f"lifted:{key}")
 

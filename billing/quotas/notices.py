@@ -86,6 +86,26 @@ def _threshold(row: dict[str, Any]) -> Notice | None:
     return notice if is_new else None
 
 
+def say_lifted() -> int:
+    """Say of each cap that was said to be reached that it holds nothing back any more, once; returns how many.
+
+    Another period or day has begun, or the plan has another limit. A cap that the customer raises says so itself.
+    """
+    lifted = 0
+    while True:
+        with unscoped(reason="whose caps have lifted is one question for all organizations") as wide:
+            rows = wide.rows("quotas_lifted", BATCH)
+        for row in rows:
+            with scope(row["organization_id"]):
+                reached = Notice.objects.filter(pk__in=row["notices"], lifted_at=None)
+                if reached.update(lifted_at=timezone.now()):  # else another sweep was faster
+                    cap = {name: row[name] for name in ("allowance", "level", "subject_id", "span")}
+                    announcements.cap_lifted(**cap, limit=row["cap"], key=str(row["notices"][-1]))
+                    lifted += 1
+        if len(rows) < BATCH:
+            return lifted
+
+
 def _forecast_of(row: dict[str, Any]) -> Forecast | None:
     if row["span"] == Span.DAY or row["allowance"] not in selectors.FLOWS:
         return None

@@ -19,7 +19,7 @@ from billing.plans import ALLOWANCE_METERS, Allowance, Feature
 from billing.quotas import selectors
 from billing.quotas.end_users import WRITES, Entry, end_users
 from billing.quotas.leases import Answer, MissingCounter, Subject, Taken, leases
-from billing.quotas.models import Cap, Counter, Level, Notice, Reaction, Span, Watch
+from billing.quotas.models import SAMPLED, Cap, Counter, Level, Notice, Reaction, Span, Watch
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Forbidden, Invalid, NotFound, TenancyError
@@ -243,7 +243,7 @@ def set_cap(
     metadata = {"allowance": allowance, "span": span, "amount": amount, "reaction": reaction, **before}
     done = record(action=actions.CAP_SET, actor=actor, target=Target(level, str(subject_id), label), metadata=metadata)
     if not is_new and amount > old:
-        _tell_lifted(cap, amount, key=str(done.pk))
+        _tell_lifted(cap, old, amount, key=str(done.pk))
     ask_anew()
     return cap
 
@@ -259,11 +259,15 @@ def clear_cap(*, actor: Actor, cap_id: UUID) -> None:
     cap.delete()
     target = Target(cap.level, str(cap.subject_id), label)
     done = record(action=actions.CAP_CLEARED, actor=actor, target=target, metadata=metadata)
-    _tell_lifted(cap, None, key=str(done.pk))
+    _tell_lifted(cap, cap.amount, None, key=str(done.pk))
     ask_anew()
 
 
-def _tell_lifted(cap: Cap, limit: int | None, *, key: str) -> None:
+def _tell_lifted(cap: Cap, before: int, limit: int | None, *, key: str) -> None:
+    spans = {cap.span, SAMPLED} if cap.allowance == Allowance.STORED_BYTES else {cap.span}
+    reached = Notice.objects.filter(kind=Notice.Kind.THRESHOLD, what=cap.allowance, subject_id=cap.subject_id)
+    reached = reached.filter(span__in=spans, percent__gte=100, limit=before, lifted_at=None)
+    reached.update(lifted_at=timezone.now())  # it is said here, and once
     announcements.cap_lifted(
         allowance=cap.allowance, level=cap.level, subject_id=cap.subject_id, span=cap.span, limit=limit, key=key
     )

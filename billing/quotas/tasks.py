@@ -29,7 +29,8 @@ def settle_counters(**kwargs: Any) -> None:
 
 @shared_task(name="quotas.say_crossed")
 def say_crossed(**kwargs: Any) -> None:
-    """Tell customers which parts of their caps are used."""
+    """Tell customers which of their caps have lifted, and then which parts of them are used."""
+    notices.say_lifted()
     notices.say_crossed()
 
 

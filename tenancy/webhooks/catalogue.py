@@ -124,8 +124,9 @@ CAP_REACHED = EventType(
 )
 CAP_LIFTED = EventType(
     "billing.cap.lifted",
-    "A cap of yours was raised or taken away: writes go on within a second. A new period lifts caps without an event.",
-    {**_CAP, "limit": {**_or_null(WHOLE), "description": "The new one; null where only the plan's own holds."}},
+    "A cap of yours was raised or taken away, or one that was reached holds nothing back any more: a new period or day "
+    "has begun, or the plan was changed. Once each time. Writes go on within a second, and kept ones happen.",
+    {**_CAP, "limit": {**_or_null(WHOLE), "description": "What holds now; null where nothing does but the plan."}},
     {**_CAP_EXAMPLE, "limit": 50_000},
 )
 USAGE_UNUSUAL = EventType(
