@@ -65,7 +65,7 @@ def _tell(session: StaffSession, organization_id: UUID, target: Target) -> None:
             action=actions.STAFF_LOOKED,
             actor=sessions.actor_of(session),
             target=target,
-            metadata={"reason": session.reason},
+            reason=session.reason,
         )
 
 

@@ -237,11 +237,16 @@ def set_cap(
         return cap
     if is_new:
         catch_up(Allowance(allowance), level=level, subject_id=subject_id, span=span)
-    before = {} if is_new else {"before": {"amount": cap.amount, "reaction": cap.reaction}}
+    before = {} if is_new else {"amount": cap.amount, "reaction": cap.reaction}
     old, cap.amount, cap.reaction, cap.changed_at = cap.amount, amount, reaction, timezone.now()
     cap.save(update_fields=["amount", "reaction", "changed_at"])
-    metadata = {"allowance": allowance, "span": span, "amount": amount, "reaction": reaction, **before}
-    done = record(action=actions.CAP_SET, actor=actor, target=Target(level, str(subject_id), label), metadata=metadata)
+    done = record(
+        action=actions.CAP_SET,
+        actor=actor,
+        target=Target(level, str(subject_id), label),
+        metadata={"allowance": allowance, "span": span},
+        changes=actions.CAP_SET.changed(before, {"amount": amount, "reaction": reaction}),
+    )
     if not is_new and amount > old:
         _tell_lifted(cap, old, amount, key=str(done.pk))
     ask_anew()
@@ -255,10 +260,14 @@ def clear_cap(*, actor: Actor, cap_id: UUID) -> None:
     if cap is None:
         raise NotFound("There is no such cap.")
     label = selectors.label(cap.level, cap.subject_id) or str(cap.subject_id)
-    metadata = {"allowance": cap.allowance, "span": cap.span, "amount": cap.amount, "reaction": cap.reaction}
     cap.delete()
-    target = Target(cap.level, str(cap.subject_id), label)
-    done = record(action=actions.CAP_CLEARED, actor=actor, target=target, metadata=metadata)
+    done = record(
+        action=actions.CAP_CLEARED,
+        actor=actor,
+        target=Target(cap.level, str(cap.subject_id), label),
+        metadata={"allowance": cap.allowance, "span": cap.span},
+        changes=actions.CAP_CLEARED.changed({"amount": cap.amount, "reaction": cap.reaction}, {}),
+    )
     _tell_lifted(cap, cap.amount, None, key=str(done.pk))
     ask_anew()
 
@@ -281,12 +290,14 @@ def set_watch(*, actor: Actor, allowance: str, percents: list[int]) -> Watch:
     if len(chosen) > MOST_PERCENTS or not all(1 <= percent <= 1000 for percent in chosen):
         raise Invalid("percents", f"Write at most {MOST_PERCENTS} percentages from 1 to 1000.")
     organization = organizations.locked()
+    before = Watch.objects.filter(allowance=allowance).values_list("percents", flat=True).first()
     watch, _ = Watch.objects.update_or_create(allowance=allowance, defaults={"percents": chosen})
     record(
         action=actions.WATCH_SET,
         actor=actor,
         target=organizations.target(organization),
-        metadata={"allowance": allowance, "percents": chosen},
+        metadata={"allowance": allowance},
+        changes=actions.WATCH_SET.changed({"percents": before}, {"percents": chosen}),
     )
     return watch
 

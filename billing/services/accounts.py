@@ -3,7 +3,7 @@
 Nothing here may be called inside a scope: Stripe is asked in between, and never in an open transaction.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -92,10 +92,9 @@ def set_details(*, organization_id: UUID, actor: Actor, details: Details) -> Non
     customer = ensure_customer(organization_id=organization_id)
     with scope(organization_id):
         account = locked_account()
-        account.legal_name, account.po_number = details.legal_name, details.po_number
-        account.invoice_emails, account.address = details.invoice_emails, details.address
+        changes = actions.BILLING_DETAILS_CHANGED.change(account, asdict(details))
         account.save(update_fields=["legal_name", "po_number", "invoice_emails", "address"])
-        record(action=actions.BILLING_DETAILS_CHANGED, actor=actor, target=account_target(account))
+        record(action=actions.BILLING_DETAILS_CHANGED, actor=actor, target=account_target(account), changes=changes)
         name = details.legal_name or Organization.objects.get().name
     fields = [{"name": "Purchase order", "value": details.po_number}] if details.po_number else ""
     form = {
@@ -146,11 +145,13 @@ def remove_tax_id(*, organization_id: UUID, actor: Actor, tax_id: str) -> None:
     customer = customer_of(organization_id)
     with scope(organization_id):
         account = locked_account()
-        if tax_id not in {one["id"] for one in account.tax_ids}:
+        kind = next((one["type"] for one in account.tax_ids if one["id"] == tax_id), None)
+        if kind is None:
             raise NotFound("There is no such tax id.")
     client().remove_tax_id(customer, tax_id)
     with scope(organization_id):
-        record(action=actions.BILLING_TAX_ID_REMOVED, actor=actor, target=account_target(account))
+        target = account_target(account)
+        record(action=actions.BILLING_TAX_ID_REMOVED, actor=actor, target=target, metadata={"type": kind})
     refresh("customer", customer)
 
 
@@ -161,10 +162,10 @@ def set_seat_policy(*, organization_id: UUID, actor: Actor, policy: str) -> None
     with scope(organization_id):
         account = locked_account()
         if account.seat_policy != policy:
-            account.seat_policy = policy
+            changes = actions.BILLING_DETAILS_CHANGED.change(account, {"seat_policy": policy})
             account.save(update_fields=["seat_policy"])
-            target, metadata = account_target(account), {"seat_policy": policy}
-            record(action=actions.BILLING_DETAILS_CHANGED, actor=actor, target=target, metadata=metadata)
+            target = account_target(account)
+            record(action=actions.BILLING_DETAILS_CHANGED, actor=actor, target=target, changes=changes)
             recompute(actor=actor)
             if Subscription.objects.exclude(status__in=ENDED).filter(source=Source.STRIPE).exists():
                 enqueue("billing.sync_subscription", organization_id=organization_id)

@@ -225,8 +225,13 @@ def _take_turn(organization_id: UUID, actor: Actor, row: Subscription, change: _
     with scope(organization_id):
         mine = Subscription.objects.filter(pk=row.pk, revision=change.revision)
         if mine.update(revision=F("revision") + 1, change_token=digest):
-            metadata = {"plan": change.plan, "interval": change.interval, "seats": change.seats, "total": change.total}
-            record(action=actions.BILLING_CHANGE_ORDERED, actor=actor, target=target_of(row), metadata=metadata)
+            action = actions.BILLING_CHANGE_ORDERED
+            changes = action.changed(
+                {"plan": row.plan_key, "interval": row.interval, "seats": row.seats},
+                {"plan": change.plan, "interval": change.interval, "seats": change.seats},
+            )
+            metadata = {"total": change.total}
+            record(action=action, actor=actor, target=target_of(row), metadata=metadata, changes=changes)
         elif not Subscription.objects.filter(pk=row.pk, change_token=digest).exists():
             raise Conflict("The subscription has been changed meanwhile: look at the new preview.")
 

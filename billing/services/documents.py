@@ -72,5 +72,5 @@ def _invoice(document_id: UUID) -> Document:
 
 def _record(action: actions.Action, actor: Actor, invoice: Document, amount: int, reason: str) -> None:
     target = Target("invoice", invoice.stripe_id, invoice.number)
-    metadata = {"amount": amount, "currency": invoice.currency, "reason": reason[:500]}
-    record(action=action, actor=actor, target=target, metadata=metadata)
+    metadata = {"amount": amount, "currency": invoice.currency}
+    record(action=action, actor=actor, target=target, metadata=metadata, reason=reason[:500])

@@ -145,13 +145,14 @@ def set_terms(*, actor: Actor, terms: Terms, reason: str, now: datetime | None =
     with transaction.atomic():
         organization = organizations.locked()
         dunning, _ = Dunning.objects.get_or_create(defaults={"since": now})
-        dunning.terms = asdict(terms)
+        before, dunning.terms = dunning.terms or {}, asdict(terms)
         dunning.save(update_fields=["terms"])
         record(
             action=actions.DUNNING_TERMS_SET,
             actor=actor,
             target=organizations.target(organization),
-            metadata=asdict(terms) | {"reason": reason},
+            changes=actions.DUNNING_TERMS_SET.changed(before, dunning.terms),
+            reason=reason,
         )
         return _advance(organization, now)
 
@@ -225,17 +226,15 @@ def _advance(organization: Organization, now: datetime) -> Dunning:
 def _move(
     dunning: Dunning, organization: Organization, before: DunningState, state: DunningState, now: datetime
 ) -> None:
+    was = {"state": before, "access": organization.access}
     dunning.state, dunning.since = state, now
     if organization.access != ACCESS[state]:
         organization.access = ACCESS[state]
         organization.save(update_fields=["access"])
         recompute(actor=SYSTEM)  # data planes elsewhere hear of it by a new version
-    record(
-        action=actions.DUNNING_WORSENED if state.badness > before.badness else actions.DUNNING_EASED,
-        actor=SYSTEM,
-        target=organizations.target(organization),
-        metadata={"from": before.value, "to": state.value, "access": organization.access},
-    )
+    action = actions.DUNNING_WORSENED if state.badness > before.badness else actions.DUNNING_EASED
+    changes = action.changed(was, {"state": state, "access": organization.access})
+    record(action=action, actor=SYSTEM, target=organizations.target(organization), changes=changes)
     log.info("dunning.moved organization=%s from=%s to=%s", organization.pk, before, state)
 
 

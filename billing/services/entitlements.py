@@ -15,7 +15,7 @@ from billing.overrides import PRICE_KEYS, clean, needs_approval
 from billing.plans import LIMIT_COLUMNS, UnknownPlan
 from billing.quotas.models import Level
 from billing.quotas.services import catch_up
-from billing.selectors.entitlements import Entitlements, content, effective, plain
+from billing.selectors.entitlements import Entitlements, content, effective
 from capsule_cloud.lib.jobs import enqueue
 from tenancy.audit import actions
 from tenancy.audit.actions import Action
@@ -75,10 +75,8 @@ def recompute(*, actor: Actor) -> Entitlements:
             action=actions.BILLING_ENTITLEMENTS_CHANGED,
             actor=actor,
             target=organizations.target(organization),
-            metadata={
-                "plan": f"{entitled.plan.key} v{entitled.plan.version}",
-                "changes": {name: [plain(old[name]), plain(value)] for name, value in changed.items()},
-            },
+            metadata={"plan": f"{entitled.plan.key} v{entitled.plan.version}"},
+            changes=actions.BILLING_ENTITLEMENTS_CHANGED.changed(old, entitled.columns),
         )
     _keep_version(content(organization, entitled))
     return entitled
@@ -199,11 +197,11 @@ def _record(action: Action, granted: EntitlementOverride, actor: Actor) -> None:
         target=Target("override", str(granted.pk), granted.key),
         metadata={
             "value": granted.value,
-            "reason": granted.reason,
             "author": granted.author,
             "approver": granted.approver,
             "expires_at": granted.expires_at.isoformat(),
         },
+        reason=granted.reason,
     )
 
 

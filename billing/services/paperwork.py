@@ -161,7 +161,7 @@ def dispute(found: Json, at: datetime) -> None:
 
 
 def _tell(kept: Document, action: Action, template: str, subject: str) -> None:
-    metadata = {"amount": kept.total, "currency": kept.currency, "status": kept.status, "reason": kept.number}
+    metadata = {"amount": kept.total, "currency": kept.currency, "status": kept.status, "cause": kept.number}
     record(action=action, actor=SYSTEM, target=Target("dispute", str(kept.pk), kept.stripe_id), metadata=metadata)
     disputed = Document.objects.filter(stripe_id=kept.invoice_stripe_id).first()
     context = {"total": str(Money(kept.total, kept.currency)), "invoice": disputed.number if disputed else ""}

@@ -119,7 +119,7 @@ def _subscription(found: Json, at: datetime) -> None:
         return
     if found.get("deleted") and row is None:
         return
-    before = "" if row is None else _said(row)
+    before = {} if row is None else _said(row)
     was_overdue = row is not None and row.status in {Status.PAST_DUE, Status.UNPAID}
     row = row or Subscription(stripe_id=found["id"], source=Source.STRIPE)
     if found.get("deleted"):
@@ -170,13 +170,21 @@ def _refuse_second(row: Subscription) -> None:
         raise SecondSubscription(f"{row.stripe_id} stands beside {live.stripe_id or live.source}.")
 
 
-def _said(row: Subscription) -> str:
-    return f"{row.plan_key}-v{row.plan_version}-{row.interval} {row.seats} {row.status} {row.cancel_at}"
+def _said(row: Subscription) -> Json:
+    return {
+        "plan": row.plan_key,
+        "version": row.plan_version,
+        "interval": row.interval,
+        "seats": row.seats,
+        "status": row.status,
+        "cancel_at": row.cancel_at,
+    }
 
 
-def _tell(row: Subscription, before: str) -> None:
+def _tell(row: Subscription, before: Json) -> None:
     """Record what changed in the trail, once."""
-    if before == _said(row):
+    after = _said(row)
+    if before == after:
         return
     if not before:
         action = actions.BILLING_SUBSCRIPTION_STARTED
@@ -184,14 +192,9 @@ def _tell(row: Subscription, before: str) -> None:
         action = actions.BILLING_SUBSCRIPTION_ENDED
     else:
         action = actions.BILLING_SUBSCRIPTION_CHANGED
-    metadata = {
-        "plan": row.plan_key,
-        "version": row.plan_version,
-        "interval": row.interval,
-        "seats": row.seats,
-        "status": row.status,
-    }
-    record(action=action, actor=SYSTEM, target=target_of(row), metadata=metadata)
+    metadata = {name: value for name, value in after.items() if name != "cancel_at"}
+    changes = action.changed(before, after) if before else None
+    record(action=action, actor=SYSTEM, target=target_of(row), metadata=metadata, changes=changes)
 
 
 def target_of(row: Subscription) -> Target:

@@ -42,7 +42,8 @@ def replay(*, actor: Actor, reason: str, event_ids: Collection[str]) -> int:
                 action=actions.STRIPE_EVENTS_REPLAYED,
                 actor=actor,
                 target=Target("stripe_events", ids[0], f"{len(ids)} events of the payment service"),
-                metadata={"events": ids, "reason": reason.strip()},
+                metadata={"events": ids},
+                reason=reason.strip(),
             )
     return len(found)
 

@@ -152,8 +152,8 @@ def _change(organization_id: UUID, actor: Actor, row: Subscription, seats: int, 
         Subscription.objects.filter(pk=row.pk).update(
             paid_seats=max(row.paid_seats, row.seats, seats), seat_line_id=line, seat_line_amount=amount
         )
-        metadata = {"from": row.seats, "to": seats}
-        record(action=actions.BILLING_SEATS_CHANGED, actor=actor, target=target_of(row), metadata=metadata)
+        changes = actions.BILLING_SEATS_CHANGED.changed({"seats": row.seats}, {"seats": seats})
+        record(action=actions.BILLING_SEATS_CHANGED, actor=actor, target=target_of(row), changes=changes)
 
 
 def _charge(row: Subscription, customer: str, added: int, amount: int, moment: datetime) -> str:

@@ -179,8 +179,11 @@ def schedule_downgrade(*, organization_id: UUID, actor: Actor, plan_key: str, in
             scheduled_interval=every.value,
             scheduled_at=row.period_end,
         )
-        metadata = {"plan": chosen.key, "interval": every.value, "at": row.period_end.isoformat()}
-        record(action=actions.BILLING_DOWNGRADE_SCHEDULED, actor=actor, target=target_of(row), metadata=metadata)
+        action = actions.BILLING_DOWNGRADE_SCHEDULED
+        now_on, later_on = (row.plan_key, row.interval), (chosen.key, every.value)
+        changes = action.changed(*(dict(zip(("plan", "interval"), one, strict=True)) for one in (now_on, later_on)))
+        metadata = {"at": row.period_end.isoformat()}
+        record(action=action, actor=actor, target=target_of(row), metadata=metadata, changes=changes)
 
 
 def _phase_item(item: Json) -> Json:
@@ -205,7 +208,10 @@ def cancel_schedule(*, organization_id: UUID, actor: Actor) -> None:
         Subscription.objects.filter(pk=row.pk).update(
             schedule_id="", scheduled_plan_key="", scheduled_plan_version=None, scheduled_interval="", scheduled_at=None
         )
-        record(action=actions.BILLING_DOWNGRADE_UNSCHEDULED, actor=actor, target=target_of(row))
+        action = actions.BILLING_DOWNGRADE_UNSCHEDULED
+        dropped = {"plan": row.scheduled_plan_key, "interval": row.scheduled_interval}
+        changes = action.changed(dropped, {"plan": row.plan_key, "interval": row.interval})
+        record(action=action, actor=actor, target=target_of(row), changes=changes)
 
 
 def cancel(*, organization_id: UUID, actor: Actor) -> None:
@@ -215,8 +221,8 @@ def cancel(*, organization_id: UUID, actor: Actor) -> None:
         cancel_schedule(organization_id=organization_id, actor=actor)
     _update(organization_id, row, {"cancel_at_period_end": True})
     with scope(organization_id):
-        metadata = {"at": row.period_end.isoformat()}
-        record(action=actions.BILLING_CANCEL_ORDERED, actor=actor, target=target_of(row), metadata=metadata)
+        changes = actions.BILLING_CANCEL_ORDERED.changed({"cancel_at": row.cancel_at}, {"cancel_at": row.period_end})
+        record(action=actions.BILLING_CANCEL_ORDERED, actor=actor, target=target_of(row), changes=changes)
 
 
 def resume(*, organization_id: UUID, actor: Actor) -> None:
@@ -226,7 +232,8 @@ def resume(*, organization_id: UUID, actor: Actor) -> None:
         raise Conflict("The subscription is not cancelled.")
     _update(organization_id, row, {"cancel_at_period_end": False})
     with scope(organization_id):
-        record(action=actions.BILLING_RESUMED, actor=actor, target=target_of(row))
+        changes = actions.BILLING_RESUMED.changed({"cancel_at": row.cancel_at}, {})
+        record(action=actions.BILLING_RESUMED, actor=actor, target=target_of(row), changes=changes)
 
 
 def redeem(*, organization_id: UUID, actor: Actor, code: str) -> None:

@@ -28,13 +28,15 @@ def end_unpaid_subscription(*, organization_id: UUID) -> None:
         if live is None:
             return
         if live.source != Source.STRIPE:
-            live.status, live.ended_at = Status.CANCELED, here()
+            changes = actions.BILLING_SUBSCRIPTION_ENDED.change(live, {"status": Status.CANCELED})
+            live.ended_at = here()
             live.save(update_fields=["status", "ended_at"])
             record(
                 action=actions.BILLING_SUBSCRIPTION_ENDED,
                 actor=SYSTEM,
                 target=target_of(live),
                 metadata={"plan": live.plan_key, "status": live.status},
+                changes=changes,
             )
             entitlements.recompute(actor=SYSTEM)
             return

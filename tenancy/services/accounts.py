@@ -20,13 +20,15 @@ def rename(*, user: User, name: str) -> User:
         with transaction.atomic():
             user.name = wanted
             user.save(update_fields=["name"])
-            tell_organizations(user=user, action=actions.ACCOUNT_RENAMED, metadata={"before": before, "after": wanted})
+            action = actions.ACCOUNT_RENAMED
+            changes = action.changed({"name": before}, {"name": wanted})
+            tell_organizations(user=user, action=action, changes=changes)
     return user
 
 
-def tell_organizations(*, user: User, action: Action, metadata: dict[str, Any] | None = None) -> None:
+def tell_organizations(*, user: User, action: Action, changes: dict[str, list[Any]] | None = None) -> None:
     """Record in every organization of a person what they did with their account."""
     actor, target = Actor("user", str(user.pk), user.email), Target("user", str(user.pk), user.email)
     for member in memberships(user):
         with scope(member.organization_id):
-            record(action=action, actor=actor, target=target, metadata=metadata)
+            record(action=action, actor=actor, target=target, changes=changes)

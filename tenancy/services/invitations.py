@@ -78,9 +78,9 @@ def resend(*, actor: Actor, invitation_id: UUID) -> Invitation:
     """Mail a new link; the earlier one is void. Raises NotFound."""
     invitation = _open(invitation_id)
     invitation.generation += 1
-    invitation.expires_at = timezone.now() + LIFETIME
+    changes = actions.INVITATION_RESENT.change(invitation, {"expires_at": timezone.now() + LIFETIME})
     invitation.save(update_fields=["generation", "expires_at"])
-    record(action=actions.INVITATION_RESENT, actor=actor, target=_target(invitation))
+    record(action=actions.INVITATION_RESENT, actor=actor, target=_target(invitation), changes=changes)
     _mail(invitation, Organization.objects.get())
     return invitation
 

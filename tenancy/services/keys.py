@@ -102,7 +102,13 @@ def create(
         requests_per_minute=requests_per_minute,
         allowed_cidrs=cidrs,
     )
-    details = {"project": project.slug, "scopes": scopes, "expires_at": expires_at and expires_at.isoformat()}
+    details = {
+        "project": project.slug,
+        "scopes": scopes,
+        "expires_at": expires_at and expires_at.isoformat(),
+        "requests_per_minute": requests_per_minute,
+        "allowed_cidrs": cidrs,
+    }
     record(action=actions.KEY_CREATED, actor=maker.actor, target=target(key), metadata=details)
     _tell_new(key)
     return NewKey(key, secret)
@@ -141,6 +147,7 @@ def rotate(*, actor: Actor, key_id: UUID, overlap: timedelta) -> NewKey:
         allowed_cidrs=old.allowed_cidrs,
     )
     ends_at = timezone.now() + overlap
+    before = {"expires_at": old.expires_at, "secret": old.hint}
     old.expires_at = min(ends_at, old.expires_at) if old.expires_at else ends_at
     old.successor = new
     old.save(update_fields=["expires_at", "successor"])
@@ -149,7 +156,8 @@ def rotate(*, actor: Actor, key_id: UUID, overlap: timedelta) -> NewKey:
         action=actions.KEY_ROTATED,
         actor=actor,
         target=target(old),
-        metadata={"successor": new.hint, "old_key_ends_at": old.expires_at.isoformat()},
+        metadata={"successor": new.hint},
+        changes=actions.KEY_ROTATED.changed(before, {"expires_at": old.expires_at, "secret": new.hint}),
     )
     _tell_new(new)
     return NewKey(new, secret)

@@ -38,7 +38,7 @@ def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str) -> 
         return membership
     if before == Role.OWNER:
         _keep_an_owner(user_id)
-    membership.role = role
+    changes = actions.MEMBER_ROLE_CHANGED.change(membership, {"role": role})
     membership.save(update_fields=["role"])
     held = ApiKey.objects.filter(created_by=user_id, revoked_at=None)
     ended = keys.end_keys(key.pk for key in held if not scopes_within(Role(role), key.scopes))
@@ -46,7 +46,8 @@ def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str) -> 
         action=actions.MEMBER_ROLE_CHANGED,
         actor=actor,
         target=target(membership.user),
-        metadata={"before": before, "after": role, "keys_revoked": ended},
+        metadata={"keys_revoked": ended},
+        changes=changes,
     )
     return membership
 
@@ -67,7 +68,13 @@ def remove(*, actor: Actor, actor_role: Role, user_id: UUID) -> int:
     user = membership.user
     membership.delete()
     action = actions.MEMBER_LEFT if is_leaving else actions.MEMBER_REMOVED
-    done = record(action=action, actor=actor, target=target(user), metadata={"keys_revoked": ended})
+    done = record(
+        action=action,
+        actor=actor,
+        target=target(user),
+        metadata={"keys_revoked": ended},
+        changes=action.changed({"role": membership.role}, {}),
+    )
     emit(catalogue.MEMBER_REMOVED, data={"user_id": user_id, "role": membership.role}, key=str(done.pk))
     return ended
 

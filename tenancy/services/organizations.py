@@ -104,16 +104,15 @@ def _create(*, user: User, name: str, slug: str, region: str) -> Organization:
 def update(*, actor: Actor, name: str | None = None, is_mfa_required: bool | None = None) -> Organization:
     """Change the settings of the organization in scope; None leaves one as it is. Raises Invalid or NotFound."""
     organization = locked()
-    changes: dict[str, Any] = {}
-    if name is not None and (name := clean_name(name, "organization")) != organization.name:
-        changes["name"] = name
-    if is_mfa_required is not None and is_mfa_required != organization.is_mfa_required:
-        changes["is_mfa_required"] = is_mfa_required
-    if changes:
-        for field, value in changes.items():
-            setattr(organization, field, value)
+    wanted: dict[str, Any] = {}
+    if name is not None:
+        wanted["name"] = clean_name(name, "organization")
+    if is_mfa_required is not None:
+        wanted["is_mfa_required"] = is_mfa_required
+    action = actions.ORGANIZATION_UPDATED
+    if changes := action.change(organization, wanted):
         organization.save(update_fields=list(changes))
-        record(action=actions.ORGANIZATION_UPDATED, actor=actor, target=target(organization), metadata=changes)
+        record(action=action, actor=actor, target=target(organization), changes=changes)
     return organization
 
 
@@ -124,14 +123,11 @@ def close(*, actor: Actor) -> Organization:
     """
     organization = locked()
     if organization.closed_at is None:
-        organization.closed_at = timezone.now()
+        action = actions.ORGANIZATION_CLOSED
+        changes = action.change(organization, {"closed_at": timezone.now()})
         organization.save(update_fields=["closed_at"])
-        record(
-            action=actions.ORGANIZATION_CLOSED,
-            actor=actor,
-            target=target(organization),
-            metadata={"purge_after": purge_after(organization).isoformat()},
-        )
+        metadata = {"purge_after": purge_after(organization).isoformat()}
+        record(action=action, actor=actor, target=target(organization), metadata=metadata, changes=changes)
     return organization
 
 
@@ -139,9 +135,10 @@ def restore(*, actor: Actor) -> Organization:
     """Open a closed organization again, as it was, while its data is still there. Raises NotFound once it is purged."""
     organization = locked()
     if organization.closed_at is not None:
-        organization.closed_at = None
+        action = actions.ORGANIZATION_RESTORED
+        changes = action.change(organization, {"closed_at": None})
         organization.save(update_fields=["closed_at"])
-        record(action=actions.ORGANIZATION_RESTORED, actor=actor, target=target(organization))
+        record(action=action, actor=actor, target=target(organization), changes=changes)
     return organization
 
 

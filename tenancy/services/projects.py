@@ -39,8 +39,8 @@ def create(*, actor: Actor, name: str, slug: str = "") -> Project:
         raise Conflict(f"A project {wanted} exists already: choose another name.")
     # a name in a script without Latin letters leaves no slug: a random tail tells such projects apart
     project = Project.objects.create(name=name, slug=wanted or f"project-{uuid_utils.uuid4().hex[:6]}")
-    record(action=actions.PROJECT_CREATED, actor=actor, target=target(project))
     told = {"slug": project.slug}
+    record(action=actions.PROJECT_CREATED, actor=actor, target=target(project), metadata=told)
     emit(catalogue.PROJECT_CREATED, data=told, key=f"project-created:{project.pk}", project_id=project.pk)
     return project
 
@@ -53,26 +53,30 @@ def update(
     cors_origins: list[str] | None = None,
     turn_retention_days: int | None = None,
     idle_seal_minutes: int | None = None,
+    audit_reads: bool | None = None,
 ) -> Project:
-    """Change a project; None leaves a setting as it is. Raises NotFound or Invalid."""
+    """Change a project; None leaves a setting as it is. Raises NotFound or Invalid.
+
+    With `audit_reads`, every read of its memories is recorded in the audit trail.
+    """
     project = find(project_id, for_update=True)
-    changes: dict[str, Any] = {}
+    wanted: dict[str, Any] = {}
     if name is not None:
-        changes["name"] = clean_name(name, "project")
+        wanted["name"] = clean_name(name, "project")
     if cors_origins is not None:
         if len(cors_origins) > MAX_ORIGINS:
             raise Invalid("cors_origins", f"Give at most {MAX_ORIGINS} origins.")
-        changes["cors_origins"] = list(dict.fromkeys(clean_origin(origin) for origin in cors_origins))
+        wanted["cors_origins"] = list(dict.fromkeys(clean_origin(origin) for origin in cors_origins))
     if turn_retention_days is not None:
-        changes["turn_retention_days"] = _within("turn_retention_days", turn_retention_days, 1, 3650)
+        wanted["turn_retention_days"] = _within("turn_retention_days", turn_retention_days, 1, 3650)
     if idle_seal_minutes is not None:
-        changes["idle_seal_minutes"] = _within("idle_seal_minutes", idle_seal_minutes, 1, 10080)
-    changes = {field: value for field, value in changes.items() if getattr(project, field) != value}
-    if changes:
-        for field, value in changes.items():
-            setattr(project, field, value)
+        wanted["idle_seal_minutes"] = _within("idle_seal_minutes", idle_seal_minutes, 1, 10080)
+    if audit_reads is not None:
+        wanted["audit_reads"] = audit_reads
+    action = actions.PROJECT_UPDATED
+    if changes := action.change(project, wanted):
         project.save(update_fields=list(changes))
-        record(action=actions.PROJECT_UPDATED, actor=actor, target=target(project), metadata=changes)
+        record(action=action, actor=actor, target=target(project), changes=changes)
     return project
 
 
@@ -80,10 +84,16 @@ def archive(*, actor: Actor, project_id: UUID) -> Project:
     """Archive a project: its keys end at once, its memories stay until the organization is purged. Raises NotFound."""
     organizations.locked()
     project = find(project_id, for_update=True)
-    project.archived_at = timezone.now()
+    changes = actions.PROJECT_ARCHIVED.change(project, {"archived_at": timezone.now()})
     project.save(update_fields=["archived_at"])
     ended = ApiKey.objects.filter(project=project, revoked_at=None).update(revoked_at=timezone.now())
-    record(action=actions.PROJECT_ARCHIVED, actor=actor, target=target(project), metadata={"keys_revoked": ended})
+    record(
+        action=actions.PROJECT_ARCHIVED,
+        actor=actor,
+        target=target(project),
+        metadata={"keys_revoked": ended},
+        changes=changes,
+    )
     told = {"slug": project.slug}
     emit(catalogue.PROJECT_ARCHIVED, data=told, key=f"project-archived:{project.pk}", project_id=project.pk)
     return project

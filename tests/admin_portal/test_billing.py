@@ -39,7 +39,7 @@ def trail(tenant: Tenant) -> list[tuple[str, str, str, str]]:
     """What the customer reads of staff: what, by whom, at what, why."""
     with scope(tenant.organization):
         rows = audited(actor="staff")
-        return [(one.action, one.actor["label"], one.target["id"], one.metadata["reason"]) for one in rows]
+        return [(one.action, one.actor["label"], one.target["id"], one.reason) for one in rows]
 
 
 def shown(desk: Client, query: str = "") -> str:

@@ -32,25 +32,20 @@ def configure(
     if monthly_maximum < amount:
         raise Invalid("monthly_maximum", "The monthly maximum must allow one purchase at least.")
     with transaction.atomic():
+        action = actions.AUTO_TOP_UP_CHANGED
+        wanted = {
+            "threshold": threshold,
+            "amount": amount,
+            "monthly_maximum": monthly_maximum,
+            "is_on": is_on,
+            "stopped_at": None,
+        }
+        before = AutoTopUp.objects.select_for_update().filter(currency=currency).values(*wanted).first()
         chosen, _ = AutoTopUp.objects.update_or_create(
             currency=currency,
-            defaults={
-                "threshold": threshold,
-                "amount": amount,
-                "monthly_maximum": monthly_maximum,
-                "is_on": is_on,
-                "stop_reason": "",
-                "stopped_at": None,
-                "maximum_noted_at": None,
-                "changed_at": timezone.now(),
-            },
+            defaults={**wanted, "stop_reason": "", "maximum_noted_at": None, "changed_at": timezone.now()},
         )
-        record(
-            action=actions.AUTO_TOP_UP_CHANGED,
-            actor=actor,
-            target=_target(chosen),
-            metadata={"threshold": threshold, "amount": amount, "monthly_maximum": monthly_maximum, "is_on": is_on},
-        )
+        record(action=action, actor=actor, target=_target(chosen), changes=action.changed(before or {}, wanted))
     return chosen
 
 
@@ -94,9 +89,11 @@ def stop(*, currency: str, reason: str, now: datetime) -> None:
     chosen = AutoTopUp.objects.select_for_update().filter(currency=currency, stopped_at=None).first()
     if chosen is None:
         return
-    chosen.stopped_at, chosen.stop_reason = now, reason
+    action = actions.AUTO_TOP_UP_STOPPED
+    changes = action.change(chosen, {"stopped_at": now})
+    chosen.stop_reason = reason
     chosen.save(update_fields=["stopped_at", "stop_reason"])
-    record(action=actions.AUTO_TOP_UP_STOPPED, actor=SYSTEM, target=_target(chosen), metadata={"reason": reason})
+    record(action=action, actor=SYSTEM, target=_target(chosen), metadata={"cause": reason}, changes=changes)
     letters.send(
         template="auto_top_up_stopped",
         subject="Your card was declined: automatic top-ups are off",

@@ -12,6 +12,7 @@ from billing.credits.models import Account, AccountKind, Category, Entry, Grant,
 from billing.credits.selectors import balance, in_burn_order
 from billing.credits.services.auto_top_ups import request_if_low
 from billing.credits.services.checks import check_amount, check_currency, clean_text
+from billing.money import Money
 from tenancy.audit import actions
 from tenancy.audit.actions import Action
 from tenancy.audit.services import SYSTEM, Actor, Target, record
@@ -291,7 +292,8 @@ def post(move: Movement, accounts: dict[str, Account], parts: Sequence[Part], *,
     record(
         action=ACTIONS[move.kind],
         actor=move.actor,
-        target=Target("credits", str(posted.pk), move.ref),
-        metadata={"amount": amount, "currency": currency, "reason": move.reason},
+        target=Target("credits", str(posted.pk), str(Money(amount, currency))),
+        metadata={"amount": amount, "currency": currency},
+        reason=move.reason,
     )
     return posted

@@ -183,7 +183,7 @@ def _end(top_up_id: UUID, payment: Payment, now: datetime) -> None:
     wish.settled_at = None if is_open else now
     wish.save(update_fields=["state", "payment_ref", "page_url", "error", "settled_at"])
     if not is_open:
-        record(action=actions.TOP_UP_FAILED, actor=SYSTEM, target=_target(wish), metadata={"reason": wish.error})
+        record(action=actions.TOP_UP_FAILED, actor=SYSTEM, target=_target(wish), metadata={"cause": wish.error})
     if wish.is_automatic:
         stop(currency=wish.currency, reason=wish.error, now=now)
 

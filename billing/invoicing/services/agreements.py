@@ -44,15 +44,17 @@ def change_agreement(
         return row
     if not Agreed.objects.filter(subscription=row).exists():
         keep(row, since=min(row.created_at, row.period_start), author="")
-    was = f"{row.plan_key} v{row.plan_version}, {row.seats} seats"
+    before = {"plan": row.plan_key, "version": row.plan_version, "seats": row.seats}
     row.plan_key, row.plan_version, row.seats = plan_key, plan_version, seats
     row.save(update_fields=["plan_key", "plan_version", "seats"])
-    kept = keep(row, since=now, author=actor.label)
+    keep(row, since=now, author=actor.label)
+    action = actions.BILLING_SUBSCRIPTION_CHANGED
     record(
-        action=actions.BILLING_SUBSCRIPTION_CHANGED,
+        action=action,
         actor=actor,
         target=Target("subscription", str(row.pk), f"{row.plan_key} {row.interval}"),
-        metadata={"from": was, "to": str(kept), "since": now.isoformat()},
+        metadata={"since": now.isoformat()},
+        changes=action.changed(before, {"plan": plan_key, "version": plan_version, "seats": seats}),
     )
     recompute(actor=actor)
     return row

@@ -65,6 +65,8 @@ def _take_over(invoice: Invoice, document: Document) -> None:
     invoice.save(update_fields=COPIED)
     if state != was and state in ACTIONS:
         metadata = {"total": document.total, "currency": document.currency, "words": invoice.settlement}
-        record(action=ACTIONS[state], actor=SYSTEM, target=target(invoice), metadata=metadata)
+        action = ACTIONS[state]
+        changes = action.changed({"state": was}, {"state": state})
+        record(action=action, actor=SYSTEM, target=target(invoice), metadata=metadata, changes=changes)
     if state != was and state == State.PAID:
         announcements.invoice_paid(invoice)

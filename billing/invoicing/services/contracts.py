@@ -167,7 +167,7 @@ def _begin_in_scope(organization_id: UUID, now: datetime) -> bool:
         if contract is None or Subscription.objects.exclude(status__in=ENDED).exists():
             return False
         _begin(contract, SYSTEM)
-        record(action=actions.CONTRACT_BEGUN, actor=SYSTEM, target=_target(contract), metadata={})
+        record(action=actions.CONTRACT_BEGUN, actor=SYSTEM, target=_target(contract))
         return True
 
 
@@ -212,7 +212,8 @@ def end_contract(*, actor: Actor, contract_id: Any, reason: str, now: datetime |
     if contract.ended_early_at is not None or contract.ends_at <= now:
         raise ContractIsOver("This contract has ended already.")
     is_withdrawn = contract.subscription is None
-    contract.ends_at = contract.starts_at if is_withdrawn else months_of(contract, now)[-1][1]
+    ends_at = contract.starts_at if is_withdrawn else months_of(contract, now)[-1][1]
+    changes = actions.CONTRACT_ENDED.change(contract, {"ends_at": ends_at})
     contract.ended_early_at, contract.end_reason = now, reason[:500]
     if contract.subscription is None:
         Contract.objects.filter(pk=contract.pk).delete()
@@ -224,7 +225,8 @@ def end_contract(*, actor: Actor, contract_id: Any, reason: str, now: datetime |
         action=actions.CONTRACT_ENDED,
         actor=actor,
         target=_target(contract),
-        metadata={"ends_at": contract.ends_at.isoformat(), "reason": contract.end_reason},
+        changes=changes,
+        reason=contract.end_reason,
     )
     recompute(actor=actor)
     return contract

@@ -89,13 +89,15 @@ def _settle(
         raise Conflict("Stripe collects this invoice: settle it there.")
     if invoice.state != Invoice.State.OPEN:
         raise NotOpen(f"Invoice {invoice} is {invoice.get_state_display().lower()} already.")
-    invoice.state, invoice.settled_at, invoice.settlement = state, moment, words
+    changes = action.change(invoice, {"state": state})
+    invoice.settled_at, invoice.settlement = moment, words
     invoice.save(update_fields=["state", "settled_at", "settlement"])
     record(
         action=action,
         actor=actor,
         target=target(invoice),
         metadata={"total": invoice.total, "currency": invoice.currency, "words": words},
+        changes=changes,
     )
     if state == Invoice.State.PAID:
         announcements.invoice_paid(invoice)

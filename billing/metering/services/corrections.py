@@ -58,6 +58,8 @@ def correct(*, actor: Actor, event_id: UUID, quantity: int, reason: str) -> Usag
         action=actions.USAGE_CORRECTED,
         actor=actor,
         target=Target("usage_event", str(event_id), event.meter),
-        metadata={"change": change, "quantity": quantity, "reason": reason, "counter_event": str(counter.pk)},
+        metadata={"change": change, "counter_event": str(counter.pk)},
+        changes=actions.USAGE_CORRECTED.changed({"quantity": quantity - change}, {"quantity": quantity}),
+        reason=reason,
     )
     return counter

@@ -101,11 +101,16 @@ def set_pinned(*, project_id: UUID, capsule_id: str, is_pinned: bool, actor: Act
         row = get_capsule(project_id=project_id, capsule_id=capsule_id, for_update=True)
         if row.is_pinned == is_pinned:
             return row
-        if is_pinned and row.expires_at is not None:
+        expires_at = row.expires_at
+        if is_pinned and expires_at is not None:
             _rewrite(row, lambda capsule: setattr(capsule.lifecycle, "expires_at", None))
         Capsule.objects.filter(id=row.id).update(is_pinned=is_pinned)
         action = actions.MEMORY_CAPSULE_PINNED if is_pinned else actions.MEMORY_CAPSULE_UNPINNED
-        record(action=action, actor=actor, target=target(capsule_id, row.title))
+        before: dict[str, Any] = {"is_pinned": not is_pinned}
+        if is_pinned:
+            before["expires_at"] = expires_at
+        changes = action.changed(before, {"is_pinned": is_pinned})
+        record(action=action, actor=actor, target=target(capsule_id, row.title), changes=changes)
         row.refresh_from_db()
     return row
 
@@ -122,7 +127,7 @@ def set_tags(*, project_id: UUID, capsule_id: str, tags: Sequence[str], actor: A
                 action=actions.MEMORY_CAPSULE_TAGGED,
                 actor=actor,
                 target=target(capsule_id, row.title),
-                metadata={"before": before, "after": wanted},
+                changes=actions.MEMORY_CAPSULE_TAGGED.changed({"tags": before}, {"tags": wanted}),
             )
             row.refresh_from_db()
     return row
@@ -142,13 +147,10 @@ def set_expiry(*, project_id: UUID, capsule_id: str, expires_at: datetime | None
         if row.is_pinned and expires_at is not None:
             raise limits.InvalidInput("a pinned capsule does not expire: unpin it first")
         if row.expires_at != expires_at:
+            action, before = actions.MEMORY_CAPSULE_EXPIRY_SET, row.expires_at
             _rewrite(row, lambda capsule: setattr(capsule.lifecycle, "expires_at", expires_at))
-            record(
-                action=actions.MEMORY_CAPSULE_EXPIRY_SET,
-                actor=actor,
-                target=target(capsule_id, row.title),
-                metadata={"expires_at": expires_at.isoformat() if expires_at else None},
-            )
+            changes = action.changed({"expires_at": before}, {"expires_at": expires_at})
+            record(action=action, actor=actor, target=target(capsule_id, row.title), changes=changes)
             row.refresh_from_db()
     return row
 

@@ -43,14 +43,16 @@ def resolve(*, project_id: UUID, session_id: str, event_id: str, resolution: str
         if not trigger.resolution:
             session.pending_trigger_count -= 1
             session.save(update_fields=["pending_trigger_count"])
-        trigger.resolution, trigger.resolved_at = resolution, timezone.now()
+        changes = actions.MEMORY_TRIGGER_RESOLVED.change(trigger, {"resolution": resolution})
+        trigger.resolved_at = timezone.now()
         trigger.skill = _skill(session, trigger) if resolution in _EXTRACTING else None
         trigger.save(update_fields=["resolution", "resolved_at", "skill"])
         record(
             action=actions.MEMORY_TRIGGER_RESOLVED,
             actor=actor,
             target=session_target(session_id),
-            metadata={"event_id": event_id, "resolution": resolution},
+            metadata={"event_id": event_id},
+            changes=changes,
         )
     return trigger
 

@@ -169,6 +169,13 @@ class Action:
             raise Unfit(f"{self.name} declares no field {sorted(unknown)}.")
         return {name: [self._shown(name, state.get(name)) for state in (before, after)] for name in names}
 
+    def change(self, thing: Any, wanted: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Give a thing these values, and say what differs, as `changed` does: empty where nothing did."""
+        before = {name: getattr(thing, name) for name in wanted}
+        for name, value in wanted.items():
+            setattr(thing, name, value)
+        return self.changed(before, wanted)
+
     def _shown(self, name: str, value: Any) -> Any:
         if value is None or self.changes[name] is not SECRET:
             return plain(value)

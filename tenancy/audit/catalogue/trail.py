@@ -64,3 +64,10 @@ ATTEMPTS_REPEATED = Action(
     severity=Severity.MEDIUM,
     is_failure=True,
 )
+PERSON_ERASED = Action(
+    "audit.person.erased",
+    "erased what the audit log kept of a person",
+    Kind.DELETE,
+    has={"kind": TEXT, "erased": WHOLE},
+    severity=Severity.MEDIUM,
+)

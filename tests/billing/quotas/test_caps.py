@@ -50,7 +50,7 @@ def test_a_cap_is_chosen_changed_and_cleared_and_each_is_audited(tenant: Tenant)
         with pytest.raises(NotFound):
             services.clear_cap(actor=tenant.actor, cap_id=first.pk)
     made, changed = events(tenant, actions.CAP_SET)
-    assert changed.metadata["before"] == {"amount": 10, "reaction": "stop"}
+    assert {name: before for name, (before, _) in changed.changes.items()} == {"amount": 10, "reaction": "stop"}
     assert made.target["label"] == tenant.organization.name
     assert len(events(tenant, actions.CAP_CLEARED)) == 1
 
@@ -194,4 +194,4 @@ def test_percentages_are_chosen(tenant: Tenant) -> None:
                 services.set_watch(actor=tenant.actor, allowance="operations", percents=wrong)
         with pytest.raises(Invalid):
             services.set_watch(actor=tenant.actor, allowance="gold", percents=[1])
-    assert [event.metadata["percents"] for event in events(tenant, actions.WATCH_SET)] == [[50, 90], [70]]
+    assert [event.changes["percents"][1] for event in events(tenant, actions.WATCH_SET)] == [[50, 90], [70]]

@@ -85,7 +85,7 @@ def test_a_subscription_brings_its_plan_into_the_columns_with_a_line_in_the_trai
         )
         event = AuditEvent.objects.get(action=actions.BILLING_ENTITLEMENTS_CHANGED.name)
     assert event.metadata["plan"] == "scale v1"
-    assert event.metadata["changes"]["operation_limit"] == [25_000, None]
+    assert event.changes["operation_limit"] == [25_000, None]
 
 
 def test_recomputing_twice_writes_once(tenant: Tenant) -> None:

@@ -25,7 +25,7 @@ def test_a_members_role_is_changed_and_the_change_is_the_keys(api: Api) -> None:
     with scope(api.tenant.organization):
         event = AuditEvent.objects.get(action="organization.member.role_changed")
     assert event.actor["kind"] == "api_key"
-    assert event.metadata["after"] == "admin"
+    assert event.changes["role"][1] == "admin"
 
 
 def test_a_key_neither_makes_nor_unmakes_owners(api: Api) -> None:

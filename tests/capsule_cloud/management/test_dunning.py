@@ -50,7 +50,7 @@ def test_staff_give_an_organization_more_time(tenant: Tenant) -> None:
     with scope(tenant.organization):
         assert Organization.objects.get().access == "full"
         event = AuditEvent.objects.get(action="billing.dunning.terms_set")
-    assert (event.actor["label"], event.metadata["reason"]) == (max_.email, "They asked")
+    assert (event.actor["label"], event.reason) == (max_.email, "They asked")
 
 
 @pytest.mark.parametrize("terms", [("30", "20", "90"), ("0", "20", "90")])

@@ -119,7 +119,7 @@ def test_new_tags_are_in_the_document_the_list_and_the_search(tenant: Tenant) ->
     assert ask(tenant, selectors.list_capsules, tags=["old"]) == []
     assert search.find(tenant.organization.pk, tenant.project.pk, "zebra", tags=["zebra"]).hits
     (event,) = audited(tenant, actions.MEMORY_CAPSULE_TAGGED)
-    assert event.metadata == {"before": ["old"], "after": ["zebra", "new"]}
+    assert event.changes == {"tags": [["old"], ["zebra", "new"]]}
 
 
 @pytest.mark.parametrize("tags", [["x" * 256], ["nul\x00"], [""], [7], [str(n) for n in range(51)]])

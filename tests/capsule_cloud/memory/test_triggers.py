@@ -118,7 +118,7 @@ def test_a_decision_can_be_repeated_and_changed_without_duplicates(tenant: Tenan
     assert len(document_of(tenant, seal(tenant, "s").capsule_id)["payload"]["skills"]) == 1
     with scope(tenant.organization):
         events = AuditEvent.objects.filter(action=actions.MEMORY_TRIGGER_RESOLVED.name).order_by("id")
-        decisions = [event.metadata["resolution"] for event in events]
+        decisions = [event.changes["resolution"][1] for event in events]
     assert decisions == ["extract_skill", "ignore", "extract_skill"]
 
 

@@ -1,5 +1,7 @@
 """What belongs to a person, and what their organizations hear of it."""
 
+from typing import Any
+
 import pytest
 
 from tenancy.audit import actions
@@ -13,9 +15,9 @@ from tests.factories import Tenant
 from tests.trail import audited
 
 
-def renames(tenant: Tenant) -> list[dict[str, str]]:
+def renames(tenant: Tenant) -> list[Any]:
     with scope(tenant.organization):
-        return [event.metadata for event in audited(actions.ACCOUNT_RENAMED.name)]
+        return [event.changes for event in audited(actions.ACCOUNT_RENAMED.name)]
 
 
 def test_every_organization_of_a_person_hears_their_new_name(tenant: Tenant, stranger: Tenant) -> None:
@@ -24,7 +26,7 @@ def test_every_organization_of_a_person_hears_their_new_name(tenant: Tenant, str
     accounts.rename(user=tenant.owner, name="  Ada Lovelace ")
     tenant.owner.refresh_from_db()
     assert tenant.owner.get_full_name() == "Ada Lovelace"
-    assert renames(tenant) == renames(stranger) == [{"before": "Ada", "after": "Ada Lovelace"}]
+    assert renames(tenant) == renames(stranger) == [{"name": ["Ada", "Ada Lovelace"]}]
     with scope(tenant.organization):
         event = AuditEvent.objects.get(action=actions.ACCOUNT_RENAMED.name)
     assert event.actor["id"] == event.target["id"] == str(tenant.owner.pk)

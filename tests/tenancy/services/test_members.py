@@ -128,7 +128,7 @@ def test_a_demotion_ends_the_keys_that_outrank_it_and_what_is_below_them(tenant:
     assert below.pk not in living(tenant)
     with scope(tenant.organization):
         [event] = selectors.events(action=actions.MEMBER_ROLE_CHANGED.name)
-    assert event.metadata == {"before": "admin", "after": "member", "keys_revoked": 2}
+    assert (event.changes, event.metadata) == ({"role": ["admin", "member"]}, {"keys_revoked": 2})
 
 
 def test_a_promotion_ends_no_key_and_the_same_role_changes_nothing(tenant: Tenant) -> None:

@@ -125,7 +125,7 @@ def test_a_change_is_recorded_and_no_change_is_not(tenant: Tenant) -> None:
     with scope(tenant.organization):
         organizations.update(actor=tenant.actor, name="New", is_mfa_required=True)
         [event] = selectors.events(action=actions.ORGANIZATION_UPDATED.name)
-        assert event.metadata == {"name": "New", "is_mfa_required": True}
+        assert event.changes == {"name": [tenant.organization.name, "New"], "is_mfa_required": [False, True]}
         organizations.update(actor=tenant.actor, name="New ", is_mfa_required=True)
         organizations.update(actor=tenant.actor)
         assert len(selectors.events(action=actions.ORGANIZATION_UPDATED.name)) == 1

@@ -85,7 +85,7 @@ def test_only_what_changes_is_recorded(tenant: Tenant) -> None:
     update(tenant)
     with scope(tenant.organization):
         [event] = selectors.events(action=actions.PROJECT_UPDATED.name)
-    assert event.metadata == {"name": "New", "cors_origins": ["https://app.example.com"]}
+    assert event.changes == {"name": ["Default", "New"], "cors_origins": [[], ["https://app.example.com"]]}
 
 
 @pytest.mark.parametrize(
