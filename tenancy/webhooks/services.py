@@ -98,15 +98,13 @@ def update(
         "project_ids": None if project_ids is None else _clean_projects(project_ids),
         "is_ordered": is_ordered,
     }
-    changes = {name: value for name, value in asked.items() if value is not None and getattr(endpoint, name) != value}
-    if changes:
-        for name, value in changes.items():
-            setattr(endpoint, name, value)
+    was = endpoint.shown_url
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    if changes := actions.WEBHOOK_UPDATED.change(endpoint, wanted):
         endpoint.save(update_fields=list(changes))
-        said = {**changes, "project_ids": list(map(str, endpoint.project_ids))} if "project_ids" in changes else changes
-        if "url" in said:
-            said = {**said, "url": endpoint.shown_url}
-        record(action=actions.WEBHOOK_UPDATED, actor=actor, target=target(endpoint), metadata=said)
+        if "url" in changes:
+            changes["url"] = [was, endpoint.shown_url]
+        record(action=actions.WEBHOOK_UPDATED, actor=actor, target=target(endpoint), changes=changes)
     return endpoint
 
 
@@ -162,7 +160,9 @@ def rotate(*, actor: Actor, endpoint_id: UUID, overlap: timedelta = DEFAULT_OVER
     endpoint.sealed_keys = signing.seal(keys)
     endpoint.save(update_fields=["sealed_keys", "sealed_previous", "previous_until"])
     metadata = {"overlap_seconds": int(overlap.total_seconds())}
-    record(action=actions.WEBHOOK_SECRET_ROTATED, actor=actor, target=target(endpoint), metadata=metadata)
+    action = actions.WEBHOOK_SECRET_ROTATED
+    changes = action.changed({"secret": "old"}, {"secret": "new"})
+    record(action=action, actor=actor, target=target(endpoint), metadata=metadata, changes=changes)
     return NewSecret(endpoint, keys.secret_text)
 
 
@@ -260,9 +260,10 @@ def _locked_active(endpoint_id: UUID) -> Endpoint | None:
 
 
 def _move(endpoint: Endpoint, state: Endpoint.State, reason: str, action: actions.Action, actor: Actor) -> None:
-    endpoint.state, endpoint.state_reason, endpoint.state_since = state, reason, timezone.now()
+    changes = action.change(endpoint, {"state": state})
+    endpoint.state_reason, endpoint.state_since = reason, timezone.now()
     endpoint.save(update_fields=["state", "state_reason", "state_since"])
-    record(action=action, actor=actor, target=target(endpoint), metadata={"reason": reason} if reason else {})
+    record(action=action, actor=actor, target=target(endpoint), changes=changes, reason=reason)
 
 
 def _give_up(endpoint: Endpoint) -> None:

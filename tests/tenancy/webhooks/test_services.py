@@ -98,7 +98,7 @@ def test_a_changed_endpoint_is_told_by_what_it_asks_now(tenant: Tenant, add: Add
     happen(tenant)
     assert len(deliveries(tenant)) == 1
     [event] = trail(tenant, actions.WEBHOOK_UPDATED)
-    assert event.metadata["url"] == "https://other.example.com/"
+    assert event.changes["url"][1] == "https://other.example.com/"
 
 
 def test_a_disabled_endpoint_is_told_nothing_and_an_enabled_one_again(
