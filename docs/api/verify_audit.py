@@ -1,0 +1,622 @@
+#!/usr/bin/env python3
+"""Checks exports and proofs of Capsule Memory Cloud's audit trail by itself: no account, no network, none of our code.
+
+    pip install cryptography           # for Parquet also pyarrow, for .zst also zstandard
+    curl -O https://YOUR-HOST/.well-known/audit-keys.json
+    python verify_audit.py export trail.manifest.json --keys audit-keys.json [--kept checkpoint.txt]
+    python verify_audit.py event event.json proof.tlog-proof --keys audit-keys.json
+    python verify_audit.py growth consistency.json --keys audit-keys.json
+
+The files of an export lie beside its manifest. A checkpoint (c2sp.org/tlog-checkpoint) that you kept from earlier, say
+from our daily webhook, also shows whether the trail was rewritten since then, which no single export can.
+
+How it works: an event's hash is SHA-256 of a zero byte and the line itself (RFC 6962). The hashes of all events make a
+tree, and its root is in the checkpoint, which is signed (Ed25519). The `.hashes` file has what the export lacks of the
+tree, so that the root can be computed; if it is the signed one, every hash in the file is genuine, and each event is
+compared with its own. It ends with 0 when all of it holds, with 1 and a sentence for everything that does not, with 2
+for files that cannot be checked at all.
+"""
+
+import argparse
+import base64
+import bisect
+import csv
+import gzip
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+Json = dict[str, Any]
+FORMAT = "capsule-audit-export/1"
+PROOF = "c2sp.org/tlog-proof@v1"
+EXPORTED = 0x80  # marks a record of the hashes file whose event is in the export
+RECORD = 33  # bytes: what it is, and a hash
+GUARDED = ("=", "+", "-", "@", "\t", "\r")  # a CSV cell that begins so gets an apostrophe: no spreadsheet runs it
+MOST_SAID = 100  # sentences; the rest is counted
+
+
+class Unreadable(Exception):
+    """The files are not what they should be: nothing can be said of them."""
+
+
+# --- Trees (RFC 6962; RFC 9162, 2.1.3.2 and 2.1.4.2) ---
+
+
+def leaf_hash(body: bytes) -> bytes:
+    """An event's hash."""
+    return hashlib.sha256(b"\x00" + body).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of two subtrees."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Growing:
+    """A tree that grows to the right by whole subtrees; it knows a hash for each bit of its size."""
+
+    def __init__(self) -> None:
+        self.size, self.stack = 0, list[bytes]()
+
+    def add(self, level: int, node: bytes) -> None:
+        """Append a subtree of 2**level leaves, where one can stand: at a multiple of its size."""
+        while self.size >> level & 1:
+            node = node_hash(self.stack.pop(), node)
+            level += 1
+        self.stack.append(node)
+        self.size = (self.size >> level | 1) << level
+
+    def root(self) -> bytes:
+        """Its root."""
+        if not self.stack:
+            return hashlib.sha256(b"").digest()
+        node = self.stack[-1]
+        for left in reversed(self.stack[:-1]):
+            node = node_hash(left, node)
+        return node
+
+
+def is_included(leaf: bytes, index: int, size: int, proof: list[bytes], root: bytes) -> bool:
+    """Whether the proof leads from the leaf to the root of a tree of that size."""
+    if not 0 <= index < size:
+        return False
+    place, last = index, size - 1
+    for one in proof:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            leaf = node_hash(one, leaf)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            leaf = node_hash(leaf, one)
+        place, last = place >> 1, last >> 1
+    return last == 0 and leaf == root
+
+
+def is_grown(old: int, old_root: bytes, new: int, new_root: bytes, proof: list[bytes]) -> bool:
+    """Whether the proof shows that the new tree begins with the old one."""
+    if not 0 < old < new:
+        return not proof and (old_root == new_root if old == new else old == 0)
+    path = proof if old & (old - 1) else [old_root, *proof]
+    if not path:
+        return False
+    place, last = old - 1, new - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    before = after = path[0]
+    for one in path[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            before, after = node_hash(one, before), node_hash(one, after)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            after = node_hash(after, one)
+        place, last = place >> 1, last >> 1
+    return last == 0 and before == old_root and after == new_root
+
+
+# --- Keys and checkpoints (c2sp.org/signed-note, c2sp.org/tlog-checkpoint) ---
+
+
+class Keys:
+    """The published keys, but those that were stolen: what these signed may be anybody's."""
+
+    def __init__(self, document: Json) -> None:
+        keys = [one for one in document["keys"] if one["state"] != "stolen"]
+        self.public = [decoded(one["public_key"]) for one in keys]
+
+    def signed(self, name: str, message: bytes, value: bytes) -> bool:
+        """Whether `value`, four bytes of a key's id and a signature, is one of these keys' over the message."""
+        for public in self.public:
+            if value[:4] == hashlib.sha256(name.encode() + b"\n\x01" + public).digest()[:4]:
+                try:
+                    Ed25519PublicKey.from_public_bytes(public).verify(value[4:], message)
+                except InvalidSignature:
+                    continue
+                return True
+        return False
+
+
+class Checkpoint(NamedTuple):
+    """What was signed of a trail: whose, how many events, which root."""
+
+    origin: str
+    size: int
+    root: bytes
+    is_signed: bool
+
+
+def checkpoint(note: str, keys: Keys) -> Checkpoint:
+    """Read a signed note. Raises Unreadable."""
+    text, gap, signatures = note.partition("\n\n")
+    lines = text.split("\n")
+    if not gap or len(lines) != 3 or not lines[0] or lines[1] != str(int(lines[1])):
+        raise Unreadable("This is no checkpoint: it has an origin, a size and a root, an empty line, and signatures.")
+    origin, size, root = lines
+    is_signed = False
+    for line in signatures.splitlines():
+        dash, name, value = line.split(" ")
+        if dash == "—" and name == origin:
+            is_signed |= keys.signed(origin, f"{text}\n".encode(), decoded(value))
+    return Checkpoint(origin, int(size), decoded(root), is_signed)
+
+
+def decoded(text: str) -> bytes:
+    """Base64, written in the one usual way. Raises ValueError."""
+    value = base64.b64decode(text, validate=True)
+    if base64.b64encode(value).decode() != text:
+        raise ValueError(f"{text[:80]!r} is unusual base64")
+    return value
+
+
+# --- An event, and the growth of a trail ---
+
+
+def wrong_event(body: bytes, proof: str, keys: Keys) -> Iterator[str]:
+    """What does not hold of one event and its `.tlog-proof`."""
+    head, _, note = proof.partition("\n\n")
+    first, *lines = head.split("\n")
+    lines = [line for line in lines if not line.startswith("extra ")]
+    if first != PROOF or not lines or not lines[0].startswith("index "):
+        raise Unreadable(f"This is no proof: its first line is {PROOF}.")
+    found = checkpoint(note, keys)
+    if not found.is_signed:
+        yield "The checkpoint is not signed by any of the published keys."
+    # the file may end with a line feed, which is not the event's
+    for one in (body, body.removesuffix(b"\n")):
+        if is_included(
+            leaf_hash(one), int(lines[0].split(" ")[1]), found.size, list(map(decoded, lines[1:])), found.root
+        ):
+            return
+    yield "The event is not the one that was sealed: it was changed, or the proof is another's."
+
+
+def wrong_growth(document: Json, keys: Keys) -> Iterator[str]:
+    """What does not hold of two checkpoints and the proof between them, as /v1/audit/consistency answers."""
+    old, new = checkpoint(document["from"], keys), checkpoint(document["to"], keys)
+    yield from _wrong_pair(old, new, list(map(decoded, document["hashes"])))
+
+
+def _wrong_pair(old: Checkpoint, new: Checkpoint, proof: list[bytes]) -> Iterator[str]:
+    for one in (old, new):
+        if not one.is_signed:
+            yield f"The checkpoint of {one.size} events is not signed by any of the published keys."
+    if old.origin != new.origin:
+        yield f"The checkpoints are of two logs: {old.origin} and {new.origin}."
+    elif not is_grown(old.size, old.root, new.size, new.root, proof):
+        yield f"REWRITTEN: the trail of {new.size} events does not begin with the one of {old.size} that was signed."
+
+
+# --- An export ---
+
+
+class Row(NamedTuple):
+    """An event of an export, where it stands, and what stands beside it."""
+
+    place: str  # as people find it: a file and a line
+    body: bytes
+    cells: Json | None  # of CSV and Parquet
+
+
+class Export:
+    """An export's manifest and the files beside it."""
+
+    def __init__(self, path: Path, keys: Keys) -> None:
+        whole = _json(path.read_bytes())
+        self.folder, self.keys, self.document = path.parent, keys, whole
+        self.manifest: Json = whole["manifest"]
+        if self.manifest["format"] != FORMAT:
+            raise Unreadable(f"This is no export: its format is {self.manifest['format']}, not {FORMAT}.")
+        self.checkpoint = checkpoint(self.manifest["checkpoint"], keys)
+        self.expected: list[bytes] = []  # of the exported events, in order
+        self.seqs: list[int] | range = range(0)  # their places in the trail
+        self.roots: dict[int, bytes] = {}  # of the sizes that are asked for
+
+    def wrong(self, kept: list[Checkpoint]) -> Iterator[str]:
+        """Everything that does not hold, in sentences."""
+        yield from self._wrong_signatures()
+        yield from self._wrong_hashes({one.size for one in kept})
+        yield from self._wrong_history(kept)
+        yield from self._wrong_files()
+        yield from Comparison(self.expected, self.seqs).wrong(self._rows())
+
+    def _wrong_signatures(self) -> Iterator[str]:
+        manifest, origin = self.manifest, self.checkpoint.origin
+        signature = decoded(self.document["signature"])
+        if set(self.document) != {"manifest", "signature"}:
+            yield "The manifest has parts that nobody signed."
+        if not self.keys.signed(origin, FORMAT.encode() + b"\n" + _canonical(manifest), signature):
+            yield "The manifest was changed, or was not signed by any of the published keys."
+        if not self.checkpoint.is_signed:
+            yield "The checkpoint was changed, or was not signed by any of the published keys."
+        if not origin.endswith(f"/{manifest['organization_id']}"):
+            yield "The checkpoint is of another organization's trail."
+
+    def _wrong_hashes(self, sizes: set[int]) -> Iterator[str]:
+        """Compute the root, and with it prove every hash that events are compared with."""
+        said, seqs, tree = self.manifest["hashes"], list[int](), Growing()
+        path = self._path(said["name"])
+        if not path.is_file():
+            yield f"{said['name']} is missing: without it nobody can say which events there should be."
+            return
+        with path.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != said["sha256"]:
+                yield f"{said['name']} is not the file that the manifest names."
+            stream.seek(0)
+            while block := stream.read(RECORD * 4096):
+                for at in range(0, len(block), RECORD):
+                    kind, one = block[at], block[at + 1 : at + RECORD]
+                    if tree.size in sizes:
+                        self.roots[tree.size] = tree.root()
+                    if kind == EXPORTED:
+                        seqs.append(tree.size)
+                        self.expected.append(one)
+                        kind = 0
+                    if kind > 62 or len(one) != 32 or tree.size % (1 << kind):
+                        yield f"{said['name']} is damaged."
+                        return
+                    tree.add(kind, one)
+        self.roots[tree.size] = tree.root()
+        self.seqs = seqs
+        if (tree.size, tree.root()) != (self.checkpoint.size, self.checkpoint.root):
+            yield f"{said['name']} is not of the tree that was signed: do not believe what is said below of places."
+        first, count = self.manifest["first"], self.manifest["count"]
+        is_whole = self.manifest["selection"] is None
+        if len(seqs) != count or (count and seqs[0] != first) or (is_whole and count and seqs[-1] != first + count - 1):
+            yield f"The manifest says {count} events from {first} on, {said['name']} has {len(seqs)}."
+
+    def _wrong_history(self, kept: list[Checkpoint]) -> Iterator[str]:
+        """Compare with checkpoints from earlier: a trail that was rewritten has another root at their size."""
+        mine, since = self.checkpoint, self.manifest["since"]
+        roots = dict(self.roots)
+        if since is not None:
+            before = checkpoint(since["checkpoint"], self.keys)
+            found = list(_wrong_pair(before, mine, list(map(decoded, since["consistency"]))))
+            yield from found
+            if not found:
+                roots[before.size] = before.root
+        for one in kept:
+            if not one.is_signed:
+                yield f"The checkpoint of {one.size} events that you kept is not signed by any of the published keys."
+            if one.origin != mine.origin:
+                yield f"The checkpoint that you kept is of another log: {one.origin}."
+            elif one.size > mine.size:
+                yield f"CUT OFF: you keep a checkpoint of {one.size} events, this export is of a trail of {mine.size}."
+            elif one.size not in roots:
+                yield (
+                    f"This export cannot be compared with the checkpoint of {one.size} events that you kept: get "
+                    f"/v1/audit/consistency?from={one.size}&to={mine.size}, and check that with `growth`."
+                )
+            elif roots[one.size] != one.root:
+                yield f"REWRITTEN: the first {one.size} events are not those of the checkpoint that you kept."
+
+    def _wrong_files(self) -> Iterator[str]:
+        place = 0
+        for file in self.manifest["files"]:
+            path = self._path(file["name"])
+            if file["first"] != place and self.manifest["selection"] is None and place:
+                yield f"{file['name']} does not begin where the file before it ends."
+            place = file["first"] + file["count"]
+            if not path.is_file():
+                yield f"{file['name']} is missing."
+                continue
+            with path.open("rb") as stream:
+                if hashlib.file_digest(stream, "sha256").hexdigest() != file["sha256"]:
+                    yield f"{file['name']} is not the file that the manifest names (SHA-256)."
+
+    def _rows(self) -> Iterator[Row | str]:
+        """Every event of every file; a sentence where one cannot be read, or its columns differ from its body."""
+        for file in self.manifest["files"]:
+            path = self._path(file["name"])
+            if not path.is_file():
+                continue
+            try:
+                for row in READERS[file["format"]](path, file["compression"]):
+                    yield row
+                    if row.cells is not None:
+                        yield from _wrong_columns(row, self.manifest["columns"])
+            except ImportError as missing:
+                raise Unreadable(f"{file['name']} cannot be read: install {missing.name}.") from None
+            except (ValueError, OSError, EOFError, csv.Error) as broken:
+                yield f"{file['name']} is damaged or cut off: {broken}"
+            except Exception as broken:
+                if type(broken).__module__.partition(".")[0] not in {"zstandard", "zlib", "pyarrow"}:
+                    raise
+                yield f"{file['name']} is damaged or cut off: {broken}"
+
+    def _path(self, name: str) -> Path:
+        if "/" in name or "\\" in name or name in {"", ".", ".."}:
+            raise Unreadable(f"{name!r} is no file beside the manifest.")
+        return self.folder / name
+
+
+class Comparison:
+    """Compares events with the hashes of those that there should be, and says which were touched."""
+
+    def __init__(self, expected: list[bytes], seqs: list[int] | range) -> None:
+        self.expected, self.seqs = expected, seqs
+
+    def wrong(self, rows: Iterator[Row | str]) -> Iterator[str]:
+        """As long as everything is in its place this is one hash for each event."""
+        expected, at, sha256 = self.expected, 0, hashlib.sha256
+        for row in rows:
+            if isinstance(row, str):
+                yield row
+            elif at < len(expected) and sha256(b"\x00" + row.body).digest() == expected[at]:
+                if row.cells is not None and str(row.cells.get("seq")) != str(self.seqs[at]):
+                    yield f"CHANGED: {row.place}: the column seq is not the place of event {self.seqs[at]}."
+                at += 1
+            else:
+                yield from self._wrong_from(at, row, rows)
+                return
+        if at < len(expected):
+            yield self._cut_off(at)
+
+    def _wrong_from(self, at: int, row: Row, rows: Iterator[Row | str]) -> Iterator[str]:
+        """From the first difference on: which of the rest is known, and where."""
+        places = {one: number for number, one in enumerate(self.expected)}
+        found: list[tuple[Row, int | None]] = [(row, places.get(leaf_hash(row.body)))]
+        for one in rows:
+            if isinstance(one, str):
+                yield one
+            else:
+                number = places.get(leaf_hash(one.body))
+                kept = one if number is None else one._replace(body=b"", cells=None)
+                found.append((kept, number))
+        known = [number for _, number in found if number is not None]
+        in_order = set(_longest_ascent([number for number in known if number >= at]))
+        everywhere = set(known)
+        passed, unknown, reached = set(range(at)), list[Row](), at
+        for one, number in found:
+            if number is None:
+                unknown.append(one)
+            elif number in passed:
+                yield f"DOUBLED: {one.place}: event {self.seqs[number]} is there twice."
+            elif number in in_order and number >= reached:
+                yield from self._wrong_gap(reached, number, unknown, everywhere)
+                unknown, reached = [], number + 1
+            else:
+                yield f"MOVED: {one.place}: event {self.seqs[number]} stands in another place than it was sealed in."
+            if number is not None:
+                passed.add(number)
+        yield from self._wrong_gap(reached, len(self.expected), unknown, everywhere)
+
+    def _wrong_gap(self, start: int, end: int, unknown: list[Row], everywhere: set[int]) -> Iterator[str]:
+        """Between two events that are in their places: what is missing, and what stands there instead."""
+        missing = [number for number in range(start, end) if number not in everywhere]
+        changed = min(len(missing), len(unknown))
+        for row, number in zip(unknown[:changed], missing[:changed], strict=True):
+            yield f"CHANGED: {row.place}: event {self.seqs[number]} is not what was sealed{_said_id(row.body)}."
+        for row in unknown[changed:]:
+            yield f"INSERTED: {row.place}: this event was never sealed{_said_id(row.body)}."
+        dropped = missing[changed:]
+        if dropped and dropped[-1] == len(self.expected) - 1 and len(dropped) == len(self.expected) - dropped[0]:
+            yield self._cut_off(dropped[0])
+        else:
+            for number in dropped:
+                yield f"DROPPED: event {self.seqs[number]} is missing."
+
+    def _cut_off(self, at: int) -> str:
+        return f"CUT OFF: the last {len(self.expected) - at} events are missing, from event {self.seqs[at]} on."
+
+
+def _longest_ascent(numbers: list[int]) -> list[int]:
+    """The most numbers that are in ascending order already: the others were moved."""
+    ends: list[int] = []  # the lowest end of an ascent of each length
+    at: list[int] = []
+    before = [-1] * len(numbers)
+    for place, number in enumerate(numbers):
+        length = bisect.bisect_left(ends, number)
+        if length == len(ends):
+            ends.append(number)
+            at.append(place)
+        else:
+            ends[length], at[length] = number, place
+        before[place] = at[length - 1] if length else -1
+    found, place = [], at[-1] if at else -1
+    while place >= 0:
+        found.append(numbers[place])
+        place = before[place]
+    return found[::-1]
+
+
+def _said_id(body: bytes) -> str:
+    try:
+        return f"; it calls itself {str(json.loads(body)['id'])[:64]}"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+# --- Files of events ---
+
+
+def _opened(path: Path, compression: str) -> Any:
+    if compression == "gzip":
+        return gzip.open(path, "rb")
+    if compression == "zstd":
+        import zstandard  # noqa: PLC0415  # only who has such files needs it
+
+        return zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+    if compression != "none":
+        raise Unreadable(f"The compression {compression!r} is unknown.")
+    return path.open("rb")
+
+
+def _jsonl(path: Path, compression: str) -> Iterator[Row]:
+    name, row = path.name, Row
+    with _opened(path, compression) as raw, io.BufferedReader(raw, 1 << 20) as stream:
+        for number, line in enumerate(stream, start=1):
+            if line[-1:] != b"\n":
+                yield row(f"{name}, line {number}", line, None)
+                raise ValueError("the last line has no end")
+            yield row(f"{name}, line {number}", line[:-1], None)
+
+
+def _csv(path: Path, compression: str) -> Iterator[Row]:
+    csv.field_size_limit(1 << 27)
+    with (
+        _opened(path, compression) as raw,
+        io.TextIOWrapper(io.BufferedReader(raw), "utf-8", newline="") as stream,
+    ):
+        for number, cells in enumerate(csv.DictReader(stream, strict=True), start=1):
+            if None in cells or None in cells.values() or "body" not in cells:
+                raise ValueError(f"record {number} has other columns than the header")
+            yield Row(f"{path.name}, record {number}", cells["body"].encode(), cells)
+
+
+def _parquet(path: Path, compression: str) -> Iterator[Row]:
+    import pyarrow.parquet  # noqa: PLC0415  # only who has such files needs it
+
+    number = 0
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=8192):
+            for cells in batch.to_pylist():
+                number += 1
+                body = cells.get("body")
+                if not isinstance(body, str):
+                    raise ValueError(f"row {number} has no body")
+                yield Row(f"{path.name}, row {number}", body.encode(), cells)
+
+
+READERS = {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}
+
+
+def _wrong_columns(row: Row, columns: dict[str, str | None]) -> Iterator[str]:
+    """Columns beside the body say what the body says; `seq` and what the manifest gives no path for are ours alone."""
+    assert row.cells is not None  # noqa: S101  # the caller looked
+    try:
+        event = json.loads(row.body)
+    except (ValueError, RecursionError):
+        return  # it was never sealed, which is said elsewhere
+    for name, cell in row.cells.items():
+        path = columns.get(name)
+        if name in {"seq", "body"}:
+            continue
+        if name not in columns:
+            yield f"{row.place}: the manifest knows no column {name[:64]!r}."
+        elif path is not None and not _is_same(event, path, cell):
+            yield f"CHANGED: {row.place}: the column {name} is not what the event says."
+
+
+def _is_same(event: Any, path: str, cell: Any) -> bool:
+    value = event
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(cell, datetime):
+        return isinstance(value, str) and datetime.fromisoformat(value) == cell
+    text = "" if cell is None else str(cell)
+    if isinstance(value, dict | list):
+        try:
+            return bool(json.loads(text.removeprefix("'")) == value)
+        except ValueError:
+            return False
+    said = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text == said or (said.startswith(GUARDED) and text == f"'{said}")
+
+
+# --- The command ---
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Json:
+    if len(dict(pairs)) != len(pairs):
+        raise Unreadable("A name stands twice in the JSON.")
+    return dict(pairs)
+
+
+def _json(text: bytes) -> Any:
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def check(options: argparse.Namespace) -> tuple[list[str], str]:
+    """What does not hold, and what to say when all of it does. Raises Unreadable, OSError."""
+    try:
+        keys = Keys(_json(options.keys.read_bytes()))
+        if options.what == "event":
+            proof = options.proof.read_text(encoding="utf-8")
+            return list(wrong_event(options.event.read_bytes(), proof, keys)), "The event is in the trail."
+        if options.what == "growth":
+            document = _json(options.consistency.read_bytes())
+            return list(wrong_growth(document, keys)), "The trail has only grown."
+        export = Export(options.manifest, keys)
+        kept = [checkpoint(path.read_text(encoding="utf-8"), keys) for path in options.kept]
+        found = list(export.wrong(kept))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as broken:
+        raise Unreadable(f"This cannot be checked: {type(broken).__name__}: {broken}") from None
+    manifest, signed = export.manifest, export.checkpoint
+    whole = (
+        "every event"
+        if manifest["selection"] is None
+        else f"a selection ({_canonical(manifest['selection']).decode()})"
+    )
+    said = f"{manifest['count']} events hold, {whole} from {manifest['first']} on, of {signed.size} in {signed.origin}."
+    return found, said
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    whole = argparse.ArgumentParser(description="Check exports and proofs of an audit trail.")
+    ways = whole.add_subparsers(dest="what", required=True)
+    export = ways.add_parser("export", help="an export, whole")
+    export.add_argument("manifest", type=Path)
+    export.add_argument("--kept", type=Path, action="append", default=[], help="a checkpoint from earlier; repeatable")
+    event = ways.add_parser("event", help="one event")
+    event.add_argument("event", type=Path, help="the event as it was exported: the line itself")
+    event.add_argument("proof", type=Path, help="its .tlog-proof")
+    growth = ways.add_parser("growth", help="that nothing between two checkpoints was rewritten")
+    growth.add_argument("consistency", type=Path, help="the answer of /v1/audit/consistency")
+    for one in (export, event, growth):
+        one.add_argument("--keys", type=Path, required=True, help="audit-keys.json, as published")
+    return whole
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Check, and say it."""
+    options = parser().parse_args(arguments)
+    try:
+        found, said = check(options)
+    except (Unreadable, OSError) as broken:
+        print(broken, file=sys.stderr)
+        return 2
+    if len(found) > MOST_SAID:
+        found = [*found[:MOST_SAID], f"… and {len(found) - MOST_SAID} more."]
+    print("\n".join(found) if found else said)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
