@@ -14,6 +14,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(
     [
         "tenancy",
+        "tenancy.audit.attempts",
         "tenancy.audit.sealing",
         "tenancy.webhooks",
         "capsule_cloud.memory",

@@ -10,6 +10,7 @@ from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
 from billing.quotas import leases
+from tenancy.audit.attempts import services as attempts
 from tests import servers
 from tests.factories import Tenant, make_tenant
 from tests.live import LiveServer
@@ -44,6 +45,7 @@ def _keep_committed_rows() -> None:
 def _give_back_nothing_in_between() -> None:
     """A test that imports the server's application has started its thread, which would ask the database by itself."""
     leases.stop()
+    attempts.stop()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ GLOBAL = {
     "audit.seal": "the trail of every organization is sealed in one stream",
     "audit.watch_sealing": "likewise: how far that stream is behind",
     "audit.reconcile_seals": "likewise: whether everything in it is sealed",
+    "audit.sum_up_attempts": "asks whose hours are over, then opens each one's scope",
     "audit.publish_checkpoints": "asks whose checkpoint is due, then opens each one's scope",
     "billing.reconcile_usage": "compares everybody's sums in one statement, then asks Stripe in each one's scope",
     "billing.find_missed_events": "Stripe's events are one stream",

@@ -1,0 +1,1 @@
+"""What was tried and refused: recorded for the organization that it concerns, and never without bound."""
