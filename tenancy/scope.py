@@ -33,6 +33,11 @@ def current_organization_id() -> UUID:
     return organization_id
 
 
+def is_in_scope(organization_id: UUID) -> bool:
+    """Whether this organization is the one that code works for."""
+    return _current.get() == organization_id
+
+
 @contextmanager
 def scope(organization: "UUID | str | models.Model") -> Iterator[UUID]:
     """Open one transaction for one organization (or its id; as text in a task's arguments), and yield its id.

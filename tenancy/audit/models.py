@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import orjson
 from django.db import models
+from django.utils import timezone
 
 from tenancy.scope import Owned
 
@@ -32,8 +33,12 @@ class AuditEvent(Owned):
 
     @cached_property
     def content(self) -> Json:
-        """What the body says, as JSON."""
+        """What the body says, as JSON; `people.reveal` puts values in place of its pseudonyms."""
         return cast("Json", orjson.loads(self.body))
+
+    def reveal(self, body: str) -> None:
+        """Say this from now on, a body without pseudonyms; what is proved stays as it is."""
+        self.content = orjson.loads(body)
 
     @property
     def occurred_at(self) -> datetime:
@@ -69,6 +74,45 @@ class AuditEvent(Owned):
     def metadata(self) -> Json:
         """What else there is to say."""
         return cast("Json", self.content["metadata"])
+
+
+class AuditPerson(Owned):
+    """The key that makes a person's pseudonyms in an organization's events. A user who is of our staff has one too.
+
+    Deleting it, with what the pseudonyms stand for, erases the person. Two are possible: see `pseudonyms`.
+    """
+
+    organization_id = models.UUIDField()
+    kind = models.TextField()
+    subject_id = models.TextField()
+    key = models.BinaryField()  # sealed
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(Owned.Meta):
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["organization_id", "kind", "subject_id"], name="audit_person_of")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject_id}"
+
+
+class AuditIdentifier(Owned):
+    """What a pseudonym stands for: a name, an address, a program of one person."""
+
+    organization_id = models.UUIDField()
+    person = models.ForeignKey(AuditPerson, on_delete=models.CASCADE, related_name="+")
+    pseudonym = models.UUIDField()
+    field = models.TextField()
+    value = models.TextField()
+
+    class Meta(Owned.Meta):
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["organization_id", "pseudonym"], name="audit_identifier_of")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.pseudonym.hex}"
 
 
 class AuditDeletion(models.Model):

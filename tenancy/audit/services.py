@@ -11,6 +11,7 @@ import orjson
 
 from tenancy.audit.actions import Action
 from tenancy.audit.models import AuditEvent
+from tenancy.audit.pseudonyms import PERSONAL, personal_fields, revealed, stand_in
 from tenancy.scope import SqlCall, current_organization_id, preparing_cursor
 
 
@@ -74,24 +75,27 @@ def record(
     changes: Mapping[str, Sequence[Any]] | None = None,
     reason: str = "",
 ) -> AuditEvent:
-    """Append one event to the trail of the organization in scope, in the transaction under way; returns it as stored.
+    """Append one event to the trail of the organization in scope, in the transaction under way; returns it, revealed.
 
     `metadata` is JSON without secrets; `changes` says for each field the value before and the one after; `reason` is
     what somebody gave as theirs. Raises TypeError for what is no JSON, for a float and for an integer past 2^53.
     """
-    call = record_call(action=action, actor=actor, target=target, metadata=metadata, changes=changes, reason=reason)
     organization_id = current_organization_id()
+    params, names = _prepared(organization_id, action, actor, target, metadata, changes, reason)
     with preparing_cursor() as cursor:
-        cursor.execute(_APPEND, [organization_id, *call.params])
+        cursor.execute(_APPEND, [organization_id, *params])
         [(body,)] = cursor.fetchall()
-    return AuditEvent(
+    event = AuditEvent(
         id=UUID(body[ID_STARTS:ID_ENDS]),
         organization_id=organization_id,
         action=action.name,
-        actor_id=actor.id,
-        target_id=target.id,
+        actor_id=params[1],
+        target_id=params[2],
         body=body,
     )
+    if names:
+        event.reveal(revealed(body, names))
+    return event
 
 
 def record_call(
@@ -102,8 +106,27 @@ def record_call(
     metadata: Mapping[str, Any] | None = None,
     changes: Mapping[str, Sequence[Any]] | None = None,
     reason: str = "",
+    organization_id: UUID | None = None,
 ) -> SqlCall:
-    """The same as a call for `scope.one_trip`."""
+    """The same as a call for `scope.one_trip`; outside a scope it must be told the organization.
+
+    Who is named for the first time is introduced to the trail at once, outside a scope in a transaction of its own.
+    """
+    organization_id = organization_id or current_organization_id()
+    return SqlCall("audit_append", _prepared(organization_id, action, actor, target, metadata, changes, reason)[0])
+
+
+def _prepared(
+    organization_id: UUID,
+    action: Action,
+    actor: Actor,
+    target: Target,
+    metadata: Mapping[str, Any] | None,
+    changes: Mapping[str, Sequence[Any]] | None,
+    reason: str,
+) -> tuple[tuple[str, str, str, str], Mapping[str, str]]:
+    """The parameters of `audit_append`, and what the pseudonyms in them stand for."""
+    action.check(metadata, changes)
     said: dict[str, Any] = {
         "v": action.version,
         "action": action.name,
@@ -118,8 +141,18 @@ def record_call(
         said["changes"] = changes
     if metadata or changes:
         _refuse_floats([metadata, changes])
+    names: Mapping[str, str] = {}
+    if actor.kind in PERSONAL or target.kind in PERSONAL or any(personal_fields(action)):
+        names = stand_in(organization_id, action, said)
     body = orjson.dumps(said, option=orjson.OPT_STRICT_INTEGER).decode()
-    return SqlCall("audit_append", (action.name, actor.id, target.id, body))
+    return (action.name, _id(said["actor"]), _id(said["target"]), body), names
+
+
+def _id(party: Any) -> str:
+    """What the columns say of an actor or a target: its id, or the pseudonym of that."""
+    if not isinstance(party, dict):
+        return str(party.id)
+    return str(party["id"]["pseudonym"] if isinstance(party["id"], dict) else party["id"])
 
 
 def _refuse_floats(value: Any) -> None:

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from tenancy.audit.services import current_context
-from tenancy.middleware import RequestContextMiddleware, client_ip
+from tenancy.audit.services import Context, current_context
+from tenancy.middleware import RequestContextMiddleware, client_ip, request_context
 
 
 def request(forwarded: str | None = None, **headers: str) -> HttpRequest:
@@ -54,3 +56,18 @@ def test_a_request_s_context_is_open_while_it_is_answered() -> None:
 def test_two_requests_have_two_ids() -> None:
     middleware = RequestContextMiddleware(lambda request: HttpResponse())
     assert len({middleware(request())["X-Request-Id"] for _ in range(5)}) == 5
+
+
+@pytest.mark.django_db
+def test_the_requests_of_a_session_share_a_name_that_is_not_its_key() -> None:
+    def origin_of(session: SessionBase) -> Context:
+        asked = request()
+        asked.session = session
+        return request_context(asked)
+
+    one, other, nobody = SessionStore("a" * 32), SessionStore("b" * 32), SessionStore()
+    names = [origin_of(session).session_id for session in (one, one, other, nobody)]
+    assert names[0] == names[1] != names[2]
+    assert "a" * 16 not in names[0]
+    assert len(names[0]) == 16
+    assert names[3] == request_context(request()).session_id == ""

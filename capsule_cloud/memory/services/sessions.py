@@ -163,6 +163,7 @@ def ingest(
                 actor=actor,
                 target=session_target(session_id),
                 metadata={"turns": 2 * len(turns)},
+                organization_id=organization_id,
             ),
             *also,
         )

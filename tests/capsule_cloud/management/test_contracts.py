@@ -14,11 +14,11 @@ from django.utils import timezone
 from billing.invoicing import services
 from billing.invoicing.models import Contract, Invoice
 from billing.models import Subscription
-from tenancy.audit.models import AuditEvent
 from tenancy.models import User
 from tenancy.scope import scope
 from tests.billing.invoicing.conftest import committed
 from tests.factories import Tenant
+from tests.trail import audited
 
 __all__ = ["committed"]
 
@@ -58,7 +58,7 @@ def test_a_contract_is_entered_before_it_starts_and_withdrawn(committed: Tenant,
         assert contract.allowances == {"operations": {"quantity": 30_000_000, "overage": "0.004"}}
     assert run(committed, "--by", by, "--end", "ACME-2026", "--reason", "They left") == ""
     with scope(committed.organization):
-        trail = AuditEvent.objects.filter(action__startswith="billing.contract.")
+        trail = audited("billing.contract.")
         assert {event.actor["label"] for event in trail} == {by}
 
 

@@ -9,12 +9,12 @@ from django.utils import timezone
 
 from billing.models import Dunning
 from billing.services.dunning import payment_failed
-from tenancy.audit.models import AuditEvent
 from tenancy.audit.services import SYSTEM
 from tenancy.models import Organization
 from tenancy.scope import scope
 from tests.capsule_cloud.management.test_entitlements import staff
 from tests.factories import Tenant
+from tests.trail import audited
 
 
 def run(tenant: Tenant, *arguments: str) -> str:
@@ -49,7 +49,7 @@ def test_staff_give_an_organization_more_time(tenant: Tenant) -> None:
     assert shown.startswith("past_due\n")
     with scope(tenant.organization):
         assert Organization.objects.get().access == "full"
-        event = AuditEvent.objects.get(action="billing.dunning.terms_set")
+        [event] = audited("billing.dunning.terms_set")
     assert (event.actor["label"], event.reason) == (max_.email, "They asked")
 
 

@@ -15,7 +15,7 @@ from capsule_cloud.memory.selectors import capsules as selectors
 from capsule_cloud.memory.selectors.capsules import CapsuleNotFound
 from capsule_cloud.memory.services import capsules
 from capsule_cloud.memory.storage import TenantStorage
-from tenancy.audit import actions
+from tenancy.audit import actions, people
 from tenancy.audit.models import AuditEvent
 from tenancy.scope import Wide, scope
 from tests.capsule_cloud.memory.capsules_for_tests import context, memory, sealed, skill, store
@@ -38,7 +38,7 @@ def ask(tenant: Tenant, selector: Any, **options: Any) -> Any:
 
 def audited(tenant: Tenant, action: actions.Action) -> list[AuditEvent]:
     with scope(tenant.organization):
-        return list(AuditEvent.objects.filter(action=action.name).order_by("id"))
+        return people.reveal(AuditEvent.objects.filter(action=action.name).order_by("id"))
 
 
 def document(tenant: Tenant, capsule_id: str) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from capsule_cloud.memory.selectors.capsules import CapsuleNotFound, get_documen
 from capsule_cloud.memory.services import transfer
 from capsule_cloud.memory.services.transfer import ExportedFile, ExportFormat, ImportedCapsule
 from tenancy.audit import actions
-from tenancy.audit.models import AuditEvent
 from tenancy.scope import scope
 from tenancy.services.signing import verify_export
 from tests.capsule_cloud.memory.capsules_for_tests import context, memory, skill, store
 from tests.factories import Tenant
+from tests.trail import audited
 
 PASSPHRASE = "correct horse battery"
 
@@ -102,7 +102,7 @@ def test_an_export_is_signed_by_its_organization_and_audited(tenant: Tenant, str
     with scope(tenant.organization):
         assert verify_export(exported.content, exported.signature.value)
         assert not verify_export(exported.content + b" ", exported.signature.value)
-        (event,) = AuditEvent.objects.filter(action=actions.MEMORY_CAPSULE_EXPORTED.name)
+        [event] = audited(actions.MEMORY_CAPSULE_EXPORTED.name)
         assert event.metadata == {"format": "json", "encrypted": False, "user_id": "ada"}
     with scope(stranger.organization):
         assert not verify_export(exported.content, exported.signature.value)
@@ -145,7 +145,7 @@ def test_an_import_cannot_take_another_users_place(tenant: Tenant) -> None:
     assert read(tenant, victim.capsule_id)["metadata"]["title"] == "A title"
     assert read(tenant, made.capsule_id)["identity"]["user_id"] == "mallory"
     with scope(tenant.organization):
-        (event,) = AuditEvent.objects.filter(action=actions.MEMORY_CAPSULE_IMPORTED.name)
+        [event] = audited(actions.MEMORY_CAPSULE_IMPORTED.name)
         assert event.metadata["renamed"] is True
 
 

@@ -41,32 +41,35 @@ def test_an_event_says_who_what_whom_where_and_when(tenant: Tenant) -> None:
     origin = Context("r1", "203.0.113.7", "curl/8", "s1")
     with context(origin), scope(tenant.organization):
         event = record(
-            action=actions.PROJECT_UPDATED,
+            action=actions.MEMBER_ROLE_CHANGED,
             actor=ADA,
             target=THING,
-            metadata={"fields": ["name"]},
-            changes={"name": ["Old", "New"]},
+            metadata={"keys_revoked": 1},
+            changes={"role": ["viewer", "admin"]},
             reason="It was wrong",
         )
     stored = read(tenant)[0]
     assert stored.pk == event.pk
-    assert stored.action == "organization.project.updated"
+    assert stored.action == "organization.member.role_changed"
     assert stored.actor == {"kind": "user", "id": "u1", "label": "ada@example.com"}
     assert stored.target == {"kind": "project", "id": "p1", "label": "Support Bot"}
     assert stored.context == {"request_id": "r1", "ip": "203.0.113.7", "user_agent": "curl/8", "session_id": "s1"}
-    assert stored.metadata == {"fields": ["name"]}
-    assert stored.changes == {"name": ["Old", "New"]}
+    assert stored.metadata == {"keys_revoked": 1}
+    assert stored.changes == {"role": ["viewer", "admin"]}
     assert stored.reason == "It was wrong"
     assert stored.body == event.body
     assert "\n" not in stored.body
     assert abs(stored.occurred_at - timezone.now()) < timedelta(minutes=1)
-    assert str(stored) == "organization.project.updated Support Bot"
+    assert str(stored) == "organization.member.role_changed Support Bot"
 
 
 def test_the_one_trip_way_writes_the_same(tenant: Tenant) -> None:
     with context(Context("r1", "203.0.113.7", "curl/8")):
         write(tenant)
-        one_trip(tenant.organization.pk, record_call(action=actions.PROJECT_UPDATED, actor=ADA, target=THING))
+        call = record_call(
+            action=actions.PROJECT_UPDATED, actor=ADA, target=THING, organization_id=tenant.organization.pk
+        )
+        one_trip(tenant.organization.pk, call)
     one, other = read(tenant)[:2]
     for field in ("action", "actor", "target", "context", "metadata"):
         assert getattr(one, field) == getattr(other, field)
@@ -143,11 +146,11 @@ def test_nobody_purges_the_trail_of_another(transactional_db: None, app: psycopg
 def test_filters_narrow_the_trail(tenant: Tenant, stranger: Tenant) -> None:
     write(stranger)
     key = write(
-        tenant, actions.KEY_CREATED, Actor("api_key", "k1", "Server (cmk_abc…)"), Target("api_key", "k2", "New")
+        tenant, actions.INVITATION_ACCEPTED, Actor("api_key", "k1", "Server (cmk_abc…)"), Target("api_key", "k2", "New")
     )
     project = write(tenant)
     assert read(tenant, action="organization.project") == [project]
-    assert read(tenant, action="organization.api_key.created", actor="k1") == [key]
+    assert read(tenant, action="organization.invitation.accepted", actor="k1") == [key]
     assert read(tenant, actor="ADA@") == [project]
     assert read(tenant, target="bot") == [project]
     assert read(tenant, target="k2") == [key]
