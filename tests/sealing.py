@@ -7,7 +7,7 @@ from django.utils import timezone
 from tenancy.audit.sealing import sealer
 
 
-def seal_all() -> int:
-    """Seal everything that there is; returns how many events."""
+def seal_all(*, since: timedelta = timedelta(minutes=10)) -> int:
+    """Seal everything that was recorded since then; returns how many events."""
     now = timezone.now()
-    return sealer.seal_missed(since=now - timedelta(days=3_650), until=now + timedelta(days=1), everything=True)
+    return sealer.seal_missed(since=now - since, until=now + timedelta(days=1), everything=True)

@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from capsule_cloud.api import (
     audit,
+    audit_proofs,
     billing,
     billing_caps,
     billing_contract,
@@ -87,6 +88,9 @@ control_plane = [
     path("webhooks/deliveries/<uuid:delivery_id>", webhooks.DeliveryResource.as_view()),
     path("webhooks/deliveries/<uuid:delivery_id>/resend", webhooks.ResendResource.as_view()),
     path("audit/events", audit.AuditEventsResource.as_view()),
+    path("audit/events/<uuid:audit_event_id>/proof", audit_proofs.EventProofResource.as_view()),
+    path("audit/checkpoint", audit_proofs.CheckpointResource.as_view()),
+    path("audit/consistency", audit_proofs.ConsistencyResource.as_view()),
 ]
 plain = routes([one for group in PLAIN.values() for one in group])
 shortcut = Shortcut(f"/{PREFIX}", plain)

@@ -5,6 +5,7 @@ from django.urls import include, path
 from capsule_cloud.web import (
     account,
     audit,
+    audit_log,
     billing,
     billing_caps,
     billing_contract,
@@ -127,6 +128,10 @@ urlpatterns = [
     path("account/name/", account.rename, name="account_name"),
     path("account/sessions/<int:session_id>/end/", account.end_session, name="account_session_end"),
     path("outbox/", outbox.index, name="outbox"),
+    path(".well-known/audit-keys.json", audit_log.published_keys, name="audit_keys"),
+    path(".well-known/audit-log/checkpoint", audit_log.checkpoint, name="audit_log_checkpoint"),
+    path(".well-known/audit-log/consistency", audit_log.consistency, name="audit_log_consistency"),
+    path("verify_audit.py", audit_log.verifier, name="verify_audit"),
     path("verify_statement.py", billing_statements.verifier, name="verify_statement"),
     path("o/<slug:slug>/", include(in_organization)),
 ]

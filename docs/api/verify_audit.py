@@ -5,7 +5,7 @@
     curl -O https://YOUR-HOST/.well-known/audit-keys.json
     python verify_audit.py export trail.manifest.json --keys audit-keys.json [--kept checkpoint.txt]
     python verify_audit.py event event.json proof.tlog-proof --keys audit-keys.json
-    python verify_audit.py growth consistency.json --keys audit-keys.json
+    python verify_audit.py growth checkpoint.txt consistency.json --keys audit-keys.json
 
 The files of an export lie beside its manifest. A checkpoint (c2sp.org/tlog-checkpoint) that you kept from earlier, say
 from our daily webhook, also shows whether the trail was rewritten since then, which no single export can.
@@ -184,7 +184,7 @@ def decoded(text: str) -> bytes:
 
 
 def wrong_event(body: bytes, proof: str, keys: Keys) -> Iterator[str]:
-    """What does not hold of one event and its `.tlog-proof`."""
+    """What does not hold of one event and its `.tlog-proof`; or of a checkpoint and its proof in the log of all."""
     head, _, note = proof.partition("\n\n")
     first, *lines = head.split("\n")
     lines = [line for line in lines if not line.startswith("extra ")]
@@ -193,18 +193,18 @@ def wrong_event(body: bytes, proof: str, keys: Keys) -> Iterator[str]:
     found = checkpoint(note, keys)
     if not found.is_signed:
         yield "The checkpoint is not signed by any of the published keys."
-    # the file may end with a line feed, which is not the event's
-    for one in (body, body.removesuffix(b"\n")):
+    # a file may end with a line feed that is not the event's; of a checkpoint the log has what is above the signatures
+    for one in (body, body.removesuffix(b"\n"), body.partition(b"\n\n")[0] + b"\n"):
         if is_included(
             leaf_hash(one), int(lines[0].split(" ")[1]), found.size, list(map(decoded, lines[1:])), found.root
         ):
             return
-    yield "The event is not the one that was sealed: it was changed, or the proof is another's."
+    yield "This is not what was sealed: it was changed, or the proof is another's."
 
 
-def wrong_growth(document: Json, keys: Keys) -> Iterator[str]:
-    """What does not hold of two checkpoints and the proof between them, as /v1/audit/consistency answers."""
-    old, new = checkpoint(document["from"], keys), checkpoint(document["to"], keys)
+def wrong_growth(kept: str, document: Json, keys: Keys) -> Iterator[str]:
+    """What does not hold between a checkpoint that was kept and the newer one of /v1/audit/consistency's answer."""
+    old, new = checkpoint(kept, keys), checkpoint(document["checkpoint"], keys)
     yield from _wrong_pair(old, new, list(map(decoded, document["hashes"])))
 
 
@@ -570,8 +570,8 @@ def check(options: argparse.Namespace) -> tuple[list[str], str]:
             proof = options.proof.read_text(encoding="utf-8")
             return list(wrong_event(options.event.read_bytes(), proof, keys)), "The event is in the trail."
         if options.what == "growth":
-            document = _json(options.consistency.read_bytes())
-            return list(wrong_growth(document, keys)), "The trail has only grown."
+            document, note = _json(options.consistency.read_bytes()), options.kept.read_text(encoding="utf-8")
+            return list(wrong_growth(note, document, keys)), "The trail has only grown."
         export = Export(options.manifest, keys)
         kept = [checkpoint(path.read_text(encoding="utf-8"), keys) for path in options.kept]
         found = list(export.wrong(kept))
@@ -598,6 +598,7 @@ def parser() -> argparse.ArgumentParser:
     event.add_argument("event", type=Path, help="the event as it was exported: the line itself")
     event.add_argument("proof", type=Path, help="its .tlog-proof")
     growth = ways.add_parser("growth", help="that nothing between two checkpoints was rewritten")
+    growth.add_argument("kept", type=Path, help="the older checkpoint, which you kept")
     growth.add_argument("consistency", type=Path, help="the answer of /v1/audit/consistency")
     for one in (export, event, growth):
         one.add_argument("--keys", type=Path, required=True, help="audit-keys.json, as published")

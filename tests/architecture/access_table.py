@@ -139,6 +139,9 @@ API = (
     ApiRow("POST", "/v1/billing/cancel", MONEY_WRITE, ok=409),
     ApiRow("POST", "/v1/billing/resume", MONEY_WRITE, ok=409),
     ApiRow("GET", "/v1/audit/events", KeyScope.AUDIT_READ),
+    ApiRow("GET", "/v1/audit/checkpoint", KeyScope.AUDIT_READ),
+    ApiRow("GET", "/v1/audit/events/{audit_event_id}/proof", KeyScope.AUDIT_READ, stranger=404),
+    ApiRow("GET", "/v1/audit/consistency?from=1", KeyScope.AUDIT_READ),
     ApiRow("GET", "/v1/webhooks/event-types", HOOKS_READ),
     ApiRow("GET", "/v1/webhooks/endpoints", HOOKS_READ),
     ApiRow("POST", "/v1/webhooks/endpoints", HOOKS_WRITE, body={"url": "https://hooks.example.com/"}, ok=201),
@@ -161,6 +164,10 @@ PUBLIC = {
     "/docs": "The same document for people.",
     "/": "The front page; signed in, it leads to one's organization.",
     "/outbox/": "It is there in development alone.",
+    "/.well-known/audit-keys.json": "Public keys: whoever has an export checks its signatures.",
+    "/.well-known/audit-log/checkpoint": "The log of all is one for everybody, and has hashes alone.",
+    "/.well-known/audit-log/consistency": "Likewise.",
+    "/verify_audit.py": "Whoever checks an export needs no account, and the program has no secrets.",
     "/verify_statement.py": "Whoever checks an invoice needs no account, and the program has no secrets.",
 }
 # Addresses for machines that sign what they send: without the signature 400, and nothing is kept.

@@ -79,6 +79,11 @@ def published() -> list[dict[str, Any]]:
     ]
 
 
+def public_halves() -> list[bytes]:
+    """Of every key ever used, the oldest first."""
+    return [bytes(one) for one in SigningKey.objects.order_by("id").values_list("public", flat=True)]
+
+
 def _state(key: SigningKey, now: datetime) -> str:
     """`signs`, or why it does no more."""
     return "signs" if key.ends_at is None or key.ends_at > now else key.end

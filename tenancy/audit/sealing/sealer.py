@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from tenancy.audit.sealing import keys, notes, selectors
-from tenancy.audit.sealing.merkle import Frontier, Node, leaf_hash, split
+from tenancy.audit.sealing.merkle import EMPTY_ROOT, Frontier, Node, leaf_hash, split
 from tenancy.audit.sealing.models import Log
 from tenancy.scope import Wide, unscoped
 
@@ -42,6 +42,15 @@ def seal(*, budget: float = BUDGET, batch: int = BATCH) -> int:
         total += done
         if done < batch or time.monotonic() >= ends_at:
             return total
+
+
+def log_checkpoint() -> str:
+    """The signed checkpoint of the log of all, also as long as it is empty. Raises crypto.Unreadable."""
+    state = Log.objects.get()
+    if state.note:
+        return state.note
+    origin = _origin(state)
+    return notes.signed(origin, notes.checkpoint_text(origin, 0, EMPTY_ROOT), keys.signers())
 
 
 def watch() -> selectors.Lag:
@@ -119,7 +128,7 @@ def _grow(wide: Wide, taken: Taken) -> int:
         return 0
     signers = keys.signers()
     state = Log.objects.get()
-    origin = state.origin or f"{settings.PUBLIC_HOST}/audit"
+    origin = _origin(state)
     sizes, frontiers, roots, written, entries = [], [], [], [], []
     nodes: list[tuple[UUID, Node]] = []
     events = 0
@@ -156,8 +165,12 @@ def _grow(wide: Wide, taken: Taken) -> int:
         [node.hash for node in above],
     )
     oldest = min(row["oldest"] for row in taken)
-    log.info("audit.sealed events=%d organizations=%d lag=%.1f", events, len(taken), _age(oldest))
+    log.debug("audit.sealed events=%d organizations=%d lag=%.1f", events, len(taken), _age(oldest))
     return events
+
+
+def _origin(state: Log) -> str:
+    return state.origin or f"{settings.PUBLIC_HOST}/audit"
 
 
 def _age(moment: datetime) -> float:

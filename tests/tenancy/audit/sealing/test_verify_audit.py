@@ -362,11 +362,11 @@ def verifier_keys() -> Any:
 def test_growth_is_proved_and_a_rewriting_is_not(sizes: tuple[int, int]) -> None:
     old, new = sorted(sizes)
     proof = [notes.encoded(one) for one in made_by.tree_of(BODIES[:new]).consistency(old)]
-    document = {"from": note_of(BODIES[:old]), "to": note_of(BODIES[:new]), "hashes": proof}
-    assert list(made_by.verifier.wrong_growth(document, verifier_keys())) == []
+    document = {"checkpoint": note_of(BODIES[:new]), "hashes": proof}
+    assert list(made_by.verifier.wrong_growth(note_of(BODIES[:old]), document, verifier_keys())) == []
     if old:
         rewritten = [event(9_999), *BODIES[1:old]]
-        told = list(made_by.verifier.wrong_growth(document | {"from": note_of(rewritten)}, verifier_keys()))
+        told = list(made_by.verifier.wrong_growth(note_of(rewritten), document, verifier_keys()))
         assert [one.partition(":")[0] for one in told] == ["REWRITTEN"]
 
 
