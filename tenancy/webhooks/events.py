@@ -1,6 +1,5 @@
-"""Writes events in the transaction of what they describe; an organization without endpoints pays nothing for it."""
+"""Writes events in the transaction of what they describe; an organization without endpoints pays one short question."""
 
-import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,11 +11,6 @@ from django.utils import timezone
 
 from tenancy.scope import current_organization_id, preparing_cursor
 from tenancy.webhooks.catalogue import VERSION, EventType
-from tenancy.webhooks.models import Endpoint
-
-KNOWN_SECONDS = 5.0  # how long a process takes for true that an organization has no endpoint
-MOST_KNOWN = 10_000
-_silent: dict[UUID, float] = {}  # organizations without endpoints, and when that was read
 
 
 def emit(kind: EventType, *, data: Mapping[str, Any], key: str, project_id: UUID | None = None) -> int:
@@ -25,9 +19,12 @@ def emit(kind: EventType, *, data: Mapping[str, Any], key: str, project_id: UUID
     Call it in the transaction of what happened: both are there, or neither. `key` names the occurrence within the
     organization, at most 200 characters: a second call with it is none. The data are checked against the catalogue
     (raises Unfit) and then never change: ids, numbers and words, no content of memories and no secrets.
+
+    A new endpoint waits until this transaction has ended, and is told what later ones emit: nothing is remembered here
+    of who listens, because whoever was asked a moment ago may be answered already.
     """
     organization_id = current_organization_id()
-    if is_silent(organization_id):
+    if not has_listeners():
         return 0
     event_id, now = uuid_utils.uuid7(), timezone.now()
     body = body_of(kind, event_id, data=data, organization_id=organization_id, project_id=project_id, at=now)
@@ -64,19 +61,9 @@ def body_of(
     return orjson.dumps(whole, option=orjson.OPT_UTC_Z).decode()
 
 
-def is_silent(organization_id: UUID) -> bool:
-    """Whether the organization in scope has no endpoint that is told anything, as of at most KNOWN_SECONDS ago."""
-    now = time.monotonic()
-    if _silent.get(organization_id, -KNOWN_SECONDS) + KNOWN_SECONDS > now:
-        return True
-    if Endpoint.objects.filter(state__in=(Endpoint.State.ACTIVE, Endpoint.State.PAUSED)).exists():
-        return False
-    if len(_silent) >= MOST_KNOWN:
-        _silent.clear()
-    _silent[organization_id] = now
-    return True
-
-
-def forget(organization_id: UUID) -> None:
-    """Ask anew at the next event, in this process: the organization's endpoints have changed."""
-    _silent.pop(organization_id, None)
+def has_listeners() -> bool:
+    """Whether the organization in scope has an endpoint that is told anything, until this transaction ends."""
+    with preparing_cursor() as cursor:
+        cursor.execute("SELECT webhooks_listens(%s)", [current_organization_id()])
+        [(is_told,)] = cursor.fetchall()
+    return bool(is_told)

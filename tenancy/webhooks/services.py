@@ -21,7 +21,6 @@ from tenancy.errors import Conflict, Invalid, LimitReached, NotFound
 from tenancy.models import Membership, Organization, Project
 from tenancy.roles import RIGHTS, Right
 from tenancy.scope import current_organization_id
-from tenancy.services import organizations
 from tenancy.webhooks import catalogue, events, signing
 from tenancy.webhooks.models import Delivery, Endpoint, Event
 from tenancy.webhooks.selectors import SHOWN_STATES
@@ -61,7 +60,7 @@ def create(
     Ordered, it gets one after the other: an event waits until the one before it has arrived or was given up.
     Raises Invalid, or LimitReached.
     """
-    organizations.locked()
+    _begin_to_listen()
     if Endpoint.objects.filter(state__in=SHOWN_STATES).count() >= MOST_ENDPOINTS:
         raise LimitReached(f"There are {MOST_ENDPOINTS} endpoints: delete one first.")
     keys = signing.new_keys()
@@ -75,7 +74,6 @@ def create(
     )
     metadata = {"event_types": endpoint.event_types, "project_ids": list(map(str, endpoint.project_ids))}
     record(action=actions.WEBHOOK_CREATED, actor=actor, target=target(endpoint), metadata=metadata)
-    _forget_silence()
     return NewSecret(endpoint, keys.secret_text)
 
 
@@ -110,13 +108,13 @@ def update(
 
 def enable(*, actor: Actor, endpoint_id: UUID) -> Endpoint:
     """Let an endpoint that is paused or disabled be told again: what waits for it goes out at once. Raises NotFound."""
+    _begin_to_listen()
     endpoint = _locked(endpoint_id)
     if endpoint.state != Endpoint.State.ACTIVE:
         endpoint.failures, endpoint.failing_since, endpoint.retry_at = 0, None, None
         endpoint.save(update_fields=["failures", "failing_since", "retry_at"])
         Delivery.objects.filter(endpoint=endpoint, state=Delivery.State.PENDING).update(due_at=timezone.now())
         _move(endpoint, Endpoint.State.ACTIVE, "", actions.WEBHOOK_ENABLED, actor)
-        _forget_silence()
         enqueue("webhooks.deliver")
     return endpoint
 
@@ -289,10 +287,13 @@ def _next_number() -> int:
     return int(number)
 
 
-def _forget_silence() -> None:
-    organization_id = current_organization_id()
-    events.forget(organization_id)  # for what this transaction itself goes on to do
-    transaction.on_commit(lambda: events.forget(organization_id))
+def _begin_to_listen() -> None:
+    """Wait until no transaction is under way that has emitted, and let none emit before this one has ended.
+
+    The first lock of its transaction: whoever emits may hold any other.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT webhooks_begin_to_listen(%s)", [current_organization_id()])
 
 
 def _tell(endpoint: Endpoint, template: str, subject: str) -> None:
