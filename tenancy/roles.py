@@ -94,7 +94,7 @@ SCOPE_RIGHTS: dict[KeyScope, frozenset[Right]] = {
     KeyScope.ORG_WRITE: frozenset({Right.ORGANIZATION_WRITE, Right.MEMBERS_WRITE, Right.PROJECTS_WRITE}),
     KeyScope.KEYS_WRITE: frozenset({Right.KEYS_WRITE}),
     KeyScope.AUDIT_READ: frozenset({Right.AUDIT_READ}),
-    KeyScope.AUDIT_EXPORT: frozenset({Right.AUDIT_READ, Right.AUDIT_EXPORT}),
+    KeyScope.AUDIT_EXPORT: frozenset({Right.AUDIT_EXPORT}),
     KeyScope.BILLING_READ: frozenset({Right.BILLING_READ}),
     KeyScope.BILLING_WRITE: frozenset({Right.BILLING_WRITE}),
     KeyScope.WEBHOOKS_READ: frozenset({Right.WEBHOOKS_READ}),
