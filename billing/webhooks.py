@@ -9,9 +9,13 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from billing.selectors.inbox import customer_in, owners
 from billing.services import inbox
 from billing.stripe_client import is_signed
 from capsule_cloud.lib.jobs import enqueue
+from tenancy.audit import actions
+from tenancy.audit.attempts.services import attempt
+from tenancy.audit.services import Target
 
 LARGEST_BODY = 1_000_000
 log = logging.getLogger("billing")
@@ -50,6 +54,7 @@ def _event(request: HttpRequest) -> dict[str, Any]:
     if len(body) > LARGEST_BODY:
         raise Refused(f"An event has at most {LARGEST_BODY} bytes.", 413)
     if not is_signed(body, request.headers.get("Stripe-Signature", ""), settings.STRIPE_WEBHOOK_SECRETS):
+        _tell_of_forgery(body)
         raise Refused("The signature is missing, wrong or older than five minutes.")
     try:
         event = orjson.loads(body.replace(b"\\u0000", b"\\ufffd"))  # PostgreSQL has no NUL
@@ -64,6 +69,19 @@ def _event(request: HttpRequest) -> dict[str, Any]:
     if event.get("api_version") != settings.STRIPE_API_VERSION:
         raise Refused(f"The event is not of version {settings.STRIPE_API_VERSION}: set the endpoint's version to it.")
     return event
+
+
+def _tell_of_forgery(body: bytes) -> None:
+    """Let whoever an event claims to be about hear that it was none of Stripe's."""
+    try:
+        claimed = customer_in(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return
+    owner = owners({claimed}).get(claimed) if claimed else None
+    if owner is not None:
+        target = Target("webhook", "stripe", "Events of the payment service")
+        metadata = {"where": "stripe"}
+        attempt(organization_id=owner.organization_id, action=actions.BAD_SIGNATURE, target=target, metadata=metadata)
 
 
 def _plain(text: str, status: int) -> HttpResponse:

@@ -19,6 +19,7 @@ from tenancy.scope import unscoped
 CACHE_SECONDS = 0.5  # what was read is taken for true this long,
 STALE_SECONDS = 0.9  # and this long while another thread reads it again: a revoked key is dead within a second
 CACHE_SIZE = 10_000
+DEAD_CACHE_SECONDS = 60.0
 
 
 class InvalidKey(Exception):
@@ -27,6 +28,10 @@ class InvalidKey(Exception):
 
 class ForbiddenAddress(Exception):
     """The key is good but may not be used from this address: 403."""
+
+    def __init__(self, principal: "KeyPrincipal") -> None:
+        super().__init__()
+        self.principal = principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +62,31 @@ class KeyPrincipal:
     period_start: datetime | None
     period_end: datetime | None
     caps_version: int
+    audit_reads: bool  # the project wants its reads in the trail
 
     @property
     def actor(self) -> Actor:
         """The key as it is named in the audit trail."""
-        return Actor("api_key", str(self.key_id), f"{self.name} ({self.hint}…)")
+        return _named(self.key_id, self.name, self.hint)
 
     def has(self, right: Right) -> bool:
         """Whether one of the key's scopes carries the right."""
         return right in self.rights
 
 
+@dataclass(frozen=True, slots=True)
+class DeadKey:
+    """A key that worked once: whose it was, and why it has ended."""
+
+    organization_id: UUID
+    actor: Actor
+    why: str  # revoked, expired, project_archived or organization_closed
+
+
 _Read = tuple[float, KeyPrincipal | None]  # when the reading began, and whom the key belongs to
 _cache: dict[bytes, _Read] = {}
 _being_read: set[bytes] = set()
+_dead: dict[bytes, tuple[float, DeadKey | None]] = {}
 
 
 def authenticate_key(authorization: str, ip: str) -> KeyPrincipal:
@@ -93,7 +109,7 @@ def authenticate_key(authorization: str, ip: str) -> KeyPrincipal:
     if principal is None or (principal.expires_at and principal.expires_at <= datetime.now(UTC)):
         raise InvalidKey
     if principal.networks and not _is_within(ip, principal.networks):
-        raise ForbiddenAddress
+        raise ForbiddenAddress(principal)
     return principal
 
 
@@ -116,7 +132,7 @@ def _read_again(digest: bytes, found: _Read | None, now: float) -> _Read:
 
 def _find(digest: bytes) -> KeyPrincipal | None:
     with unscoped(reason="an API key says which organization is asking") as wide:
-        rows = wide.rows("tenancy_find_key_plan_and_caps", digest)
+        rows = wide.rows("tenancy_find_key_and_its_project", digest)
     if not rows:
         return None
     row = rows[0]
@@ -142,7 +158,37 @@ def _find(digest: bytes) -> KeyPrincipal | None:
         period_start=row["period_start"],
         period_end=row["period_end"],
         caps_version=row["caps_version"],
+        audit_reads=row["audit_reads"],
     )
+
+
+def dead_key(authorization: str) -> DeadKey | None:
+    """Whose key an `Authorization` header has that `authenticate_key` refused; None for one that never was.
+
+    Remembered for a minute: whoever sends the same again asks the database no more often.
+    """
+    secret = authorization.partition(" ")[2].strip()
+    if not is_well_formed(secret):
+        return None
+    digest, now = crypto.keyed_hash(secret.encode("utf-8", "surrogatepass")), time.monotonic()
+    found = _dead.get(digest)
+    if found is None or found[0] + DEAD_CACHE_SECONDS < now:
+        if len(_dead) >= CACHE_SIZE:
+            _dead.clear()
+        with unscoped(reason="an organization hears that a key of its that has ended is used") as wide:
+            rows = wide.rows("tenancy_dead_key", digest)
+        key = DeadKey(**_whose(rows[0])) if rows else None
+        found = _dead[digest] = (now, key)
+    return found[1]
+
+
+def _whose(row: dict[str, Any]) -> dict[str, Any]:
+    actor = _named(row["key_id"], row["name"], row["hint"])
+    return {"organization_id": row["organization_id"], "actor": actor, "why": row["why"]}
+
+
+def _named(key_id: UUID, name: str, hint: str) -> Actor:
+    return Actor("api_key", str(key_id), f"{name} ({hint}…)")
 
 
 def _is_within(ip: str, networks: tuple[Any, ...]) -> bool:
@@ -158,6 +204,7 @@ def _is_within(ip: str, networks: tuple[Any, ...]) -> bool:
 def reset_key_cache() -> None:
     """Forget cached keys in this process, so that a change made here is seen at the next request."""
     _cache.clear()
+    _dead.clear()
 
 
 @dataclass(frozen=True, slots=True)

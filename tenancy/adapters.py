@@ -5,13 +5,16 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django import forms
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 
 from capsule_cloud.lib import crypto
+from tenancy.access import memberships
 from tenancy.audit import actions
+from tenancy.audit.attempts.services import attempt
 from tenancy.middleware import client_ip
 from tenancy.models import User
-from tenancy.services.accounts import tell_organizations
+from tenancy.services.accounts import person, tell_organizations
 
 
 class SignupForm(forms.Form):
@@ -41,12 +44,25 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         response: HttpResponse = super().post_login(request, user, **kwargs)
         return response
 
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Tell the organizations of a known address that somebody has tried too often, and is kept out."""
+        try:
+            super().pre_authenticate(request, **credentials)
+        except ValidationError:
+            _tell_of_attempt(actions.SIGN_IN_BLOCKED, credentials)
+            raise
+
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         """Tell the organizations of a known address that a sign-in failed."""
         super().authentication_failed(request, **credentials)
-        user = User.objects.filter(email__iexact=str(credentials.get("email") or "")).first()
-        if user is not None:
-            tell_organizations(user=user, action=actions.SIGN_IN_FAILED)
+        _tell_of_attempt(actions.SIGN_IN_FAILED, credentials)
+
+
+def _tell_of_attempt(action: actions.Action, credentials: dict[str, Any]) -> None:
+    user = User.objects.filter(email__iexact=str(credentials.get("email") or "")).first()
+    if user is not None:
+        for member in memberships(user):
+            attempt(organization_id=member.organization_id, action=action, target=person(user))
 
 
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no types

@@ -132,6 +132,7 @@ class Project(OwnedModel):
     cors_origins = ArrayField(models.CharField(max_length=255), default=list, blank=True)
     turn_retention_days = models.PositiveIntegerField(default=90)
     idle_seal_minutes = models.PositiveIntegerField(default=30)
+    audit_reads = models.BooleanField(db_default=False)  # every read of its memories is recorded in the trail
     created_at = models.DateTimeField(default=timezone.now)
     archived_at = models.DateTimeField(null=True, blank=True)
 

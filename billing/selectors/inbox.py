@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Case, Count, F, Min, Q, QuerySet, TextField, When
@@ -84,6 +85,17 @@ def customer_of(event: StripeEvent) -> str | None:
     """The customer of an event that `events` found."""
     customer: str | None = getattr(event, "customer", None)
     return customer
+
+
+def customer_in(body: Any) -> str:
+    """The customer that the body of an event names, whoever sent it; empty where it names none."""
+    at = body
+    for name in ("data", "object"):
+        at = at.get(name) if isinstance(at, dict) else None
+    if not isinstance(at, dict):
+        return ""
+    named = at.get("id") if at.get("object") == "customer" else at.get("customer")
+    return named if isinstance(named, str) and "\0" not in named else ""
 
 
 def owners(customers: Collection[str]) -> dict[str, Owner]:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, resolve
 
-from capsule_cloud.api import cors, idempotency, receipts
+from capsule_cloud.api import cors, idempotency, receipts, refusals
 from capsule_cloud.api.auth import admit
 from capsule_cloud.api.errors import ApiError, Surface, answer, surface_of, translate
 from capsule_cloud.api.limits import allowance_of, count
@@ -43,7 +43,9 @@ class ApiDoor:
             try:
                 response = visit.serve()
             except Exception as error:  # noqa: BLE001  # the boundary: whatever happened becomes an answer
-                response = answer(_refusal(error, origin), surface, origin.request_id)
+                refusal = _refusal(error, origin)
+                response = answer(refusal, surface, origin.request_id)
+                refusals.tell(request, error, refusal, visit.principal)
         cors.add_headers(request, response)
         if allowance := allowance_of(request):
             allowance.add_headers(response)
@@ -64,6 +66,7 @@ class Visit:
         self.request = request
         self.surface = surface
         self.ip = ip
+        self.principal: KeyPrincipal | None = None  # once it is known whose key it is
 
     def serve(self) -> HttpResponse:
         """The view's answer. Raises ApiError, an expected failure of the rooms below, or whatever went wrong."""
@@ -95,7 +98,7 @@ class Visit:
         request = self.request
         if settings.IS_HTTPS and not request.is_secure():
             raise ApiError("https_required")  # and no redirect: the key has been sent in the clear
-        principal = authenticate_key(request.META.get("HTTP_AUTHORIZATION", ""), self.ip)
+        principal = self.principal = authenticate_key(request.META.get("HTTP_AUTHORIZATION", ""), self.ip)
         count(request, principal)
         cors.enforce(request, principal.cors_origins)
         admit(request, principal)

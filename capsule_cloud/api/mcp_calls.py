@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from django.http import HttpRequest
 
+from capsule_cloud.api import refusals
 from capsule_cloud.api.auth import demand, principal_of
 from capsule_cloud.api.errors import ApiError, translate
 from capsule_cloud.api.fields import REQUIRED, Field, parse
@@ -52,6 +53,7 @@ class Tool:
         try:
             return perform(request, self.right, self.fields, arguments, self.run), False
         except ApiError as refusal:
+            refusals.tell(request, refusal, refusal, principal_of(request))
             return as_json({"error": sentence(refusal), "code": refusal.code}), True
 
 

@@ -26,9 +26,14 @@ def rename(*, user: User, name: str) -> User:
     return user
 
 
+def person(user: User) -> Target:
+    """A person as an audit target."""
+    return Target("user", str(user.pk), user.email)
+
+
 def tell_organizations(*, user: User, action: Action, changes: dict[str, list[Any]] | None = None) -> None:
     """Record in every organization of a person what they did with their account."""
-    actor, target = Actor("user", str(user.pk), user.email), Target("user", str(user.pk), user.email)
+    actor, target = Actor("user", str(user.pk), user.email), person(user)
     for member in memberships(user):
         with scope(member.organization_id):
             record(action=action, actor=actor, target=target, changes=changes)

@@ -3,15 +3,21 @@
 import json
 import time
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from billing.models import StripeEvent
+from billing.models import BillingAccount, StripeEvent
 from billing.webhooks import LARGEST_BODY
+from tenancy.audit import actions
+from tenancy.audit.attempts import services as attempts
+from tenancy.scope import scope
 from tests.billing.signing import PATH, SECRET, make_event, post, signature
+from tests.factories import Tenant
 from tests.threads import at_once
+from tests.trail import audited
 
 
 @pytest.fixture(autouse=True)
@@ -130,3 +136,39 @@ def test_a_signature_is_over_every_byte() -> None:
     header = signature(body)
     answer = Client().post(PATH, body + b" ", content_type="application/json", headers={"Stripe-Signature": header})
     assert answer.status_code == 400
+
+
+@pytest.fixture
+def customer(tenant: Tenant) -> str:
+    """A customer of Stripe's that is the tenant's."""
+    named = f"cus_{uuid4().hex}"
+    with scope(tenant.organization):
+        BillingAccount.objects.create(stripe_customer_id=named)
+    return named
+
+
+@pytest.mark.parametrize("kind", ["customer", "invoice"])
+def test_whoever_a_forged_event_is_about_hears_of_it(kind: str, tenant: Tenant, customer: str) -> None:
+    thing = {"object": kind, "id": customer} if kind == "customer" else {"object": kind, "customer": customer}
+    for _ in range(attempts.FIRST + 2):
+        assert post(make_event(data={"object": thing}), secret="whsec_guessed").status_code == 400
+    with scope(tenant.organization):
+        events = audited(actions.BAD_SIGNATURE.name)
+    assert [event.metadata for event in events] == [{"where": "stripe"}] * attempts.FIRST
+    assert events[0].actor["kind"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no JSON",
+        b"[]",
+        b'{"data": 1}',
+        b'{"data": {"object": []}}',
+        b'{"data": {"object": {"customer": 1}}}',
+        b'{"data": {"object": {"customer": "cus_\\u0000"}}}',
+        b'{"data": {"object": {"customer": "cus_of_nobody"}}}',
+    ],
+)
+def test_a_forged_event_about_nobody_is_refused_and_that_is_all(body: bytes) -> None:
+    assert post(body, secret="whsec_guessed").status_code == 400

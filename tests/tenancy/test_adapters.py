@@ -8,9 +8,11 @@ from django.test import Client
 
 from tenancy import adapters
 from tenancy.audit import actions, selectors
+from tenancy.audit.attempts import services as attempts
 from tenancy.models import User
 from tenancy.scope import scope
 from tests.factories import PASSWORD, Tenant, make_user
+from tests.trail import audited
 
 
 def sign_in(email: str, password: str) -> Any:
@@ -36,6 +38,18 @@ def test_a_failed_sign_in_is_recorded_for_a_known_address_alone(tenant: Tenant) 
         [event] = selectors.events(action=actions.SIGN_IN_FAILED.name)
         assert event.target["label"] == tenant.owner.email
         assert "wrong" not in str([event.actor, event.target, event.metadata, event.context])
+
+
+def test_failed_sign_ins_are_bounded_and_blocked_ones_are_told(tenant: Tenant, settings: Any) -> None:
+    settings.ACCOUNT_RATE_LIMITS = {"login_failed": "3/m/key"}
+    for _ in range(10):
+        sign_in(tenant.owner.email, "wrong")
+    with scope(tenant.organization):
+        failed = audited(actions.SIGN_IN_FAILED.name)
+        blocked = audited(actions.SIGN_IN_BLOCKED.name)
+    assert (len(failed), len(blocked)) == (3, attempts.FIRST)
+    assert {event.actor["kind"] for event in [*failed, *blocked]} == {"unknown"}
+    assert {event.target["id"] for event in [*failed, *blocked]} == {str(tenant.owner.pk)}
 
 
 @pytest.mark.django_db
