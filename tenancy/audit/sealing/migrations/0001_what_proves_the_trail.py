@@ -46,10 +46,10 @@ def purging(name: str, table: str) -> DefinerFunction:
                     RAISE EXCEPTION 'a trail can be purged in its own scope, a day after its organization was closed'
                         USING ERRCODE = 'insufficient_privilege';
                 END IF;
-                INSERT INTO audit_deletion VALUES (pg_current_xact_id());
+                INSERT INTO audit_auditdeletion VALUES (pg_current_xact_id());
                 DELETE FROM {table} WHERE organization_id = p_organization;
                 GET DIAGNOSTICS deleted = ROW_COUNT;
-                DELETE FROM audit_deletion WHERE xid = pg_current_xact_id();
+                DELETE FROM audit_auditdeletion WHERE xid = pg_current_xact_id();
                 RETURN deleted;
             END $$""",  # noqa: S608  # our own names
     )
