@@ -95,7 +95,7 @@ def customer_in(body: Any) -> str:
     if not isinstance(at, dict):
         return ""
     named = at.get("id") if at.get("object") == "customer" else at.get("customer")
-    return named if isinstance(named, str) and "\0" not in named else ""
+    return named if isinstance(named, str) and named.startswith("cus_") and "\0" not in named else ""
 
 
 def owners(customers: Collection[str]) -> dict[str, Owner]:
