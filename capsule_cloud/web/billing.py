@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -13,7 +14,7 @@ from billing import plan_words
 from billing.credits import selectors as credits_of
 from billing.invoicing.selectors.bills import bills
 from billing.metering.selectors import usage
-from billing.models import Status
+from billing.models import BillingAccount, Status, Subscription
 from billing.money import Money
 from billing.plans import ALLOWANCE_METERS, ALLOWANCE_NAMES, FREE, Allowance
 from billing.quotas import selectors as quotas
@@ -55,33 +56,39 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     standing, live, account = so_far(), agreed.live(), agreed.account()
     foretold = forecast(Allowance.OPERATIONS, limit=standing.entitled.allowances[Allowance.OPERATIONS].quantity)
     currency = standing.entitled.plan.currency
-    sticks = [_stick(one, live.seats if live else 0) for one in standing.allowances]
+    sticks = sticks_of(standing, live)
     return billing_page(
         request,
         member,
         "web/billing.html",
         "billing",
         standing=standing,
-        plan=standing.entitled.plan,
         is_free=standing.entitled.plan.key == FREE,
-        live=live,
         account=account,
         sticks=sticks,
-        full=[one.name.lower() for one in sticks if one.level == "bad"],
         trend=_trend(standing, foretold),
         foretold=foretold,
         reach=_reach(foretold),
         next_invoice=next_invoice(standing, live),
-        ends_unpaid=live is not None
-        and live.status == Status.TRIALING
-        and not (account and account.has_payment_method),
         credits=Money(credits_of.balance(currency), currency),
         caps=[(plan_words.quantity(Allowance(cap.allowance), cap.amount), cap) for cap in quotas.caps()[:4]],
         notices=quotas.notices(limit=5),
         parked=quotas.parked(),
         bills=bills(4),
         leaps=LEAPS if settings.STRIPE_SANDBOX and account and account.stripe_customer_id else (),
+        **plan_notices(standing, live, account),
     )
+
+
+def plan_notices(standing: SoFar, live: Subscription | None, account: BillingAccount | None) -> dict[str, Any]:
+    """What `web/parts/plan_notices.html` says: caps of the plan that are reached, a trial that ends without a card."""
+    is_on_trial = live is not None and live.status == Status.TRIALING
+    return {
+        "plan": standing.entitled.plan,
+        "live": live,
+        "full": [one.name.lower() for one in sticks_of(standing, live) if one.level == "bad"],
+        "ends_unpaid": is_on_trial and not (account and account.has_payment_method),
+    }
 
 
 @require_POST
@@ -95,6 +102,11 @@ def dismiss(request: HttpRequest, member: MemberPrincipal, notice_id: UUID) -> H
         "The notice is put away.",
     )
     return redirect("billing", slug=member.slug)
+
+
+def sticks_of(standing: SoFar, live: Subscription | None) -> list[Meterstick]:
+    """A bar for each allowance of the plan."""
+    return [_stick(one, live.seats if live else 0) for one in standing.allowances]
 
 
 def _stick(one: AllowanceSoFar, bought: int) -> Meterstick:

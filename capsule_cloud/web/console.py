@@ -60,7 +60,7 @@ _NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str, Right], ...]], ...] = (
             ("Usage", "usage", "chart-column", Right.USAGE_READ),
             ("Billing", "billing", "credit-card", Right.BILLING_READ),
             ("Audit log", "audit", "scroll-text", Right.AUDIT_READ),
-            ("Settings", "settings", "settings", Right.ORGANIZATION_READ),
+            ("Settings", "settings", "settings", Right.PROJECTS_READ),
         ),
     ),
 )

@@ -10,7 +10,10 @@ from django.views.decorators.http import require_safe
 
 from billing.metering import selectors as metering
 from billing.metering.meters import COUNTERS, Meter
+from billing.selectors import subscriptions as agreed
+from billing.selectors.so_far import so_far
 from capsule_cloud.web import forms
+from capsule_cloud.web.billing import plan_notices
 from capsule_cloud.web.chart import last_days
 from capsule_cloud.web.console import LAST_ORGANIZATION, page, show, signed_in
 from capsule_cloud.web.snippets import first_steps as snippets
@@ -103,6 +106,7 @@ def home(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         steps_done=1 + steps.has_key + steps.has_used_key + steps.has_colleague,
         snippets=snippets(settings.PUBLIC_URL),
         activity=events(limit=8) if member.has(Right.AUDIT_READ) else None,
+        **plan_notices(so_far(), agreed.live(), agreed.account()),
     )
 
 
