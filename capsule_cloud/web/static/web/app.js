@@ -66,6 +66,16 @@
     }
   };
 
+  // A page that takes a while says so with a line along the top, which CSS shows after half a second. What is a file
+  // and no page ends it by itself.
+  let arriving = 0;
+  const arrive = () => root.classList.remove("leaving");
+  const leave = () => {
+    root.classList.add("leaving");
+    clearTimeout(arriving);
+    arriving = setTimeout(arrive, 15000);
+  };
+
   const countPicks = (form) => {
     const count = form.querySelectorAll("[data-pick]:checked").length;
     form.querySelector("[data-pick-count]").textContent = `${count} chosen`;
@@ -99,6 +109,8 @@
       openDialog(link);
     }
     if (target.id === "dialog") target.close();
+    const away = target.closest("a[href]:not([download], [target])");
+    if (away && plain && !event.defaultPrevented && away.origin === location.origin && !away.hash) leave();
 
     for (const menu of document.querySelectorAll("details.menu[open]")) {
       if (!menu.contains(target) || target.closest(".menu-item")) menu.open = false;
@@ -150,6 +162,7 @@
   // What asks the payment service may take seconds: the button says so, and a second press does nothing.
   document.addEventListener("submit", (event) => {
     const form = event.target;
+    if (!event.defaultPrevented && !form.matches("[data-busy], [data-file]")) leave();
     if (!form.matches("[data-busy]") || form.method !== "post") return;
     if (form.ariaBusy === "true") {
       event.preventDefault();
@@ -161,6 +174,7 @@
 
   // Back from another page the browser may show this one as it was left
   window.addEventListener("pageshow", () => {
+    arrive();
     for (const form of document.querySelectorAll("[data-busy][aria-busy]")) form.ariaBusy = null;
   });
 
@@ -168,7 +182,21 @@
     if (event.target.matches("[data-picks]")) setTimeout(() => countPicks(event.target));
   });
 
+  // A table that is wider than its place is scrolled: by the keyboard too
+  const reach = () => {
+    for (const wrap of document.querySelectorAll(".table-wrap:not([role])")) {
+      if (wrap.scrollWidth <= wrap.clientWidth) continue;
+      wrap.tabIndex = 0;
+      wrap.role = "region";
+      wrap.ariaLabel = wrap.closest("section, form")?.querySelector("h2")?.textContent ?? "Table";
+    }
+  };
+  addEventListener("resize", reach);
+  reach();
+
   describeTheme();
+  const tab = document.querySelector(".tabs [aria-current]");
+  if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
   setTimeout(() => {
     for (const toast of document.querySelectorAll(".toast-success, .toast-info")) {
       if (!toast.matches(":hover, :focus-within")) toast.remove();
