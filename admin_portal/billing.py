@@ -276,7 +276,8 @@ class MirrorAdmin(OwnedAdmin):
     """Stripe's objects as they were fetched last; dj-stripe's own pages fail on them."""
 
     customer_is = "whose"  # dj-stripe has a `customer` of its own, which may lead nowhere
-    list_display = ("object", "livemode", "organization")
+    list_display = ("object", "mode", "organization")
+    change_list_template = "staff/objects.html"
     search_fields = ("=id",)
     search_help_text = "The id of an object, whole"
 
@@ -292,6 +293,15 @@ class MirrorAdmin(OwnedAdmin):
     def object(self, row: Any) -> SafeString:
         """Its id, and the way to its page."""
         return self.link(row.id)
+
+    @display(description="Mode", ordering="livemode")
+    def mode(self, row: Any) -> str:
+        """Whether real money is meant."""
+        return "Live" if row.livemode else "Test"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list under the objects' own name."""
+        return super().changelist_view(request, {"title": self.things().capitalize()} | (extra_context or {}))
 
     def show(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What Stripe said, without what is personal."""
