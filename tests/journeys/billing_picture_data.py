@@ -86,23 +86,34 @@ def _began_earlier(subscription: str, start: datetime) -> None:
 
 
 def _last_month(project: Project, key: ApiKey, start: datetime) -> None:
-    """Raw events and nothing else, so that every line can be explained."""
+    """Raw events and nothing else, so that every line can be explained: four a day, weekends quieter."""
     UsageHour.objects.filter(hour__lt=month_after(start, 1)).delete()
-    events = []
-    for number in range(40):
-        at = start + timedelta(hours=17 * number + 3, minutes=7 * number % 60)
-        events.append(
-            UsageEvent(
-                id=UUID(int=ids.first(at).int | 7 << 76 | 2 << 62 | uuid4().int & (1 << 62) - 1),
-                project_id=project.pk,
-                key_id=key.pk,
-                meter=Meter.RECALL if number % 3 else Meter.INGEST,
-                quantity=LAST_MONTH // 40,
-                end_user=("dana@acme.example", "miguel@globex.example", "yuki@initech.example")[number % 3],
-                occurred_at=at,
-            )
+    chance = random.Random(3)  # a picture needs no secret
+    moments = [
+        (start + timedelta(days=day, hours=hour, minutes=7 * day % 60), meter, share)
+        for day in range((month_after(start, 1) - start).days)
+        for hour, meter, share in (
+            (2, Meter.RECALL, 3),
+            (5, Meter.INGEST, 2),
+            (9, Meter.RECALL, 4),
+            (14, Meter.INGEST, 1),
         )
-    UsageEvent.objects.bulk_create(events)
+    ]
+    weights = [share * chance.uniform(0.7, 1.2) * (0.5 if at.weekday() >= 5 else 1.0) for at, _, share in moments]
+    quantities = [round(LAST_MONTH * weight / sum(weights)) for weight in weights]
+    quantities[-1] += LAST_MONTH - sum(quantities)
+    UsageEvent.objects.bulk_create(
+        UsageEvent(
+            id=UUID(int=ids.first(at).int | 7 << 76 | 2 << 62 | uuid4().int & (1 << 62) - 1),
+            project_id=project.pk,
+            key_id=key.pk,
+            meter=meter,
+            quantity=quantity,
+            end_user=("dana@acme.example", "miguel@globex.example", "yuki@initech.example")[number % 3],
+            occurred_at=at,
+        )
+        for number, ((at, meter, _), quantity) in enumerate(zip(moments, quantities, strict=True))
+    )
 
 
 def _this_month(project: Project, key: ApiKey) -> None:

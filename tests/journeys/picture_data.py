@@ -191,7 +191,7 @@ OPEN_CONVERSATION = (
 
 def make(seed: str) -> tuple[User, Organization]:
     """The owner and the organization, made by the real services; `seed` keeps runs apart."""
-    owner = _person(f"ada-{seed}@northwind.example", "Ada Lindqvist")
+    owner = person(f"ada-{seed}@northwind.example", "Ada Lindqvist")
     organization = organizations.create(user=owner, name="Northwind Labs")
     actor = Actor("user", str(owner.pk), owner.email)
     with scope(organization):
@@ -213,7 +213,7 @@ def make(seed: str) -> tuple[User, Organization]:
         keys.create(maker=maker, project_id=support.pk, name="Laptop", scopes=["memory:read"], expires_at=expiry)
         ApiKey.objects.filter(pk=made["support"].pk).update(last_used_at=timezone.now() - timedelta(minutes=2))
         for name, role in (("Ben Okafor", Role.ADMIN), ("Chloe Martin", Role.MEMBER), ("Kenji Sato", Role.VIEWER)):
-            mate = _person(f"{name.split()[0].lower()}-{seed}@northwind.example", name)
+            mate = person(f"{name.split()[0].lower()}-{seed}@northwind.example", name)
             Membership.objects.create(user=mate, role=role)
         invitations.create(actor=actor, actor_role=Role.OWNER, email=f"lena-{seed}@northwind.example", role=Role.MEMBER)
         _usage(places, made)
@@ -283,7 +283,8 @@ def _usage(places: dict[str, Project], made: dict[str, ApiKey]) -> None:
     UsageHour.objects.bulk_create(rows)
 
 
-def _person(email: str, name: str) -> User:
+def person(email: str, name: str) -> User:
+    """Somebody with a confirmed address."""
     user = User.objects.create_user(email, name=name)
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
     return user

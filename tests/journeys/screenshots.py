@@ -2,7 +2,8 @@
 
     .venv/bin/python manage.py shell -c "from tests.journeys import screenshots; screenshots.main()"
 
-It makes an organization of its own in the database of the running service, and signs in as its owner.
+It makes two organizations of its own in the database of the running service, one with a contract, and signs in as
+their owners and as a member of staff.
 """
 
 import os
@@ -11,17 +12,24 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.conf import settings
+from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import ViewportSize, sync_playwright
 
 from billing.invoicing.models import InvoiceLine
+from billing.models import StripeEvent
 from capsule_cloud.memory.models import Capsule
 from tenancy.audit.services import Actor
 from tenancy.models import ApiKey, Project
 from tenancy.scope import scope
+from tests.admin_portal.conftest import prove
 from tests.capsule_cloud.web.browser import Visitor, launch, visit
 from tests.journeys.billing_picture_data import pay
-from tests.journeys.picture_data import make
+from tests.journeys.contract_picture_data import agree
+from tests.journeys.picture_data import make, person
+from tests.journeys.webhook_picture_data import listen
 
 Theme = Literal["light", "dark"]
 Shot = tuple[str, str, tuple[Theme, ...], bool]  # name, path, themes, also on a phone
@@ -50,6 +58,10 @@ CONSOLE: tuple[Shot, ...] = (
     ("billing-details", "billing/details/", ("light",), False),
     ("settings", "settings/", ("light",), False),
 )
+CONTRACT: tuple[Shot, ...] = (
+    ("contract", "billing/contract/", ("light", "dark"), True),
+    ("contract-invoices", "billing/invoices/", ("light",), False),
+)
 PUBLIC: tuple[Shot, ...] = (
     ("landing", "/", ("light", "dark"), True),
     ("signup", "/account/signup/", ("light",), False),
@@ -66,12 +78,14 @@ ACCOUNT: tuple[Shot, ...] = (
 def main() -> None:
     """Make the data, then the pictures."""
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright runs an event loop in this thread
-    owner, organization = make(uuid.uuid4().hex[:4])
+    seed = uuid.uuid4().hex[:4]
+    owner, organization = make(seed)
     home = f"/o/{organization.slug}/"
     with scope(organization):
         project = Project.objects.get(slug="default")
         key = ApiKey.objects.filter(project=project).earliest("created_at")
-    pay(organization, Actor("user", str(owner.pk), owner.email), project, key)
+    actor = Actor("user", str(owner.pk), owner.email)
+    pay(organization, actor, project, key)
     with scope(organization):
         line = InvoiceLine.objects.get(allowance="operations", invoice__state="open")
         habits = Capsule.objects.filter(title__startswith="Release habits").order_by("sealed_at")
@@ -83,14 +97,54 @@ def main() -> None:
     console.append(("merge", f"{home}memory/default/merge/?{pair}", ("light",), False))
     console.append(("invoice", f"{home}billing/invoices/{line.invoice_id}/", ("light", "dark"), False))
     console.append(("invoice-line", f"{home}billing/lines/{line.pk}/", ("light",), False))
+    webhooks = listen(organization, actor, project)
+    console += [(name, home + path, ("light", "dark"), name == "webhooks") for name, path in webhooks.items()]
+    buyer, committed = agree(seed)
+    contract = [(name, f"/o/{committed.slug}/{path}", themes, phone) for name, path, themes, phone in CONTRACT]
     FOLDER.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        for user, shots in ((None, PUBLIC), (owner, (*console, *ACCOUNT))):
+        for user, shots in ((None, PUBLIC), (owner, (*console, *ACCOUNT)), (buyer, contract)):
             with visit(browser, settings.PUBLIC_URL, user) as visitor:
                 for shot in shots:
                     _photograph(visitor, shot)
+        with visit(browser, settings.PUBLIC_URL) as visitor:
+            _photograph_staff(visitor, seed)
         browser.close()
+
+
+def _photograph_staff(visitor: Visitor, seed: str) -> None:
+    """The staff console: its door, its start, Stripe's events, and one that was given up."""
+    staff = person(f"sam-{seed}@capsule.example", "Sam Ekholm")
+    staff.is_staff = True
+    staff.save()
+    TOTP.activate(staff, generate_totp_secret())
+    event_id = f"evt_1Qz{uuid.uuid4().hex[:20]}"
+    StripeEvent.objects.create(
+        event_id=event_id,
+        type="price.created",
+        object_kind="price",
+        object_id="price_1QzX2b",
+        livemode=False,
+        api_version=settings.STRIPE_API_VERSION,
+        body={"id": event_id, "data": {"object": {"object": "price", "id": "price_1QzX2b"}}},
+        occurred_at=timezone.now(),
+        status="dead",
+        attempts=10,
+        error="UnknownPrice: price_1QzX2b",
+    )
+    client = Client()
+    client.force_login(staff)
+    prove(client, staff)
+    [cookie] = client.cookies.values()
+    visitor.context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": settings.PUBLIC_URL}])
+    _photograph(visitor, ("staff-door", "/staff/", ("light",), False))
+    visitor.page.get_by_label("Why do you look?").fill("Ticket 4711: paid and still on Free")
+    visitor.page.get_by_role("button", name="Begin").click()
+    inbox = "/staff/billing/stripeevent/"
+    _photograph(visitor, ("staff", "/staff/", ("light",), False))
+    _photograph(visitor, ("staff-events", inbox, ("light", "dark"), False))
+    _photograph(visitor, ("staff-event", f"{inbox}{event_id}/", ("light",), False))
 
 
 def _photograph(visitor: Visitor, shot: Shot) -> None:
