@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from billing.sandbox import accounts, customers, lines, methods, payments, standing, taxes
+from billing.sandbox import accounts, customers, items, lines, methods, payments, standing, taxes
 from billing.sandbox.ids import token
 from billing.sandbox.periods import DAY
 from billing.sandbox.refusals import Json, Refusal
@@ -87,10 +87,11 @@ def recompute(books: Books, invoice: Json) -> None:
 
 
 def finalize(books: Books, invoice: Json) -> Json:
-    """Close a draft: number, balance, due date, a payment that waits. What needs no payment is paid."""
+    """Close a draft: usage, number, balance, due date, a payment that waits. What needs no payment is paid."""
     if invoice["status"] != "draft":
         raise Refusal("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
     customer, now = books.get("customer", invoice["customer"]), books.now(invoice["customer"])
+    items.recount(books, invoice)
     recompute(books, invoice)
     taxes.give_up_unknown(invoice)
     invoice["number"] = invoice["number"] or f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"

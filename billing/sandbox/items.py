@@ -114,19 +114,38 @@ def row(books: Books, subscription: Json, item: Json, *, is_trial: bool = False,
 def usage_row(books: Books, subscription: Json, item: Json, until: int) -> Json:
     """The line for what a metered item's meter counted in the current period, up to `until`."""
     start = item["current_period_start"]
-    meter = books.get("billing.meter", item["price"]["recurring"]["meter"])
-    used = meters.total(books, meter, subscription["customer"], start, until)
-    return lines.line(
-        amount=catalogue.cents(catalogue.amount_of(item["price"], used)),
+    made = lines.line(
+        amount=0,
         currency=subscription["currency"],
-        description=f"{used.normalize():f} {TIMES} {product_name(books, item['price'])} ({at(item['price'])})",
+        description="",
         period=(start, until),
         price=item["price"],
-        quantity=used,
+        quantity=0,
         metadata=dict(item["metadata"]),
         parent=lines.of_item(subscription["id"], item["id"]),
         subscription=subscription["id"],
     )
+    _count(books, subscription["customer"], made, item["price"])
+    return made
+
+
+def recount(books: Books, invoice: Json) -> None:
+    """Count the meters of a draft's lines anew: what was reported while it was one is on the invoice."""
+    for row in invoice["lines"]["data"]:
+        details = (row["parent"] or {}).get("subscription_item_details")
+        if details and not details["proration"]:
+            price = books.get("price", row["pricing"]["price_details"]["price"])
+            if catalogue.is_metered(price):
+                _count(books, invoice["customer"], row, price)
+
+
+def _count(books: Books, customer: str, row: Json, price: Json) -> None:
+    """Put on the line what the price's meter counted in the line's period."""
+    meter = books.get("billing.meter", price["recurring"]["meter"])
+    used = meters.total(books, meter, customer, row["period"]["start"], row["period"]["end"])
+    amount = catalogue.cents(catalogue.amount_of(price, used))
+    row |= {"amount": amount, "subtotal": amount, "quantity": int(used), "quantity_decimal": f"{used.normalize():f}"}
+    row["description"] = f"{used.normalize():f} {TIMES} {product_name(books, price)} ({at(price)})"
 
 
 def keep_rate(item: Json, billed: Json) -> None:

@@ -250,6 +250,31 @@ def test_usage_is_billed_when_the_period_is_over(account: Account) -> None:
     assert (billed.lines.data[0].quantity, billed.lines.data[0].period.start) == (606, START)
 
 
+def test_usage_that_arrives_while_the_invoice_is_a_draft_is_on_it(account: Account) -> None:
+    clock = account.clock().id
+    customer = account.customer(test_clock=clock).id
+    recurring = {"interval": "month", "usage_type": "metered", "meter": meter(account).id}
+    form = {"product": account.product(), "currency": "usd", "unit_amount_decimal": "0.5", "recurring": recurring}
+    price = account.client.v1.prices.create(form)  # type: ignore[arg-type]
+    off = account.client.v1.coupons.create({"percent_off": 50, "duration": "forever"})
+    made = account.subscribe(customer, price.id, discounts=[{"coupon": off.id}])
+    report(account, customer, 100, START, "in time")
+    account.advance(clock, START + MONTH + 60)
+    draft = account.invoices(made.id)[0]
+    assert (draft.status, draft.lines.data[0].quantity, draft.total) == ("draft", 100, 25)
+    report(account, customer, 300, START + MONTH - 1, "late")
+    report(account, customer, 9_000, START + MONTH, "of the next period")
+    account.advance(clock, START + MONTH + HOUR)
+    billed = account.invoices(made.id)[0]
+    [line] = billed.lines.data
+    assert (billed.id, billed.status) == (draft.id, "paid")
+    assert (line.quantity, line.amount, billed.subtotal, billed.total, billed.amount_paid) == (400, 200, 200, 100, 100)
+    assert str(line.description).startswith("400 ")
+    report(account, customer, 50, START + MONTH - 1, "too late")
+    account.advance(clock, START + MONTH + 2 * HOUR)
+    assert account.invoices(made.id)[0].total == 100, "what is final stays"
+
+
 def test_an_identifier_counts_once(account: Account) -> None:
     meter(account)
     clock = account.clock().id
