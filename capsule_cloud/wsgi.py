@@ -47,16 +47,17 @@ class Application(WSGIHandler):
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Answer one request, with what WSGI takes: chunks of the body."""
-        if self._surface_of(environ.get("PATH_INFO", "")) is None:
+        surface = self._surface_of(environ.get("PATH_INFO", ""))
+        if surface is None:
             return super().__call__(environ, start_response)
         connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
         if not self._is_registered:
             self._is_registered = True
             self._register()  # before anything is spooled; not at the import, which asks no database
         request = Utf8Request(environ)
-        response = self._door(request)
+        response, headers = self._door.answer(request, surface)
         request.close()
-        start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+        start_response(f"{response.status_code} {response.reason_phrase}", [*response.items(), *headers])
         return response if response.streaming else [response.content]
 
 

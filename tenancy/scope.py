@@ -10,6 +10,7 @@ from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from psycopg import Cursor, sql
 
@@ -109,10 +110,11 @@ def one_trip(organization_id: UUID, *calls: SqlCall) -> list[tuple[Any, ...]]:
     """
     active = _active_beside(organization_id)
     values = [param for call in calls for param in call.params if not isinstance(param, OfFirst)]
-    with preparing_cursor() as cursor:
+    mine = connections[DEFAULT_DB_ALIAS]  # the proxy `connection` looks it up for each attribute
+    with _preparing(mine) as cursor:
         cursor.execute(_statement(*map(_shape, calls)), [organization_id, *values])
         rows: list[tuple[Any, ...]] = cursor.fetchall()
-        if connection.in_atomic_block and active is None:
+        if mine.in_atomic_block and active is None:
             _enter(None)
     return rows
 
@@ -144,7 +146,10 @@ def preparing_cursor() -> CursorWrapper:
 
     Django's own writes them into its text, so that PostgreSQL parses and plans every request anew, and never prepares.
     """
-    mine = connections[DEFAULT_DB_ALIAS]  # the proxy `connection` looks it up for each attribute
+    return _preparing(connections[DEFAULT_DB_ALIAS])
+
+
+def _preparing(mine: BaseDatabaseWrapper) -> CursorWrapper:
     mine.ensure_connection()
     wrap = mine.make_debug_cursor if mine.queries_logged else mine.make_cursor
     return wrap(Cursor(mine.connection))  # type: ignore[arg-type]  # the stubs say what it returns, not takes

@@ -41,12 +41,14 @@ def enforce(request: HttpRequest, allowed: Collection[str]) -> None:
     raise ApiError("origin_not_allowed", f"Add {origin[:255]!r} to the project's cors_origins to call from there.")
 
 
-def add_headers(request: HttpRequest, response: HttpResponse) -> None:
-    """Let the page read the answer. A refusal too: it says nothing but what to put right."""
+def headers(request: HttpRequest) -> list[tuple[str, str]]:
+    """What lets the page read the answer. A refusal too: it says nothing but what to put right."""
     origin = request.META.get("HTTP_ORIGIN")
-    if origin is not None:
-        response.headers["Access-Control-Allow-Origin"] = (
-            origin if origin.isascii() and origin.isprintable() else "null"
-        )
-        response.headers["Access-Control-Expose-Headers"] = EXPOSED
-    response.headers["Vary"] = "Origin"
+    if origin is None:
+        return [("Vary", "Origin")]
+    allowed = origin if origin.isascii() and origin.isprintable() else "null"
+    return [
+        ("Access-Control-Allow-Origin", allowed),
+        ("Access-Control-Expose-Headers", EXPOSED),
+        ("Vary", "Origin"),
+    ]

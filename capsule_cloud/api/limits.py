@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -40,11 +40,13 @@ class Allowance:
     remaining: int
     is_refused: bool  # less remains than was asked for
 
-    def add_headers(self, response: HttpResponse) -> None:
-        """Tell the caller, with every answer."""
-        response.headers["X-RateLimit-Limit"] = str(self.limit)
-        response.headers["X-RateLimit-Remaining"] = str(self.remaining)
-        response.headers["X-RateLimit-Reset"] = str(self.reset)
+    def headers(self) -> list[tuple[str, str]]:
+        """What every answer tells the caller."""
+        return [
+            ("X-RateLimit-Limit", str(self.limit)),
+            ("X-RateLimit-Remaining", str(self.remaining)),
+            ("X-RateLimit-Reset", str(self.reset)),
+        ]
 
 
 class Limiter:

@@ -1,6 +1,6 @@
 """Tells callers with every answer what it was counted as, and what is left of the allowance that it drew on."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 
 from billing.quotas.services import Receipt
 
@@ -19,19 +19,21 @@ def note(request: HttpRequest, receipt: Receipt) -> None:
     request.__dict__.setdefault("api_receipts", []).append(receipt)
 
 
-def add_headers(request: HttpRequest, response: HttpResponse) -> None:
-    """Put the receipts on the answer: the values of several stand in order, as HTTP lists do."""
+def headers(request: HttpRequest) -> list[tuple[str, str]]:
+    """The receipts for the answer: the values of several stand in order, as HTTP lists do."""
     receipts: list[Receipt] = request.__dict__.get("api_receipts", [])
     if not receipts:
-        return
-    headers = response.headers
+        return []
     if len(receipts) == 1:
         [one] = receipts
-        headers[EVENT], headers[METER], headers[QUANTITY] = str(one.event_id), one.meter.value, str(one.quantity)
+        told = [(EVENT, str(one.event_id)), (METER, one.meter.value), (QUANTITY, str(one.quantity))]
     else:
-        headers[EVENT] = ", ".join(str(one.event_id) for one in receipts)
-        headers[METER] = ", ".join(one.meter.value for one in receipts)
-        headers[QUANTITY] = ", ".join(str(one.quantity) for one in receipts)
+        told = [
+            (EVENT, ", ".join(str(one.event_id) for one in receipts)),
+            (METER, ", ".join(one.meter.value for one in receipts)),
+            (QUANTITY, ", ".join(str(one.quantity) for one in receipts)),
+        ]
     remaining = next((one.remaining for one in reversed(receipts) if one.remaining is not None), None)
     if remaining is not None:
-        headers[REMAINING] = str(remaining)
+        told.append((REMAINING, str(remaining)))
+    return told
