@@ -34,8 +34,8 @@ def snapshot(*, now: datetime | None = None) -> Snapshot:
     A newer copy has a higher `version`, or the same one and a later `issued_at`. After `valid_until`, `when_stale` says
     what goes on (open) and what stops (closed).
     """
-    exact = now or timezone.now()  # what began in this very second holds
-    now = exact.astimezone(UTC).replace(microsecond=0)
+    entitled = effective(now=now)  # what began in this very second holds
+    now = (now or timezone.now()).astimezone(UTC).replace(microsecond=0)  # whoever checks it has no other clock
     owner = organization()
     version = EntitlementVersion.objects.first()
     entitlements = {
@@ -45,7 +45,7 @@ def snapshot(*, now: datetime | None = None) -> Snapshot:
         "issued_at": now.isoformat(),
         "valid_until": (now + VALID).isoformat(),
         "when_stale": STALE,
-        **content(owner, effective(now=exact)),
+        **content(owner, entitled),
     }
     return Snapshot(entitlements, sign_export(signed_bytes(entitlements)))
 

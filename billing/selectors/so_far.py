@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from django.utils import timezone
-
 from billing.metering.hours import hour_of
 from billing.metering.meters import GAUGES
 from billing.metering.selectors import totals
@@ -55,7 +53,6 @@ class SoFar:
 
 def so_far(*, now: datetime | None = None) -> SoFar:
     """Where the organization in scope stands. Seats are its members now."""
-    now = now or timezone.now()
     period, entitled = billing_period(), effective(now=now)
     # an hour that a boundary cuts belongs to the later period, as on invoices
     found = totals(hour_of(period.starts_at), hour_of(period.ends_at))

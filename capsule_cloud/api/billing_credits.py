@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -15,6 +14,7 @@ from billing.plans import sold
 from billing.selectors import subscriptions as agreed
 from capsule_cloud.api import paging
 from capsule_cloud.api.resource import Resource, paged, read_body
+from tenancy.clock import here
 from tenancy.roles import Right
 
 MINOR = "In minor units of `currency`."
@@ -96,7 +96,7 @@ class CreditsResource(Resource):
         """Get the balance of credits, and the grants in the order in which they are burned."""
         with self.scope(request):
             currency = _currency()
-            grants = list(ledger.in_burn_order(currency, timezone.now()))
+            grants = list(ledger.in_burn_order(currency, here()))
             owed = ledger.owed(currency)
         shown = [GrantAnswer(one).data for one in grants]
         balance = sum(one.remaining for one in grants)

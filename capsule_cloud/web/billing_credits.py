@@ -16,6 +16,7 @@ from capsule_cloud.web.billing_forms import AutoTopUpForm, TopUpForm
 from capsule_cloud.web.billing_frame import billing_page
 from capsule_cloud.web.console import attempt, page
 from tenancy.access import MemberPrincipal
+from tenancy.clock import here
 from tenancy.roles import Right
 
 PAGE_SIZE = 25
@@ -75,7 +76,7 @@ def _auto_form() -> AutoTopUpForm:
 def _show(
     request: HttpRequest, member: MemberPrincipal, top_up_form: TopUpForm, auto_form: AutoTopUpForm
 ) -> HttpResponse:
-    currency, now = _currency(), timezone.now()
+    currency, now = _currency(), here()  # credits expire by the organization's clock
     movements = selectors.entries(after=_after(request), limit=PAGE_SIZE + 1)
     balance = selectors.balance(currency, now=now)
     return billing_page(
@@ -87,7 +88,7 @@ def _show(
         balance=Money(balance, currency),
         owed=Money(selectors.owed(currency), currency),
         currency=currency,
-        as_of_now=now,
+        as_of_now=timezone.now(),
         burning=list(selectors.in_burn_order(currency, now)),
         movements=movements[:PAGE_SIZE],
         more=movements[PAGE_SIZE - 1].pk if len(movements) > PAGE_SIZE else None,

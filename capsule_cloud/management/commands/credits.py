@@ -5,13 +5,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.management.base import CommandParser
-from django.utils import timezone
 
 from billing.credits import selectors
 from billing.credits.models import AccountKind, Category
 from billing.credits.services import grant, void
 from billing.money import Money
 from capsule_cloud.management.staff import StaffCommand, staff
+from tenancy.clock import here
 
 
 class Command(StaffCommand):
@@ -46,13 +46,13 @@ class Command(StaffCommand):
                 reason=options["reason"],
                 ref=f"staff:{options['ref'] or uuid4()}",
                 priority=options["priority"],
-                expires_at=None if days is None else timezone.now() + timedelta(days=days),
+                expires_at=None if days is None else here() + timedelta(days=days),
             )
 
     def show(self, options: dict[str, Any]) -> None:
         """What is used next."""
         currency = options["currency"]
-        now = timezone.now()
+        now = here()
         self.stdout.write(f"{Money(selectors.balance(currency, now=now), currency)} can be burned, in this order:")
         for one in selectors.in_burn_order(currency, now):
             until = f"until {one.expires_at:%Y-%m-%d}" if one.expires_at else "for good"

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.utils import timezone
 
 from billing.dunning_terms import DunningState, Terms
 from billing.models import Dunning
@@ -11,6 +10,7 @@ from billing.money import Money
 from billing.selectors.dunning import ladder, owed
 from billing.services.dunning import set_terms
 from capsule_cloud.management.staff import StaffCommand, staff
+from tenancy.clock import here
 
 
 class Command(StaffCommand):
@@ -39,7 +39,7 @@ class Command(StaffCommand):
             since = f"{debt.failed_at:%Y-%m-%d}" if debt.failed_at else ""
             self.stdout.write(f"  {debt.invoice_ref} {Money(debt.amount, debt.currency)} since {since} {debt.pay_url}")
         for step in ladder(debts, dunning):
-            if step.at > timezone.now():
+            if step.at > here():
                 self.stdout.write(f"  {step.at:%Y-%m-%d} a letter, then {step.state.value}")
 
 

@@ -6,12 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
-from django.utils import timezone
 
 from billing.models import EntitlementOverride
 from billing.selectors.entitlements import effective, override_history
 from billing.services import entitlements
 from capsule_cloud.management.staff import StaffCommand, staff
+from tenancy.clock import here
 
 
 class Command(StaffCommand):
@@ -44,7 +44,7 @@ class Command(StaffCommand):
                 key=key,
                 value=_value(text),
                 reason=options["reason"],
-                expires_at=timezone.now() + timedelta(days=options["days"]),
+                expires_at=here() + timedelta(days=options["days"]),
             )
 
     def show(self, options: dict[str, Any]) -> None:
