@@ -9,9 +9,11 @@ from django.db import connection
 from django.utils import timezone
 
 from billing.metering.hours import hour_of
+from billing.metering.models import ReportedEvent
 from billing.metering.services import reports as metering
 from billing.metering.services.reports import Report, Taken
-from billing.plans import Allowance
+from billing.models import EntitlementOverride, Subscription
+from billing.plans import Allowance, Feature, plan
 from billing.quotas import selectors
 from billing.quotas.leases import MissingCounter, Subject
 from billing.quotas.services import COUNTED, DEFAULT_PERCENTS, ask_anew, begin
@@ -41,6 +43,20 @@ class _Limit:
         """Whether the draw has crossed one of the percentages."""
         before = (self.used - self.drawn) * 100
         return any(before < self.amount * percent <= self.used * 100 for percent in percents)
+
+
+def is_known() -> bool:
+    """Whether the organization in scope has or had data planes of its own: they have reported, or were bought.
+
+    What they hold has happened, and counts whatever plan has ended since.
+    """
+    bought = Subscription.objects.values_list("plan_key", "plan_version").distinct()
+    granted = EntitlementOverride.objects.filter(key=f"feature:{Feature.DATA_PLANES}", value=True)
+    return (
+        ReportedEvent.objects.exists()
+        or any(Feature.DATA_PLANES in plan(key, version).features for key, version in bought)
+        or granted.exclude(holds_from=None).exists()
+    )
 
 
 def take(*, project_id: UUID, key_id: UUID, reports: Sequence[Report]) -> Reported:

@@ -9,14 +9,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.metering import selectors
+from billing.metering import ids, selectors
 from billing.metering.meters import COUNTERS, Meter
 from billing.metering.models import UsageEvent
 from billing.metering.services import reports
 from billing.plans import Allowance, Feature
 from billing.quotas import reported
+from billing.quotas.services import plan_page
 from capsule_cloud.api import paging
-from capsule_cloud.api.auth import demand_feature
 from capsule_cloud.api.errors import ApiError, flat_errors
 from capsule_cloud.api.receipts import REMAINING
 from capsule_cloud.api.resource import Resource, StrictJson, paged, read_query
@@ -26,6 +26,10 @@ from tenancy.roles import Right
 LONGEST, DEFAULT_SPAN = timedelta(days=31), timedelta(days=1)
 MOST_REPORTS = 500  # in a batch
 EVENT_TYPE = "capsule.usage"
+NO_DATA_PLANES = (
+    "Your plan has no data planes of your own, and nothing was counted. Keep the events: once the plan is changed, "
+    f"those of the {ids.OLDEST.days} days before are taken. Change it"
+)
 STATUSES = ("accepted", "duplicate", "rejected")
 
 
@@ -169,11 +173,15 @@ class UsageEventsResource(Resource):
         """Report what a data plane of yours counted, as a batch of 1 to 500 CloudEvents. Each event stands for itself.
 
         A wrong one is rejected and changes nothing; the others count, also past a cap: they have happened. Sent again,
-        an event is a duplicate, and counts once for ever. An overdue invoice does not close this. For plans with data
-        planes of their own.
+        an event is a duplicate, and counts once for ever. Neither an overdue invoice nor the end of the plan closes
+        this: who has had data planes of their own may go on telling what happened there.
         """
         principal = self.principal(request)
-        demand_feature(principal, Feature.DATA_PLANES)
+        with self.scope(request):
+            is_known = Feature.DATA_PLANES in principal.features or reported.is_known()
+        if not is_known:
+            detail = f"{NO_DATA_PLANES}: {plan_page(principal.organization_id)}"
+            raise ApiError("feature_not_in_plan", detail)
         batch = request.data
         if not isinstance(batch, list) or not 1 <= len(batch) <= MOST_REPORTS:
             raise ApiError("invalid", f"Send a list of 1 to {MOST_REPORTS} events.")

@@ -10,9 +10,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from billing import plans
 from billing.metering import services
 from billing.metering.models import ReportedEvent, UsageEvent
 from billing.metering.services import reports
+from billing.models import EntitlementOverride, Status, Subscription
+from billing.plans import Feature
 from billing.services import entitlements
 from tenancy import access
 from tenancy.audit.services import SYSTEM
@@ -186,7 +189,50 @@ def test_the_batch_format_of_cloudevents_is_understood(plane: Api) -> None:
 def test_a_plan_without_data_planes_may_not_report(api: Api) -> None:
     answer = api.post("/v1/usage/events", [event()])
     assert (answer.status_code, answer.json()["code"]) == (403, "feature_not_in_plan")
+    detail = answer.json()["detail"]
+    assert "Keep the events: once the plan is changed, those of the 35 days before are taken." in detail
+    assert detail.endswith(f"/o/{api.tenant.organization.slug}/billing/plan/")
     assert counted(api) == {}
+
+
+def end_plan(api: Api) -> None:
+    """Let the organization be on the free plan, which has no data planes."""
+    with scope(api.tenant.organization):
+        for granted in EntitlementOverride.objects.filter(ended_at=None):
+            entitlements.end_override(actor=SYSTEM, override_id=granted.pk)
+        assert "data_planes" not in Organization.objects.get().features
+    access.reset_key_cache()
+
+
+def test_what_data_planes_hold_is_taken_after_their_plan_has_ended(plane: Api) -> None:
+    report(plane, event())
+    end_plan(plane)
+    assert report(plane, event("late"))["accepted"] == 1
+    assert counted(plane) == {"recall": 6}
+
+
+def test_a_data_plane_that_has_never_reported_may_after_its_plan_has_ended(plane: Api) -> None:
+    end_plan(plane)
+    assert report(plane, event())["accepted"] == 1, "it was granted once"
+
+
+def test_a_plan_that_was_bought_lets_its_data_planes_report_for_good(api: Api) -> None:
+    now = timezone.now()
+    with scope(api.tenant.organization):
+        for key in ("pro", "scale"):
+            bought = plans.current(key)
+            Subscription.objects.create(
+                plan_key=key,
+                plan_version=bought.version,
+                status=Status.CANCELED,
+                period_start=now - timedelta(days=30),
+                period_end=now,
+                ended_at=now,
+            )
+            answer = api.post("/v1/usage/events", [event()])
+            has_them = Feature.DATA_PLANES in bought.features
+            assert (answer.status_code == 200) == has_them, key
+    assert counted(api) == {"recall": 3}
 
 
 def test_two_organizations_may_use_the_same_names(plane: Api, stranger: Tenant) -> None:
