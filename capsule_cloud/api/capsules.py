@@ -19,7 +19,7 @@ from capsule_cloud.memory import limits
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.selectors import capsules as selectors
 from capsule_cloud.memory.selectors.capsules import CapsuleNotFound
-from capsule_cloud.memory.services import capsules
+from capsule_cloud.memory.services import capsules, reads
 from tenancy.roles import Right
 from tenancy.scope import scope
 
@@ -80,6 +80,7 @@ def list_capsules(call: Call) -> HttpResponse:
             limit=query["limit"],
             offset=query["offset"],
         )
+        reads.note(call.reader, "list", [one.capsule_id for one in found], user_id=query["user_id"])
     call.count_read(Meter.READ, end_user=query["user_id"] or "")
     return reply([_row(capsule) for capsule in found])
 
@@ -92,7 +93,10 @@ def get_capsule(call: Call, capsule_id: str) -> HttpResponse:
             with scope(call.principal.organization_id):
                 check_owner(call, capsule_id, call.query["user_id"])
         document = selectors.get_document(
-            organization_id=call.principal.organization_id, project_id=call.project, capsule_id=capsule_id
+            organization_id=call.principal.organization_id,
+            project_id=call.project,
+            capsule_id=capsule_id,
+            also=reads.calls(call.reader, "get", [capsule_id]),
         )
     call.count_read(Meter.READ)
     return HttpResponse(document, content_type="application/json")
@@ -121,6 +125,7 @@ def get_prompt_snippet(call: Call, capsule_id: str) -> HttpResponse:
     with named_as_the_engine_does(capsule_id), scope(call.principal.organization_id):
         check_owner(call, capsule_id, call.query["user_id"])
         text = selectors.prompt_snippet(project_id=call.project, capsule_id=capsule_id)
+        reads.note(call.reader, "snippet", [capsule_id])
     call.count_read(Meter.READ)
     return reply({"text": text})
 
@@ -208,6 +213,7 @@ def diff_capsules(call: Call, capsule_id: str, other_id: str) -> HttpResponse:
         for one in (capsule_id, other_id):
             check_owner(call, one, call.query["user_id"])
         found = selectors.diff(project_id=call.project, capsule_id_a=capsule_id, capsule_id_b=other_id)
+        reads.note(call.reader, "diff", [capsule_id, other_id])
     call.count_read(Meter.READ)
     return reply(found)
 

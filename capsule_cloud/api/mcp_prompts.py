@@ -34,5 +34,6 @@ def memory_context(request: HttpRequest, arguments: Arguments) -> dict[str, Any]
 
 
 def _remembered(call: Call, arguments: Arguments) -> str:
+    call.read_as = "inject"
     found = orjson.loads(answered_by(recall.recall_memories, call, arguments | {"query": arguments["topic"]}))
     return str(found["prompt_injection"]) if found["facts"] or found["skills"] else NOTHING

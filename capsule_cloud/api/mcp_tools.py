@@ -24,6 +24,7 @@ from capsule_cloud.memory import limits
 from capsule_cloud.memory.models import Capsule, SkillTrigger
 from capsule_cloud.memory.selectors.capsules import list_capsules
 from capsule_cloud.memory.selectors.sessions import pending_triggers as waiting_triggers
+from capsule_cloud.memory.services import reads
 from capsule_cloud.memory.services.sessions import SessionFull, SessionSealed
 from capsule_cloud.memory.services.skills import create_skill
 from capsule_cloud.memory.services.transfer import ExportFormat, export_capsule, import_capsule
@@ -128,6 +129,7 @@ def recall_memories(call: Call, arguments: Arguments) -> str:
 @tool("capsule_inject_context", "Recall as text", Right.MEMORY_READ, Text(name="query", low=1), USER)
 def inject_context(call: Call, arguments: Arguments) -> str:
     """Recall what fits a topic or a question as one block of plain text, ready for a system prompt."""
+    call.read_as = "inject"
     return str(_recalled(call, arguments)["prompt_injection"])
 
 
@@ -144,6 +146,7 @@ def list_capsules_of_user(call: Call, arguments: Arguments) -> str:
     """List the person's capsules, newest first: all of them, or those of one type or with every one of some tags."""
     with scope(call.principal.organization_id):
         rows = list_capsules(project_id=call.project, **arguments)
+        reads.note(call.reader, "list", [row.capsule_id for row in rows], user_id=arguments["user_id"])
     call.count_read(Meter.READ, end_user=arguments["user_id"])
     return as_json(
         [

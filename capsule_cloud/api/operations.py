@@ -21,6 +21,7 @@ from capsule_cloud.api.auth import demand, principal_of
 from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.fields import Field, Record, parse
 from capsule_cloud.api.json_bodies import parse_json
+from capsule_cloud.memory.services.reads import Reader
 from tenancy.access import KeyPrincipal
 from tenancy.roles import Right
 
@@ -33,6 +34,15 @@ class Call:
     principal: KeyPrincipal
     query: dict[str, Any] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
+    read_as: str = ""  # what a recall is called in the audit trail, where it is for something else
+
+    @property
+    def reader(self) -> Reader | None:
+        """Who reads, where the project wants its reads in the audit trail."""
+        who = self.principal
+        if not who.audit_reads:
+            return None
+        return Reader(who.organization_id, who.project_id, who.project_slug, who.actor)
 
     @property
     def project(self) -> UUID:

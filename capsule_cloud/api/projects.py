@@ -27,6 +27,7 @@ class ProjectAnswer(serializers.ModelSerializer[Project]):
             "cors_origins",
             "turn_retention_days",
             "idle_seal_minutes",
+            "audit_reads",
             "created_at",
             "archived_at",
         ]
@@ -51,6 +52,9 @@ class ProjectChange(serializers.Serializer[Project]):
     )
     turn_retention_days = serializers.IntegerField(min_value=1, max_value=3650, required=False)
     idle_seal_minutes = serializers.IntegerField(min_value=1, max_value=10080, required=False)
+    audit_reads = serializers.BooleanField(
+        required=False, help_text="Record every read of the project's memories in the audit log: who, which, when."
+    )
 
 
 class ProjectsResource(Resource):

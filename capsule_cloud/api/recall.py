@@ -11,6 +11,7 @@ from capsule_cloud.api.operations import Call, operation, reply
 from capsule_cloud.api.sessions import user_id
 from capsule_cloud.api.shapes import ANYTHING, TEXT, many, shape
 from capsule_cloud.memory.selectors.recall import recall
+from capsule_cloud.memory.services import reads
 from tenancy.roles import Right
 
 # The engine answers with its own names; the types of its JavaScript client have the shorter ones.
@@ -41,6 +42,7 @@ def recall_memories(call: Call) -> HttpResponse:
         user_id=call.query["user_id"],
         top_k=call.query["top_k"],
     )
+    reads.note(call.reader, call.read_as or "recall", found.sources, query=query, user_id=call.query["user_id"])
     call.count_read(Meter.RECALL, end_user=call.query["user_id"])
     return reply(
         {

@@ -17,7 +17,7 @@ from capsule_cloud.api.shapes import FLAG, MOMENT, NUMBER, TEXT, WHOLE, many, pe
 from capsule_cloud.memory import limits
 from capsule_cloud.memory.models import SkillTrigger
 from capsule_cloud.memory.selectors import sessions as selectors
-from capsule_cloud.memory.services import sessions, triggers
+from capsule_cloud.memory.services import reads, sessions, triggers
 from tenancy.roles import Right
 from tenancy.scope import OfFirst, scope
 
@@ -109,6 +109,7 @@ def ingest_turn(call: Call, session_id: str) -> HttpResponse:
                 user_id=user,
                 actor=who.actor,
                 also=(usage_call(use, end_user=WHOSE_SESSION),),
+                reader=call.reader,
             )
     except QuotaReached as reached:
         kept = park_ingest(reached, actor=who.actor, session_id=session_id, turns=turns, user_id=user)
@@ -146,6 +147,7 @@ def get_snapshot(call: Call, session_id: str) -> HttpResponse:
     with scope(call.principal.organization_id):
         _check_owner(call, session_id, call.query["user_id"])
         snapshot = selectors.snapshot(project_id=call.project, session_id=session_id)
+        reads.note(call.reader, "session", session_id=session_id, user_id=snapshot.user_id)
     call.count_read(Meter.READ, end_user=snapshot.user_id)
     return reply(snapshot)
 
@@ -204,6 +206,7 @@ def get_session_triggers(call: Call, session_id: str) -> HttpResponse:
     with scope(call.principal.organization_id):
         _check_owner(call, session_id, call.query["user_id"])
         found = selectors.triggers(project_id=call.project, session_id=session_id)
+        reads.note(call.reader, "triggers", session_id=session_id)
     call.count_read(Meter.READ)
     rows = [
         {
@@ -264,6 +267,7 @@ def get_pending_triggers(call: Call) -> HttpResponse:
     user = call.query["user_id"]
     with scope(call.principal.organization_id):
         found = selectors.pending_triggers(project_id=call.project, user_id=user)
+        reads.note(call.reader, "triggers", user_id=user)
     call.count_read(Meter.READ, end_user=user)
     rows = [
         {

@@ -1,6 +1,7 @@
 """The engine's storage on PostgreSQL: one instance sees one project of the organization in scope, and nothing else."""
 
 import builtins
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
@@ -138,11 +139,17 @@ def save_capsule(project_id: UUID, capsule: Capsule) -> bool:
     return bool(one_trip(current_organization_id(), call)[0][0])
 
 
-def read_document(project_id: UUID, capsule_id: str, *, organization_id: UUID | None = None) -> str | None:
-    """The engine's JSON of the project's capsule, or None. One round trip; `organization_id` when no scope is open."""
+def read_document(
+    project_id: UUID, capsule_id: str, *, organization_id: UUID | None = None, also: Sequence[SqlCall] = ()
+) -> str | None:
+    """The engine's JSON of the project's capsule, or None. One round trip; `organization_id` when no scope is open.
+
+    `also` happens in the same trip, if there is such a capsule.
+    """
     if not limits.is_storable(capsule_id):
         return None
-    rows = one_trip(organization_id or current_organization_id(), SqlCall("memory_get", (project_id, capsule_id)))
+    get = SqlCall("memory_get", (project_id, capsule_id))
+    rows = one_trip(organization_id or current_organization_id(), get, *also)
     return str(rows[0][0]) if rows else None
 
 

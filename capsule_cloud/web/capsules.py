@@ -16,7 +16,7 @@ from billing.quotas import parking
 from capsule_cloud.memory import content
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.selectors import capsules as memory
-from capsule_cloud.memory.services import capsules, transfer
+from capsule_cloud.memory.services import capsules, reads, transfer
 from capsule_cloud.web import capsule_forms as forms
 from capsule_cloud.web.comparison import text_of
 from capsule_cloud.web.console import address, attempt, page, perform, required_project, sensitive, show
@@ -34,6 +34,7 @@ def detail(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpR
     """A capsule with its facts and skills."""
     one = required_project(request, project)
     capsule = find(one, request.GET.get("id", ""))
+    reads.note(reads.reader_of(one, member.actor), "get", [capsule.capsule_id], user_id=capsule.user_id)
     document: dict[str, Any] = orjson.loads(capsule.document)
     nearby = memory.list_capsules(project_id=one.pk, user_id=capsule.user_id, limit=OTHERS_OFFERED + 1)
     return show(

@@ -135,6 +135,12 @@ class ProjectSettingsForm(forms.Form):
         label="Seal idle sessions after (minutes)",
         help_text="A session without new turns becomes a capsule by itself.",
     )
+    audit_reads = forms.BooleanField(
+        required=False,
+        label="Record every read of memories",
+        help_text="Who recalled, opened, listed or searched what, and when, stands in the audit log. "
+        "Questions are kept as keyed hashes alone.",
+    )
 
 
 class KeyForm(forms.Form):

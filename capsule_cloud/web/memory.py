@@ -7,6 +7,7 @@ from capsule_cloud.memory.limits import InvalidInput
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.selectors.browse import SearchPage, search_page
 from capsule_cloud.memory.selectors.capsules import count_capsules, end_users
+from capsule_cloud.memory.services import reads
 from capsule_cloud.web.console import asked, asked_number, chosen_project, page, show
 from tenancy.access import MemberPrincipal
 from tenancy.models import Project
@@ -26,6 +27,11 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     wanted = asked(request, *FILTERS)
     number = asked_number(request, "page", default=1, most=LAST_PAGE) or 1
     found = _search(project, wanted, number) if project else SearchPage([], has_more=False)
+    if project:
+        ids = [one.capsule.capsule_id for one in found.results]
+        operation = "search" if wanted["q"] else "list"
+        reader = reads.reader_of(project, member.actor)
+        reads.note(reader, operation, ids, query=wanted["q"], user_id=wanted["user"] or None)
     first, more = request.GET.copy(), request.GET.copy()
     first.pop("page", None)
     more["page"] = str(number + 1)

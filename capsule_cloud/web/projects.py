@@ -37,7 +37,7 @@ def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 def detail(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpResponse:
     """A project's settings; members who may not change them see them."""
     one = required_project(request, project)
-    fields = ("name", "cors_origins", "turn_retention_days", "idle_seal_minutes")
+    fields = ("name", "cors_origins", "turn_retention_days", "idle_seal_minutes", "audit_reads")
     form = forms.ProjectSettingsForm(initial={field: getattr(one, field) for field in fields})
     return show(request, member, "web/project.html", "projects", project=one, form=form)
 

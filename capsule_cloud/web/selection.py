@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 from billing.metering.meters import Meter
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.selectors.capsules import diff
-from capsule_cloud.memory.services import capsules
+from capsule_cloud.memory.services import capsules, reads
 from capsule_cloud.web import capsule_forms as forms
 from capsule_cloud.web.capsules import find
 from capsule_cloud.web.comparison import compared
@@ -29,6 +29,7 @@ def compare(request: HttpRequest, member: MemberPrincipal, project: str) -> Http
     chosen = sorted(
         _chosen(one, request.GET.getlist("id")), key=lambda capsule: capsule.sealed_at or capsule.created_at
     )
+    reads.note(reads.reader_of(one, member.actor), "diff", [capsule.capsule_id for capsule in chosen])
     if len(chosen) != 2:
         messages.error(request, "Choose exactly two capsules to compare.")
         return redirect("memory", slug=member.slug)

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST, require_safe
 from billing.metering.meters import Meter
 from capsule_cloud.memory.limits import MAX_TURNS
 from capsule_cloud.memory.selectors import sessions as memory
-from capsule_cloud.memory.services import sessions, triggers
+from capsule_cloud.memory.services import reads, sessions, triggers
 from capsule_cloud.web.console import (
     address,
     asked,
@@ -75,6 +75,8 @@ def detail(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpR
         session = memory.get_session(project_id=one.pk, session_id=session_id)
     except memory.SessionNotFound as failure:
         raise Http404 from failure
+    reader = reads.reader_of(one, member.actor)
+    reads.note(reader, "session", session_id=session_id, user_id=session.user_id)
     after = asked_number(request, "after", default=0, most=MAX_TURNS)
     turns = memory.session_turns(project_id=one.pk, session_id=session_id, after=after, limit=TURNS_AT_ONCE + 1)
     is_rows_only = bool(request.headers.get("HX-Request"))

@@ -15,6 +15,7 @@ from capsule_cloud.memory.engine import CapsuleStore, drive
 from capsule_cloud.memory.models import Capsule
 from capsule_cloud.memory.models.capsules import NEWEST_FIRST
 from capsule_cloud.memory.storage import Row, TenantStorage, read_document, visible, visible_entries
+from tenancy.scope import SqlCall
 
 # Counts by the index alone, then one look for each person who is shown: the ORM would look once for each capsule.
 _END_USERS = """
@@ -47,12 +48,14 @@ class EndUser:
     last_sealed_at: datetime | None
 
 
-def get_document(*, project_id: UUID, capsule_id: str, organization_id: UUID | None = None) -> str:
+def get_document(
+    *, project_id: UUID, capsule_id: str, organization_id: UUID | None = None, also: Sequence[SqlCall] = ()
+) -> str:
     """The engine's JSON of a capsule as it is stored, in one round trip. Raises CapsuleNotFound.
 
-    `organization_id` is for callers without an open scope.
+    `organization_id` is for callers without an open scope; `also` happens in the same trip, if there is such a capsule.
     """
-    document = read_document(project_id, capsule_id, organization_id=organization_id)
+    document = read_document(project_id, capsule_id, organization_id=organization_id, also=also)
     if document is None:
         raise CapsuleNotFound(capsule_id)
     return document

@@ -19,6 +19,8 @@ from capsule_cloud.memory.engine import MemoryPayload
 from capsule_cloud.memory.models import Session, SkillTrigger, Turn
 from capsule_cloud.memory.selectors.recall import recall
 from capsule_cloud.memory.selectors.sessions import SessionNotFound, get_session
+from capsule_cloud.memory.services import reads
+from capsule_cloud.memory.services.reads import Reader
 from capsule_cloud.memory.storage import TenantStorage, visible
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record, record_call
@@ -144,11 +146,13 @@ def ingest(
     user_id: str | None = None,
     actor: Actor,
     also: Sequence[SqlCall] = (),
+    reader: Reader | None = None,
 ) -> IngestResult:
     """Take question and answer, one pair or several: all or none, and on disk when this returns.
 
     An unknown session is opened, for `user_id` or the default user; None writes to a session whoever opened it. `also`
-    happens in the same transaction, as the audit event does. Needs no scope: it is one round trip, or two when an
+    happens in the same transaction, as the audit event does. `reader`: what a first turn brings back is recorded as a
+    read. Needs no scope: it is one round trip, or two when an
     answer has code or numbered steps to compare with earlier ones. Raises InvalidInput, TooLarge, SessionFull,
     SessionBelongsToAnother, SessionSealed; SessionNotFound when the project does not exist.
     """
@@ -170,7 +174,7 @@ def ingest(
     result = IngestResult(turn_id, session_id, total, pending)
     if turn_id != 1:
         return result
-    return _with_memories(result, organization_id, project_id, owner, turns[0].user_message)
+    return _with_memories(result, organization_id, project_id, owner, turns[0].user_message, reader)
 
 
 def check_ingest(*, session_id: str, turns: Sequence[TurnPair], user_id: str | None = None) -> None:
@@ -323,7 +327,7 @@ def _ingest_call(
 
 
 def _with_memories(
-    result: IngestResult, organization_id: UUID, project_id: UUID, user_id: str, query: str
+    result: IngestResult, organization_id: UUID, project_id: UUID, user_id: str, query: str, reader: Reader | None
 ) -> IngestResult:
     """`result` with what the user's capsules hold about the query.
 
@@ -339,6 +343,8 @@ def _with_memories(
             query=query[:READ_AS_QUERY],
             top_k=RECALLED_AT_FIRST,
         )
+        if found.facts:
+            reads.note(reader, "recall", found.sources, query=query[:READ_AS_QUERY], user_id=user_id)
     except Exception:
         log.exception("session.recall_failed project=%s", project_id)
         return result

@@ -10,7 +10,6 @@ from tenancy.audit.catalogue.action import (
     Kind,
     Severity,
     many,
-    maybe,
 )
 
 # --- Sessions ---
@@ -111,7 +110,7 @@ MEMORY_READ = Action(
     },
     may={
         "query_hash": {**TEXT, "description": "A keyed hash of the question: the same question has the same one."},
-        "user_id": maybe(END_USER),
+        "user_id": END_USER,
         "session_id": TEXT,
     },
 )
