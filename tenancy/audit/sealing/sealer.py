@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -93,7 +93,7 @@ def restart_after_restore() -> int:
     A dump keeps the numbers of the server that it came from, and the new server's begin below. Nobody may write yet.
     """
     total = seal_missed(
-        since=timezone.now() - timedelta(days=36_500), until=timezone.now() + timedelta(days=1), everything=True
+        since=datetime(1970, 1, 1, tzinfo=UTC), until=timezone.now() + timedelta(days=1), everything=True
     )
     with unscoped(reason="the trail of every organization is sealed in one stream") as wide:
         wide.rows("audit_sealing_restart")
@@ -164,14 +164,9 @@ def _grow(wide: Wide, taken: Taken) -> int:
         [node.place for node in above],
         [node.hash for node in above],
     )
-    oldest = min(row["oldest"] for row in taken)
-    log.debug("audit.sealed events=%d organizations=%d lag=%.1f", events, len(taken), _age(oldest))
+    log.debug("audit.sealed events=%d organizations=%d", events, len(taken))
     return events
 
 
 def _origin(state: Log) -> str:
     return state.origin or f"{settings.PUBLIC_HOST}/audit"
-
-
-def _age(moment: datetime) -> float:
-    return (timezone.now() - moment).total_seconds()
