@@ -41,6 +41,7 @@ INSTALLED_APPS = [
     "tenancy",
     "tenancy.audit",
     "tenancy.audit.attempts",
+    "tenancy.audit.exports",
     "tenancy.audit.sealing",
     "tenancy.webhooks",
     "django.contrib.auth",
@@ -152,6 +153,9 @@ CELERY_BEAT_SCHEDULE = {
     "watch-audit-sealing": {"task": "audit.watch_sealing", "schedule": 60.0},
     "reconcile-audit-seals": {"task": "audit.reconcile_seals", "schedule": 3600.0},
     "sum-up-attempts": {"task": "audit.sum_up_attempts", "schedule": 300.0},
+    "write-audit-exports": {"task": "audit_exports.write", "schedule": 2.0},
+    "make-scheduled-audit-exports": {"task": "audit_exports.make_scheduled", "schedule": 60.0},
+    "tidy-audit-exports": {"task": "audit_exports.tidy", "schedule": 900.0},
     "publish-audit-checkpoints": {"task": "audit.publish_checkpoints", "schedule": 3600.0},
     "tidy-webhooks": {"task": "webhooks.tidy", "schedule": 900.0},
     "purge-closed-organizations": {"task": "tenancy.purge_closed_organizations", "schedule": 3600.0},
@@ -324,11 +328,11 @@ EGRESS_LOOPBACK = bool(env.number("EGRESS_LOOPBACK", 0 if IS_PRODUCTION else 1))
 
 # --- The product's own limits ----------------------------------------------------------------------------------------
 USAGE_SPOOL_DIR = env.text("USAGE_SPOOL_DIR", str(embedded.data_dir() / "spool") if not IS_PRODUCTION else None)
-# Exports of the audit log: where they are written, and where they are kept, a folder there or a bucket (s3://, gs://, az://)
-EXPORTS_DIR = env.text(
-    "EXPORTS_DIR", str(embedded.data_dir() / "exports") if not IS_PRODUCTION else "/var/lib/capsule/exports"
-)
-EXPORTS_BUCKET = env.text("EXPORTS_BUCKET", "")
+# Exports of the audit log are written in the folder, and kept there or in a bucket
+_exports = "/var/lib/capsule/exports" if IS_PRODUCTION else str(embedded.data_dir() / "exports")
+EXPORTS_DIR = env.text("EXPORTS_DIR", _exports)
+if EXPORTS_BUCKET := env.text("EXPORTS_BUCKET", ""):
+    env.address("EXPORTS_BUCKET", EXPORTS_BUCKET, ["s3", "gs", "az"])
 CLOSED_ORGANIZATION_GRACE_DAYS = env.number("CLOSED_ORGANIZATION_GRACE_DAYS", 30, least=1)
 
 # --- Logs ------------------------------------------------------------------------------------------------------------

@@ -255,6 +255,24 @@ PROJECT_ARCHIVED = EventType(
     {"slug": "production"},
     of_project=True,
 )
+AUDIT_EXPORT_READY = EventType(
+    "organization.audit.export_ready",
+    "An export of your audit log is written and can be downloaded for seven days.",
+    {
+        "export_id": ID,
+        "format": {**TEXT, "enum": ["jsonl", "csv", "parquet"]},
+        "events": {**WHOLE, "description": "How many events it holds."},
+        "bytes": {**WHOLE, "description": "Of the file of events."},
+        "sha256": {**TEXT, "description": "Of the file of events, in hex."},
+    },
+    {
+        "export_id": "0198b2a4-7c1e-7d3a-9d4e-2f6b8c0a1e5f",
+        "format": "jsonl",
+        "events": 125_000,
+        "bytes": 86_000_000,
+        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    },
+)
 AUDIT_CHECKPOINT = EventType(
     "organization.audit.checkpoint",
     "Your audit trail has grown: its newest signed checkpoint, once a day. With it you can prove a later rewriting.",

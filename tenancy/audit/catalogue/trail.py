@@ -1,6 +1,6 @@
 """Actions about the trail itself, about our staff, and about what was tried and refused."""
 
-from tenancy.audit.catalogue.action import MOMENT, TEXT, WHOLE, Action, Kind, Schema, Severity
+from tenancy.audit.catalogue.action import FLAG, MOMENT, SECRET, TEXT, WHOLE, Action, Kind, Schema, Severity
 
 # --- Staff: each event carries the reason that they gave ---
 STAFF_LOOKED = Action("staff.looked", "looked at data of the organization", Kind.READ, severity=Severity.LOW)
@@ -9,7 +9,7 @@ TRAIL_READ = Action(
     "audit.read",
     "read the audit log",
     Kind.READ,
-    has={"page": {**TEXT, "description": "events, event, export, stream or proof."}},
+    has={"page": {**TEXT, "description": "The page of the console, or the route of the API."}},
 )
 # --- Tried and refused: the first of an actor and address in an hour one by one, the rest as one sum ---
 _REFUSED: dict[str, Schema] = {"code": {**TEXT, "description": "Of docs/api/errors.md, or of the page."}}
@@ -71,3 +71,50 @@ PERSON_ERASED = Action(
     has={"kind": TEXT, "erased": WHOLE},
     severity=Severity.MEDIUM,
 )
+# --- Exports ---
+_WHAT: dict[str, Schema] = {"format": TEXT, "filters": {"type": "object", "additionalProperties": TEXT}}
+_STORE: dict[str, Schema] = {"kind": {**TEXT, "description": "s3, gcs, azure or https."}, "place": TEXT}
+EXPORT_REQUESTED = Action(
+    "audit.export.requested", "asked for an export of the audit log", Kind.CREATE, has=_WHAT, severity=Severity.LOW
+)
+EXPORT_WRITTEN = Action(
+    "audit.export.written", "wrote an export of the audit log", Kind.OTHER, has={"events": WHOLE, "sha256": TEXT}
+)
+EXPORT_FAILED = Action("audit.export.failed", "could not write an export", Kind.OTHER, is_failure=True)
+EXPORT_CANCELLED = Action("audit.export.cancelled", "cancelled an export", Kind.DELETE)
+EXPORT_DELETED = Action("audit.export.deleted", "deleted an export and its files", Kind.DELETE)
+EXPORT_DOWNLOADED = Action(
+    "audit.export.downloaded", "downloaded a file of an export", Kind.READ, has={"file": TEXT}, severity=Severity.LOW
+)
+EXPORT_SENT = Action("audit.export.sent", "put an export into a store", Kind.OTHER, has=_STORE)
+EXPORT_NOT_SENT = Action(
+    "audit.export.not_sent",
+    "could not put an export into a store",
+    Kind.OTHER,
+    has=_STORE,
+    severity=Severity.MEDIUM,
+    is_failure=True,
+)
+EXPORT_SENT_AGAIN = Action("audit.export.sent_again", "had an export put into its store again", Kind.OTHER)
+TARGET_CREATED = Action(
+    "audit.target.created", "added a store for exports", Kind.CREATE, has=_STORE, severity=Severity.MEDIUM
+)
+TARGET_UPDATED = Action(
+    "audit.target.updated",
+    "changed a store for exports",
+    Kind.UPDATE,
+    changes={"name": TEXT, "options": {"type": ["object", "null"]}, "secrets": SECRET},
+    severity=Severity.MEDIUM,
+)
+TARGET_DELETED = Action("audit.target.deleted", "deleted a store for exports", Kind.DELETE, has=_STORE)
+TARGET_TESTED = Action("audit.target.tested", "tested a store for exports", Kind.OTHER, has={"worked": FLAG})
+SCHEDULE_CREATED = Action(
+    "audit.schedule.created",
+    "had the audit log exported regularly",
+    Kind.CREATE,
+    has={**_WHAT, "every": TEXT, "target": TEXT},
+    severity=Severity.MEDIUM,
+)
+SCHEDULE_PAUSED = Action("audit.schedule.paused", "paused a schedule of exports", Kind.UPDATE)
+SCHEDULE_RESUMED = Action("audit.schedule.resumed", "let a schedule of exports go on", Kind.UPDATE)
+SCHEDULE_DELETED = Action("audit.schedule.deleted", "deleted a schedule of exports", Kind.DELETE)

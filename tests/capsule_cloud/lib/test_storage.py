@@ -226,7 +226,12 @@ def test_a_store_that_breaks_off_or_redirects_inwards_is_no_success(tmp_path: Pa
     (tmp_path / "small").write_bytes(b"12345")
     with Target() as target, Target() as inner:
         options = {"bucket": "logs", "region": "eu-west-1", "endpoint": f"http://127.0.0.1:{target.port}"}
-        target.behaviour = lambda wire, got: wire.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+
+        def break_off(wire: socket.socket, got: object) -> None:
+            wire.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+            wire.shutdown(socket.SHUT_RDWR)
+
+        target.behaviour = break_off
         with pytest.raises(StorageError):
             storage.customers("s3", options, KEYS).put("a", tmp_path / "small")
         target.behaviour = says(307, Location="http://169.254.169.254/latest/meta-data/")

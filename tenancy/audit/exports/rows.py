@@ -1,0 +1,216 @@
+"""Reads sealed events out of PostgreSQL, thousands in one value, so that nothing is done for each of them in Python.
+
+`COPY` sends a message for each row, and escapes what JSON is full of. Here one row holds the bodies of thousands of
+events, as they are, and beside them their places and lengths as binary numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+from django.db import connection
+from django.db.models import Max, Min
+from psycopg import sql
+from psycopg.adapt import Buffer, Loader
+from psycopg.pq import Format as Wire
+
+from tenancy.audit.models import AuditEvent
+from tenancy.audit.sealing.models import Leaf
+from tenancy.audit.selectors import first_id, matching
+from tenancy.scope import current_organization_id
+
+STEP = 8_192  # places that are read at once
+LONGEST_TRANSACTION = timedelta(minutes=10)  # so far the order of seals may differ from the order of ids
+ID, MOMENT = slice(7, 43), slice(117, 144)  # where every body says its id, and when it was recorded
+COLUMNS: dict[str, str | None] = {  # of CSV and Parquet, and where in the body each is from
+    "id": "id",
+    "recorded_at": "recorded_at",
+    "action": "action",
+    "actor_id": None,  # as they are searched for: of an end user a pseudonym
+    "target_id": None,
+}
+SCHEMA = pa.schema([("seq", pa.int64()), *((name, pa.string()) for name in (*COLUMNS, "body"))])
+_LINES = "string_agg(e.body, E'\\n'), string_agg(int4send((l.seq - {first})::int4), '')"
+# Two numbers hold five: a body's length and place; the lengths of action, actor and target
+_COLUMNS = (
+    "string_agg(e.body, ''), string_agg(e.action, ''), string_agg(e.actor_id, ''), string_agg(e.target_id, ''), "
+    "string_agg(int8send((octet_length(e.body)::int8 << 32) | (l.seq - {first})), ''), "
+    "string_agg(int8send((octet_length(e.action)::int8 << 48) | (octet_length(e.actor_id)::int8 << 24) "
+    "| octet_length(e.target_id)), '')"
+)
+_STATEMENT = (
+    "SELECT {shown} FROM audit_sealing_leaf l JOIN audit_auditevent e "
+    "ON e.organization_id = l.organization_id AND e.id = l.event_id "
+    "WHERE l.organization_id = {organization} AND e.organization_id = {organization} "
+    "AND l.seq >= {first} AND l.seq < {last} {near} {chosen}"
+)
+_ENDS = (
+    "SELECT min(uuid_send(event_id)), max(uuid_send(event_id)) FROM audit_sealing_leaf "
+    "WHERE organization_id = %s AND seq >= %s AND seq < %s"
+)
+_BETWEEN = (
+    "SELECT count(*) FROM (SELECT FROM audit_sealing_leaf "
+    "WHERE organization_id = %s AND event_id >= %s AND event_id <= %s LIMIT %s) AS found"
+)
+
+
+class _Raw(Loader):
+    """Text as the bytes that came."""
+
+    format = Wire.BINARY
+
+    def load(self, data: Buffer) -> bytes:
+        """A copy of them."""
+        return bytes(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Bodies, each with a newline behind it, and their places in ascending order."""
+
+    places: "np.ndarray[Any, np.dtype[np.int64]]"
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A table of SCHEMA, and the places of its rows in ascending order."""
+
+    places: "np.ndarray[Any, np.dtype[np.int64]]"
+    table: pa.Table
+
+
+def lines(first: int, last: int, places: Sequence[int] | None = None) -> Lines:
+    """The events of [first, last), at most STEP, or those of these places in it, for JSON Lines."""
+    text, numbers = _ask(_LINES, first, last, places)
+    found = np.frombuffer(numbers or b"", ">i4").astype(np.int64) + first
+    if not len(found):
+        return Lines(found, b"")
+    if not _is_ascending(found):
+        order = np.argsort(found)
+        parts = text.split(b"\n")
+        text, found = b"\n".join([parts[one] for one in order]), found[order]
+    return Lines(found, text + b"\n")
+
+
+def columns(first: int, last: int, places: Sequence[int] | None = None) -> Columns:
+    """The same for CSV and Parquet."""
+    body, action, actor, target, packed, lengths = _ask(_COLUMNS, first, last, places)
+    long, short = (np.frombuffer(one or b"", ">i8").astype(np.int64) for one in (packed, lengths))
+    if not len(long):
+        return Columns(long, SCHEMA.empty_table())
+    found, ends = (long & 0xFFFFFFFF) + first, _ends(long >> 32)
+    raw = np.frombuffer(body, np.uint8)
+    table = pa.Table.from_arrays(
+        [
+            pa.array(found),
+            _cut(raw, ends, ID),
+            _cut(raw, ends, MOMENT),
+            _strings(action, _ends(short >> 48)),
+            _strings(actor, _ends(short >> 24 & 0xFFFFFF)),
+            _strings(target, _ends(short & 0xFFFFFF)),
+            _strings(body, ends),
+        ],
+        schema=SCHEMA,
+    )
+    if not _is_ascending(found):
+        order = np.argsort(found)
+        table, found = table.take(pa.array(order)), found[order]
+    return Columns(found, table)
+
+
+def _ask(shown: str, first: int, last: int, places: Sequence[int] | None) -> tuple[Any, ...]:
+    organization = current_organization_id()
+    with psycopg.Cursor(connection.connection) as cursor:
+        cursor.adapters.register_loader("text", _Raw)
+        cursor.execute(_ENDS, [organization, first, last])
+        [ends] = cursor.fetchall()
+        is_near = ends[0] is not None and _are_neighbours(cursor, ends, last - first)
+        # Neighbours are read in one go and matched in memory. Where one was sealed long after its time, each is looked
+        # up: the planner, who cannot know that, would read all that lies between.
+        cursor.execute(f"SET LOCAL enable_nestloop = {'off' if is_near else 'on'}")
+        cursor.execute(f"SET LOCAL enable_hashjoin = {'on' if is_near else 'off'}")
+        cursor.execute("SET LOCAL enable_mergejoin = off")
+        statement = sql.SQL(_STATEMENT).format(
+            shown=sql.SQL(shown).format(first=sql.Literal(first)),
+            organization=sql.Literal(organization),
+            first=sql.Literal(first),
+            last=sql.Literal(last),
+            near=sql.SQL("AND e.id >= {} AND e.id <= {}").format(*(UUID(bytes=bytes(one)) for one in ends))
+            if is_near
+            else sql.SQL(""),
+            chosen=sql.SQL("") if places is None else sql.SQL("AND l.seq = ANY ({})").format(list(places)),
+        )
+        cursor.execute(statement, binary=True)
+        row: tuple[Any, ...] = cursor.fetchall()[0]
+    return row
+
+
+def _are_neighbours(cursor: "psycopg.Cursor[Any]", ends: tuple[bytes, bytes], count: int) -> bool:
+    oldest, newest = (int.from_bytes(one[:6], "big") for one in ends)  # milliseconds
+    if newest - oldest <= LONGEST_TRANSACTION.total_seconds() * 1000:
+        return True
+    most = 4 * count
+    cursor.execute(_BETWEEN, [current_organization_id(), *(UUID(bytes=bytes(one)) for one in ends), most])
+    [(found,)] = cursor.fetchall()
+    return bool(found < most)
+
+
+def _is_ascending(places: "np.ndarray[Any, np.dtype[np.int64]]") -> bool:
+    return bool((places[1:] > places[:-1]).all())
+
+
+def _ends(lengths: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.int32]]":
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _strings(data: bytes, ends: "np.ndarray[Any, np.dtype[np.int32]]") -> pa.StringArray:
+    return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(data))
+
+
+def _cut(
+    raw: "np.ndarray[Any, np.dtype[np.uint8]]", ends: "np.ndarray[Any, np.dtype[np.int32]]", part: slice
+) -> pa.StringArray:
+    """The same part of every body."""
+    width = part.stop - part.start
+    cells = raw[ends[:-1, None] + np.arange(part.start, part.stop, dtype=np.int32)]
+    return _strings(cells.tobytes(), np.arange(0, (len(ends)) * width, width, dtype=np.int32))
+
+
+def bounds(since: datetime | None, until: datetime | None, size: int) -> tuple[int, int]:
+    """The range [first, last) of the `size` sealed events that holds everything recorded from `since` up to `until`.
+
+    Events are sealed in the order of their transactions' ends, so at both ends it may hold a few that are older or
+    newer by as long as a transaction lasts.
+    """
+    leaves = Leaf.objects.filter(seq__lt=size)
+    first, last = 0, size
+    if since is not None:
+        after = leaves.filter(event_id__gte=first_id(since))
+        oldest = after.order_by("event_id").values_list("seq", flat=True).first()
+        near = after.filter(event_id__lt=first_id(since + LONGEST_TRANSACTION)).aggregate(least=Min("seq"))["least"]
+        first = min(one for one in (oldest, near, size) if one is not None)
+    if until is not None:
+        before = leaves.filter(event_id__lt=first_id(until))
+        newest = before.order_by("-event_id").values_list("seq", flat=True).first()
+        near = before.filter(event_id__gte=first_id(until - LONGEST_TRANSACTION)).aggregate(most=Max("seq"))["most"]
+        last = 1 + max(one for one in (newest, near, -1) if one is not None)
+    return min(first, last), last
+
+
+def chosen(first: int, last: int, filters: Mapping[str, str]) -> list[int]:
+    """The places of [first, last) whose events are there and pass the filters, in order."""
+    leaves = Leaf.objects.filter(seq__gte=first, seq__lt=last)
+    places = dict(leaves.values_list("event_id", "seq"))
+    if not places:
+        return []
+    rows = AuditEvent.objects.filter(id__gte=min(places), id__lte=max(places))
+    found = matching(rows, **filters).filter(id__in=list(places)).values_list("id", flat=True)
+    return sorted(places[one] for one in found)
