@@ -1,5 +1,6 @@
 """The base of the control plane's views (/v1): Django REST Framework, with strict JSON and the key's organization."""
 
+import re
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 from uuid import UUID
@@ -9,11 +10,13 @@ from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from capsule_cloud.api.auth import principal_of
 from capsule_cloud.api.json_bodies import parse_json
 from tenancy.access import KeyPrincipal
+from tenancy.audit.attempts.services import reading
 from tenancy.roles import Right
 from tenancy.scope import scope
 
@@ -41,6 +44,14 @@ class Resource(APIView):
     metadata_class = None  # OPTIONS is for preflights, which the door answers
     http_method_names = ["get", "post", "patch", "delete"]
 
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        """As DRF's; who reads the audit log stands in it."""
+        answer: Response = super().finalize_response(request, response, *args, **kwargs)
+        if self.rights.get(str(request.method)) is Right.AUDIT_READ:
+            who = self.principal(request)
+            reading(organization_id=who.organization_id, page=_words_of(request.path_info), actor=who.actor)
+        return answer
+
     def scope(self, request: Request) -> AbstractContextManager[UUID]:
         """The organization of the key."""
         return scope(self.principal(request).organization_id)
@@ -49,6 +60,11 @@ class Resource(APIView):
     def principal(request: Request) -> KeyPrincipal:
         """The key that asks."""
         return principal_of(request._request)
+
+
+def _words_of(path: str) -> str:
+    """A path without its ids."""
+    return "/".join(part for part in path.split("/") if not part or re.fullmatch(r"v1|[a-z-]+", part))
 
 
 def read_body(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:

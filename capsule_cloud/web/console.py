@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 from allauth.account.decorators import reauthentication_required
@@ -23,6 +24,10 @@ from capsule_cloud.memory.selectors.sessions import SessionNotFound
 from capsule_cloud.memory.services.sessions import SessionSealed
 from capsule_cloud.memory.services.triggers import TriggerNotFound
 from tenancy.access import MemberPrincipal, lacks_required_mfa, memberships
+from tenancy.audit import actions
+from tenancy.audit.attempts.services import attempt as attempt_refused
+from tenancy.audit.attempts.services import reading
+from tenancy.audit.services import Target
 from tenancy.errors import Forbidden, Invalid, NotFound, TenancyError
 from tenancy.models import Project, User
 from tenancy.roles import Right
@@ -110,18 +115,41 @@ def page(right: Right, *, when_closed: bool = False, is_scoped: bool = True) -> 
                 messages.warning(request, f"{member.name} requires a second factor: set one up to go on.")
                 return redirect("mfa_index")
             if not member.has(right):
+                _tell_of_refusal(request, member)
                 raise PermissionDenied
             if member.closed_at and not when_closed:
                 return redirect("settings", slug=slug)
             _keep(request, LAST_ORGANIZATION, slug)
-            with scope(member.organization_id) if is_scoped else nullcontext():
-                response = view(request, member, **kwargs)
+            try:
+                with scope(member.organization_id) if is_scoped else nullcontext():
+                    response = view(request, member, **kwargs)
+                    if right is Right.AUDIT_READ and response.status_code < HTTPStatus.BAD_REQUEST:
+                        reading(organization_id=member.organization_id, page=_name_of(request), actor=member.actor)
+            except PermissionDenied:
+                _tell_of_refusal(request, member)
+                raise
             add_never_cache_headers(response)
             return response
 
         return login_required(guarded)
 
     return decorate
+
+
+def _name_of(request: HttpRequest) -> str:
+    """The page's name in the table of URLs, without the ids of its address."""
+    return (request.resolver_match and request.resolver_match.url_name) or ""
+
+
+def _tell_of_refusal(request: HttpRequest, member: MemberPrincipal) -> None:
+    name = _name_of(request)
+    attempt_refused(
+        organization_id=member.organization_id,
+        action=actions.ACCESS_DENIED,
+        actor=member.actor,
+        target=Target("page", name, name.replace("_", " ")),
+        metadata={"code": "forbidden", "method": str(request.method), "path": name},
+    )
 
 
 def show(
