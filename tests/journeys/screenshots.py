@@ -97,8 +97,6 @@ def main() -> None:
     console.append(("merge", f"{home}memory/default/merge/?{pair}", ("light",), False))
     console.append(("invoice", f"{home}billing/invoices/{line.invoice_id}/", ("light", "dark"), False))
     console.append(("invoice-line", f"{home}billing/lines/{line.pk}/", ("light",), False))
-    webhooks = listen(organization, actor, project)
-    console += [(name, home + path, ("light", "dark"), name == "webhooks") for name, path in webhooks.items()]
     buyer, committed = agree(seed)
     contract = [(name, f"/o/{committed.slug}/{path}", themes, phone) for name, path, themes, phone in CONTRACT]
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -108,6 +106,10 @@ def main() -> None:
             with visit(browser, settings.PUBLIC_URL, user) as visitor:
                 for shot in shots:
                     _photograph(visitor, shot)
+        webhooks = listen(organization, actor, project)  # its server's address is in no picture before
+        with visit(browser, settings.PUBLIC_URL, owner) as visitor:
+            for name, path in webhooks.items():
+                _photograph(visitor, (name, home + path, ("light", "dark"), name == "webhooks"))
         with visit(browser, settings.PUBLIC_URL) as visitor:
             _photograph_staff(visitor, seed)
         browser.close()
@@ -158,4 +160,5 @@ def _photograph(visitor: Visitor, shot: Shot) -> None:
         visitor.page.set_viewport_size(size)
         visitor.page.emulate_media(color_scheme=theme)
         visitor.go(path)
+        visitor.page.wait_for_load_state("networkidle")  # parts of a page come after it
         visitor.page.screenshot(path=FOLDER / f"{file}.png")
