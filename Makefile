@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-lock
 TEST_PROCESSES ?= auto
 
-.PHONY: help run demo test bench chaos-metering lint format venv lock browser pooler
+.PHONY: help run demo test bench chaos-metering chaos-audit lint format venv lock browser pooler
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ bench: venv ## Measure speed and recall quality beside the engine's own server; 
 
 chaos-metering: venv ## Kill web, shippers, broker and PostgreSQL 200 times under load: is everything counted once? (KILLS=)
 	@exec $(BIN)/python -m tests.chaos --kills $(or $(KILLS),200)
+
+chaos-audit: venv ## Kill sealer, web, jobs and PostgreSQL 200 times under load: is every event sealed once and proved? (KILLS=)
+	@exec $(BIN)/python -m tests.chaos --room audit --kills $(or $(KILLS),200)
 
 lint: venv ## Check style, formatting, types and the arrows between rooms
 	$(BIN)/ruff check

@@ -1,4 +1,4 @@
-"""Runs `make chaos-metering`: the servers of a fresh folder, killed under load. Exits 1 when a count is wrong."""
+"""Runs `make chaos-metering` and `make chaos-audit`: servers, killed under load. Exits 1 where a count is wrong."""
 
 import argparse
 import importlib
@@ -12,8 +12,9 @@ from capsule_cloud.lib import embedded
 
 
 def main() -> int:
-    """0 when everything was counted exactly once."""
+    """0 when everything is there exactly once."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--room", choices=["metering", "audit"], default="metering")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7, help="chooses the victims")
     wanted = parser.parse_args()
@@ -24,9 +25,9 @@ def main() -> int:
     os.environ |= {"CAPSULE_DATA_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "capsule_cloud.settings"}
     os.environ |= {"LOG_LEVEL": "WARNING", "CAPSULE_ENV": "development"}
     django.setup()
-    metering = importlib.import_module("tests.chaos.metering")  # it needs the setup, and that the environment
+    room = importlib.import_module(f"tests.chaos.{wanted.room}")  # it needs the setup, and that the environment
     try:
-        outcome = metering.prove(folder, kills=wanted.kills, seed=wanted.seed)
+        outcome = room.prove(folder, kills=wanted.kills, seed=wanted.seed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(outcome)

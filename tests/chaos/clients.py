@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -19,12 +20,17 @@ class Deed:
     attempts: int = 0
     is_acknowledged: bool = False
 
+    @property
+    def session(self) -> str:
+        """The session that an ingest is of."""
+        return self.name.replace("/", "-")
+
 
 class Clients:
-    """Threads that ingest and recall by turns until they are stopped; each repeats a deed until it is acknowledged."""
+    """Threads that do deeds of some kinds by turns until they are stopped, each deed until it is acknowledged."""
 
-    def __init__(self, url: str, headers: dict[str, str], number: int) -> None:
-        self.url, self.headers = url, headers
+    def __init__(self, url: str, headers: dict[str, str], number: int, kinds: Sequence[str]) -> None:
+        self.url, self.headers, self.kinds = url, headers, kinds
         self.deeds: list[Deed] = []
         self.acknowledged = 0
         self.stopped = threading.Event()
@@ -54,7 +60,7 @@ class Clients:
         with httpx.Client(base_url=self.url, headers=self.headers, timeout=30, limits=options) as http:
             n = 0
             while not self.stopped.is_set():
-                deed = Deed((INGEST, RECALL)[n % 2], f"{number}/{n}")
+                deed = Deed(self.kinds[n % len(self.kinds)], f"{number}/{n}")
                 self.deeds.append(deed)
                 while not self._is_done(http, deed):
                     time.sleep(PAUSE)
@@ -79,5 +85,5 @@ def _send(http: httpx.Client, deed: Deed) -> httpx.Response:
     if deed.kind == RECALL:
         return http.get("/api/v1/recall", params={"query": "tea", "user_id": deed.name})
     turn = {"user_message": "Tea, please", "assistant_response": "Noted", "user_id": deed.name}
-    path = f"/api/v1/sessions/{deed.name.replace('/', '-')}/ingest"
+    path = f"/api/v1/sessions/{deed.session}/ingest"
     return http.post(path, json=turn, headers={"Idempotency-Key": deed.name})

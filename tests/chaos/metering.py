@@ -1,6 +1,5 @@
 """Kills web workers, shippers, broker and PostgreSQL under load: is every acknowledged call counted exactly once?"""
 
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -12,13 +11,10 @@ from django.db import connections
 
 from billing.metering import services
 from capsule_cloud.lib import embedded
-from tests.chaos.clients import INGEST, Clients, Deed
-from tests.chaos.servers import VICTIMS, Servers, product
-from tests.factories import make_tenant
+from tests.chaos.clients import INGEST, RECALL, Deed
+from tests.chaos.killing import kill_under_load
+from tests.chaos.servers import product
 
-CLIENTS = 6
-BETWEEN = 20  # deeds acknowledged between two kills, so that each meets a product at work
-PATIENCE = 120.0  # seconds for them
 # Who dies how often: a shipper's transaction is what can go wrong; a web server takes seconds to come back.
 WEIGHTS = {
     "shipper": 8,
@@ -60,45 +56,14 @@ class Outcome:
 
 def prove(folder: Path, *, kills: int, seed: int) -> Outcome:
     """Run the product on the folder and kill so often under load; the outcome once all is shipped and rolled up."""
-    if set(WEIGHTS) != set(VICTIMS):
-        raise LookupError("Say how often each victim dies.")
     started = time.monotonic()
-    with product(folder) as servers:
-        killed, clients = _kill_under_load(servers, kills, Random(seed))
+    with product(folder, "shipper") as servers:
+        killed, clients = kill_under_load(servers, WEIGHTS, (INGEST, RECALL), kills, Random(seed))
         servers.stop("shipper", "jobs", "web")
         connections.close_all()
         services.ship()
         services.roll_up()
         return outcome_of(clients.deeds, killed, time.monotonic() - started)
-
-
-def _kill_under_load(servers: Servers, kills: int, chance: Random) -> tuple[Counter[str], Clients]:
-    tenant = make_tenant()
-    _lift_limits()
-    clients = Clients(servers.url, tenant.headers, CLIENTS)
-    clients.start()
-    killed: Counter[str] = Counter()
-    try:
-        for number, victim in enumerate(_victims(kills, chance)):
-            clients.wait_for(BETWEEN, PATIENCE)
-            servers.kill(victim, chance)
-            killed[victim] += 1
-            print(f"{number + 1:4} {victim}, {clients.acknowledged} acknowledged", file=sys.stderr, flush=True)
-        clients.wait_for(BETWEEN, PATIENCE)
-    finally:
-        clients.stop()
-    return killed, clients
-
-
-def _victims(kills: int, chance: Random) -> list[str]:
-    """Each of them once, then by their weights."""
-    once = chance.sample(list(WEIGHTS), len(WEIGHTS))
-    return [*once, *chance.choices(list(WEIGHTS), list(WEIGHTS.values()), k=kills)][:kills]
-
-
-def _lift_limits() -> None:
-    with psycopg.connect(embedded.urls().superuser, autocommit=True) as server:
-        server.execute("UPDATE tenancy_organization SET requests_per_minute = 2000000000, operation_limit = NULL")
 
 
 def outcome_of(deeds: list[Deed], killed: Counter[str], seconds: float) -> Outcome:

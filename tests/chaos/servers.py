@@ -1,4 +1,4 @@
-"""The product in processes that may be killed and started again: PostgreSQL, Valkey, web, jobs, a busy shipper."""
+"""The product in processes that may be killed and started again: PostgreSQL, Valkey, web, jobs, one that is busy."""
 
 import os
 import signal
@@ -32,6 +32,19 @@ while True:
         close_old_connections()
 """
 
+SEALER = """
+import logging, django
+django.setup()
+logging.disable()
+from django.db import DatabaseError, close_old_connections
+from tenancy.audit.sealing import sealer
+while True:
+    try:
+        sealer.seal(batch=50)
+    except DatabaseError:
+        close_old_connections()
+"""
+
 
 class Servers:
     """Every process of the product on one data folder. Kill and start them from one thread: the one that made it."""
@@ -48,13 +61,14 @@ class Servers:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, name: str) -> None:
-        """Start `postgres`, `valkey`, `web`, `jobs` or `shipper` and wait until it is ready."""
+        """Start `postgres`, `valkey`, `web`, `jobs`, `shipper` or `sealer` and wait until it is ready."""
         programs: dict[str, Callable[[], Program]] = {
             "postgres": self.postgres.program,
             "valkey": self.valkey.program,
             "web": lambda: dev.web(self.port),
             "jobs": dev.worker,
             "shipper": lambda: Program("shipper", (sys.executable, "-c", SHIPPER), env=os.environ),
+            "sealer": lambda: Program("sealer", (sys.executable, "-c", SEALER), env=os.environ),
         }
         self.children[name] = Child(programs[name](), self.log)
         self.children[name].wait_until_ready()
@@ -72,6 +86,9 @@ class Servers:
         elif victim == "PostgreSQL backend":
             self._kill_a_backend(chance)
             return  # the postmaster ends every other, recovers and goes on
+        if victim == "PostgreSQL, immediate":
+            self.children[name].popen.send_signal(signal.SIGQUIT)
+            self.children[name].popen.wait(60)
         self.children[name].kill_group()
         if name == "web":
             self._wait_for_the_port()
@@ -95,9 +112,11 @@ class Servers:
 
 VICTIMS = {
     "shipper": "shipper",
+    "sealer": "sealer",
     "jobs": "jobs",
     "broker": "valkey",
     "PostgreSQL": "postgres",
+    "PostgreSQL, immediate": "postgres",
     "PostgreSQL backend": "postgres",
     "web worker": "web",
     "web server": "web",
@@ -109,8 +128,8 @@ def _children(pid: int) -> list[int]:
 
 
 @contextmanager
-def product(folder: Path) -> Iterator[Servers]:
-    """Everything running on the folder, migrated; everything stopped at the end."""
+def product(folder: Path, busy: str) -> Iterator[Servers]:
+    """Everything running on the folder, migrated, with a process that is `busy`; everything stopped at the end."""
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     with (folder / "chaos.log").open("ab") as log:
         servers = Servers(folder, log)
@@ -120,7 +139,7 @@ def product(folder: Path) -> Iterator[Servers]:
             embedded.provision(embedded.urls().superuser, embedded.DATABASE)
             migrate = [sys.executable, "manage.py", "migrate", "--database", "owner", "--skip-checks"]
             subprocess.run([*migrate, "--verbosity", "0"], check=True)
-            for name in ("web", "jobs", "shipper"):
+            for name in ("web", "jobs", busy):
                 servers.start(name)
             yield servers
         finally:

@@ -1,0 +1,16 @@
+"""A short run of `make chaos-audit`: the servers are its own, because PostgreSQL itself is killed."""
+
+import subprocess
+import sys
+
+from tests.live import ROOT
+
+
+def test_what_is_acknowledged_is_sealed_once_whoever_is_killed() -> None:
+    command = [sys.executable, "-m", "tests.chaos", "--room", "audit", "--kills", "8"]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second, *_, last = done.stdout.splitlines()
+    assert {"PostgreSQL 1", "PostgreSQL, immediate 1", "sealer 1"} <= set(first.split(": ")[1].split("; "))
+    assert second.endswith("lost 0, double 0")
+    assert last == "every event is sealed once, without a gap, and every proof is valid"
