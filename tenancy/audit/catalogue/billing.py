@@ -4,6 +4,7 @@ from tenancy.audit.catalogue.action import (
     AMOUNT,
     ANYTHING,
     CURRENCY,
+    EMAILS,
     FLAG,
     MOMENT,
     TEXT,
@@ -35,7 +36,7 @@ BILLING_DETAILS_CHANGED = Action(
     changes={
         "legal_name": TEXT,
         "po_number": TEXT,
-        "invoice_emails": many(TEXT),
+        "invoice_emails": EMAILS,
         "address": _ADDRESS,
         "seat_policy": TEXT,
     },

@@ -90,7 +90,7 @@ def test_what_an_action_does_not_declare_is_not_recorded(tenant: Tenant) -> None
     [
         "cmk_8aWeQq5nbYdCSSRo4ObJOvSmY2j6WKkV4CL9Qb",
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        "sk_live_4eC39HqLyjWDarjtT1",
+        "rk_test_4eC39HqLyjWDarjtT1",
         "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP",
     ],
 )

@@ -89,6 +89,7 @@ def test_what_is_in_the_sums_and_what_is_not_yet_is_frozen(committed: Tenant) ->
     with scope(committed.organization):
         [event] = AuditEvent.objects.filter(action=actions.USAGE_PERIOD_CLOSED.name)
     assert event.metadata == {"totals": period.totals, "checksum": period.checksum, "adjustments": 0}
+    actions.USAGE_PERIOD_CLOSED.check_values(event.metadata)  # PostgreSQL wrote it
     assert (event.target["id"], event.target["label"]) == (str(period.pk), str(period))
     catch_up()
     assert recount(period).is_right, "the roll-up changes nothing"
