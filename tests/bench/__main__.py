@@ -23,6 +23,7 @@ MEASURES = (
     "freshness",
     "webhooks",
     "deliveries",
+    "audit_sealing",
     "growth",
 )
 # Scripts with a database of their own; what they print is written down as it is.
