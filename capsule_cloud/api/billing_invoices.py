@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -18,6 +18,7 @@ from billing.invoicing.selectors.bills import Bill, bills
 from billing.invoicing.selectors.statements import event_lines, statement
 from billing.models import Document
 from capsule_cloud.api import paging
+from capsule_cloud.api.errors import ApiError
 from capsule_cloud.api.resource import Resource, paged, read_query
 from tenancy.errors import NotFound
 from tenancy.roles import Right
@@ -182,11 +183,26 @@ class BillsResource(Resource):
 
     rights = {"GET": Right.BILLING_READ}
 
-    @extend_schema(operation_id="list_bills", responses=BillAnswer(many=True))
+    @extend_schema(
+        operation_id="list_bills",
+        parameters=[OpenApiParameter("cursor", OpenApiTypes.STR, description="Of the link `next` of the page before.")],
+        responses=BillAnswer(many=True),
+    )
     def get(self, request: Request) -> Response:
-        """List the newest 100 bills: one for whatever is paid once, with where to pay it and what came back of it."""
+        """List the newest 100 bills: one for whatever is paid once, with where to pay it and what came back of it.
+
+        Where there are older ones, the header `Link` (RFC 8288) has the address of the next page, with `rel="next"`.
+        """
         with self.scope(request):
-            return Response([BillAnswer(one).data for one in bills(MOST_BILLS)])
+            try:
+                found = bills(MOST_BILLS + 1, after=request.query_params.get("cursor", ""))
+            except (ValueError, OverflowError):
+                raise ApiError("invalid_cursor") from None
+            shown = [BillAnswer(one).data for one in found[:MOST_BILLS]]
+        headers = {}
+        if len(found) > MOST_BILLS:
+            headers["Link"] = f'<{request.path}?cursor={found[MOST_BILLS - 1].place}>; rel="next"'
+        return Response(shown, headers=headers)
 
 
 class InvoiceResource(Resource):

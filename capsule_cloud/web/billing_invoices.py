@@ -22,20 +22,27 @@ from tenancy.errors import Invalid, NotFound
 from tenancy.models import ApiKey, Project
 from tenancy.roles import Right
 
-LONGEST_LIST = 100
+PAGE_SIZE = 50
 EVENTS = 100  # a page
 
 
 @require_safe
 @page(Right.BILLING_READ)
 def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
-    """Every bill, newest first: Stripe's documents and our invoices with their lines."""
+    """A page of bills, newest first: Stripe's documents and our invoices with their lines."""
+    after = request.GET.get("after", "")
+    try:
+        found = bills(PAGE_SIZE + 1, after=after)
+    except (ValueError, OverflowError):
+        raise Http404 from None
     return billing_page(
         request,
         member,
         "web/billing_invoices.html",
         "billing_invoices",
-        bills=bills(LONGEST_LIST),
+        bills=found[:PAGE_SIZE],
+        more=found[PAGE_SIZE - 1].place if len(found) > PAGE_SIZE else "",
+        is_first=not after,
         is_free=effective().plan.key == FREE,
     )
 

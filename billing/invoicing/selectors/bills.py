@@ -3,7 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from billing.invoicing.models import Invoice
 from billing.models import Document
@@ -66,6 +71,11 @@ class Bill:
         return self.main.issued_at or self.main.period_end
 
     @property
+    def place(self) -> str:
+        """Where it stands in the list, for `bills`."""
+        return f"{(self.at - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)}_{self.main.pk}"
+
+    @property
     def period(self) -> tuple[datetime, datetime] | None:
         """The time whose use it is for, where it is for one."""
         start, end = self.main.period_start, self.main.period_end
@@ -126,17 +136,41 @@ class Bill:
         return self.main.page_url if self.state == "open" else ""
 
 
-def bills(limit: int = 50) -> list[Bill]:
-    """The newest bills of the organization in scope. Three queries, however many there are."""
+def bills(limit: int = 50, *, after: str = "") -> list[Bill]:
+    """The newest bills of the organization in scope, or the next older ones `after` the place of one.
+
+    Five queries, however many there are. Raises ValueError for a place that is none.
+    """
     limit = min(limit, LARGEST_PAGE)
-    documents = list(Document.objects.filter(kind=Document.Kind.INVOICE).order_by("-issued_at", "-id")[:limit])
-    ours = list(Invoice.objects.order_by("-period_start")[:limit])
-    collected = {one.stripe_id: one for one in ours if one.stripe_id}
-    notes = _notes(documents)
-    found = [Bill(one, collected.pop(one.stripe_id, None), tuple(notes.pop(one.stripe_id, ()))) for one in documents]
-    found += [Bill(one, one) for one in ours if not one.stripe_id or one.stripe_id in collected]
-    found += [Bill(one) for rest in notes.values() for one in rest]
-    return sorted(found, key=lambda bill: bill.at, reverse=True)[:limit]
+    billed = Document.objects.filter(kind=Document.Kind.INVOICE)
+    at_stripe = Exists(billed.filter(stripe_id=OuterRef("stripe_id")))
+    with_bill = Exists(billed.filter(stripe_id=OuterRef("invoice_stripe_id")))
+    stripes = billed.annotate(at=F("issued_at"))
+    ours = Invoice.objects.exclude(at_stripe).annotate(at=Coalesce("issued_at", "period_end"))
+    notes = Document.objects.exclude(kind=Document.Kind.INVOICE).exclude(with_bill).annotate(at=F("issued_at"))
+    rows: list[Document | Invoice] = [
+        row for kind in (stripes, ours, notes) for row in _older(kind, after).order_by("-at", "-id")[:limit]
+    ]
+    rows = sorted(rows, key=lambda row: (row.at, row.pk), reverse=True)[:limit]  # type: ignore[union-attr]  # above
+    documents = [one for one in rows if isinstance(one, Document) and one.kind == Document.Kind.INVOICE]
+    collected = {
+        one.stripe_id: one for one in Invoice.objects.filter(stripe_id__in=[one.stripe_id for one in documents])
+    }
+    given_back = _notes(documents)
+    return [
+        Bill(one, one)
+        if isinstance(one, Invoice)
+        else Bill(one, collected.get(one.stripe_id), tuple(given_back.get(one.stripe_id, ())))
+        for one in rows
+    ]
+
+
+def _older(rows: QuerySet[Any], after: str) -> QuerySet[Any]:
+    if not after:
+        return rows
+    moment, _, key = after.partition("_")
+    at, pk = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(moment)), UUID(key)
+    return rows.filter(Q(at__lt=at) | Q(at=at, id__lt=pk))
 
 
 def bill_of(invoice: Invoice) -> Bill:
@@ -162,10 +196,10 @@ def _back(note: Document) -> Money:
 
 
 def _notes(documents: Iterable[Document]) -> dict[str, list[Document]]:
-    """Credit notes, refunds and disputes by the invoice that they belong to, blank where Stripe names none."""
+    """Credit notes, refunds and disputes by the invoice that they belong to."""
     known = [one.stripe_id for one in documents]
     found: dict[str, list[Document]] = defaultdict(list)
-    rows = Document.objects.exclude(kind=Document.Kind.INVOICE).filter(invoice_stripe_id__in=[*known, ""])
+    rows = Document.objects.exclude(kind=Document.Kind.INVOICE).filter(invoice_stripe_id__in=known)
     for one in rows.order_by("issued_at", "id"):
         found[one.invoice_stripe_id].append(one)
     return found
