@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="notice",
             index=models.Index(
-                condition=models.Q(("kind", "threshold"), ("percent__gte", 100), ("lifted_at__isnull", True)),
+                condition=models.Q(("kind", "threshold"), ("lifted_at__isnull", True), ("percent__gte", 100)),
                 fields=["organization", "what", "subject_id", "span"],
                 name="notice_reached",
             ),
