@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -60,7 +59,7 @@ def stand_in(organization_id: UUID, action: Action, said: Json) -> Mapping[str, 
         said["context"] = {"request_id": origin.request_id, **places, "session_id": origin.session_id}
     if whom:
         said["target"] = _party(names, target, whom)
-    of_metadata, of_changes = personal_fields(action)
+    of_metadata, of_changes = action.personal, action.personal_changes
     if of_metadata:
         said["metadata"] = {
             field: _field(names, of_metadata.get(field), whom or who, field, value)
@@ -73,13 +72,6 @@ def stand_in(organization_id: UUID, action: Action, said: Json) -> Mapping[str, 
         }
     names.settle()
     return names.values
-
-
-@lru_cache(maxsize=1_000)
-def personal_fields(action: Action) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Which fields of the action's metadata and changes name people, and of which kind."""
-    changes = {name: schema["x-personal"] for name, schema in action.changes.items() if "x-personal" in schema}
-    return action.personal, changes
 
 
 def revealed(body: str, names: Mapping[str, str]) -> str:

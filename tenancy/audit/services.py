@@ -11,7 +11,7 @@ import orjson
 
 from tenancy.audit.actions import Action
 from tenancy.audit.models import AuditEvent
-from tenancy.audit.pseudonyms import PERSONAL, personal_fields, revealed, stand_in
+from tenancy.audit.pseudonyms import PERSONAL, revealed, stand_in
 from tenancy.scope import SqlCall, current_organization_id, preparing_cursor
 
 
@@ -47,6 +47,7 @@ SYSTEM = Actor("system", "", "Capsule Memory Cloud")
 NOWHERE = Context()
 ID_STARTS = len('{"id":"')  # every body begins with the id
 ID_ENDS = ID_STARTS + 36
+_STRICT = orjson.OPT_STRICT_INTEGER
 _APPEND = "SELECT audit_append(%s, %s, %s, %s, %s)"
 _context: ContextVar[Context] = ContextVar("audit_context", default=NOWHERE)
 
@@ -112,12 +113,11 @@ def record_call(
 
     Who is named for the first time is introduced to the trail at once, outside a scope in a transaction of its own.
     """
-    organization_id = organization_id or current_organization_id()
     return SqlCall("audit_append", _prepared(organization_id, action, actor, target, metadata, changes, reason)[0])
 
 
 def _prepared(
-    organization_id: UUID,
+    organization_id: UUID | None,
     action: Action,
     actor: Actor,
     target: Target,
@@ -137,31 +137,36 @@ def _prepared(
     }
     if reason:
         said["reason"] = reason
+    if metadata:
+        _refuse_floats(metadata.values())
     if changes:
         said["changes"] = changes
-    if metadata or changes:
-        _refuse_floats([metadata, changes])
-    names: Mapping[str, str] = {}
-    if actor.kind in PERSONAL or target.kind in PERSONAL or any(personal_fields(action)):
-        names = stand_in(organization_id, action, said)
-    body = orjson.dumps(said, option=orjson.OPT_STRICT_INTEGER).decode()
-    return (action.name, _id(said["actor"]), _id(said["target"]), body), names
+        _refuse_floats(changes.values())
+    if action.names_people or actor.kind in PERSONAL or target.kind in PERSONAL:
+        names = stand_in(organization_id or current_organization_id(), action, said)
+        return (
+            action.name,
+            _id(said["actor"]),
+            _id(said["target"]),
+            orjson.dumps(said, option=_STRICT).decode(),
+        ), names
+    return (action.name, actor.id, target.id, orjson.dumps(said, option=_STRICT).decode()), {}
 
 
 def _id(party: Any) -> str:
     """What the columns say of an actor or a target: its id, or the pseudonym of that."""
-    if not isinstance(party, dict):
-        return str(party.id)
+    if isinstance(party, Actor | Target):
+        return party.id
     return str(party["id"]["pseudonym"] if isinstance(party["id"], dict) else party["id"])
 
 
-def _refuse_floats(value: Any) -> None:
+def _refuse_floats(values: Iterable[Any]) -> None:
     # Two programs write a float in two ways: what is proved must have one.
-    if isinstance(value, float):
-        raise TypeError(f"An event holds no floats: write {value!r} as text or as a whole number.")
-    if isinstance(value, Mapping):
-        value = value.values()
-    elif isinstance(value, str) or not isinstance(value, Iterable):
-        return
-    for part in value:
-        _refuse_floats(part)
+    for value in values:
+        kind = type(value)  # asking `isinstance` of abstract classes costs more than everything else here
+        if kind is float:
+            raise TypeError(f"An event holds no floats: write {value!r} as text or as a whole number.")
+        if kind is dict:
+            _refuse_floats(value.values())
+        elif kind is list or kind is tuple:
+            _refuse_floats(value)

@@ -214,7 +214,12 @@ def test_a_first_question_that_asks_nothing_is_taken(tenant: Tenant, question: s
 def test_what_goes_with_a_turn_happens_with_it_or_not_at_all(tenant: Tenant) -> None:
     for user_id in ("alice", "bob"):
         target = sessions.session_target("also")
-        also = record_call(action=actions.MEMORY_SESSION_OPENED, actor=tenant.actor, target=target)
+        also = record_call(
+            action=actions.MEMORY_SESSION_OPENED,
+            actor=tenant.actor,
+            target=target,
+            organization_id=tenant.organization.pk,
+        )
         with pytest.raises(SessionBelongsToAnother) if user_id == "bob" else nullcontext():
             ingest(tenant, "s", user_id=user_id, also=[also])
 
