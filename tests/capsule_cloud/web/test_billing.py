@@ -181,6 +181,7 @@ def test_the_role_billing_sees_these_pages_and_nothing_else(tenant: Tenant, sign
     for path in ("projects/", "keys/", "memory/", "sessions/", "members/", "audit/"):
         assert browser.get(home + path).status_code == 403, path
         assert f'href="{home}{path}' not in text, path
+    assert f'href="{home}settings/' not in text
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.MEMBER])

@@ -42,6 +42,14 @@ def test_details_are_saved_here_and_at_stripe(tenant: Tenant, page: Page, post: 
         assert value in text
 
 
+def test_who_may_only_read_sees_each_address_whole(
+    tenant: Tenant, post: Page, sign_in: SignIn, home: str, shop: None
+) -> None:
+    post("billing/details/update/", DETAILS)
+    text = sign_in(add_member(tenant, Role.ADMIN, "Ben")).get(f"{home}billing/details/").content.decode()
+    assert "bills@acme.example<br>ceo@acme.example" in text
+
+
 def test_cards_are_shown_by_their_last_digits(tenant: Tenant, page: Page, owner: Client, home: str, buy: Buy) -> None:
     assert "No card is on file" in page("billing/details/cards/list/")
     buy(tenant, "pro")

@@ -6,11 +6,13 @@ from django.test import Client
 from django.utils import timezone
 
 from billing.metering.meters import Meter
+from billing.metering.models import UsageHour
 from billing.metering.services import Use, record
 from tenancy.models import Project
+from tenancy.roles import Role
 from tenancy.scope import scope
 from tests.capsule_cloud.web.conftest import SignIn
-from tests.factories import Tenant, make_user
+from tests.factories import Tenant, add_member, make_user
 
 
 def test_the_landing_page_pitches_with_snippets_that_name_this_server(client: Client, db: None) -> None:
@@ -62,3 +64,18 @@ def test_usage_is_drawn_by_meter_and_project(tenant: Tenant, owner: Client, home
 def test_the_checklist_ticks_what_is_done(tenant: Tenant, owner: Client, home: str) -> None:
     text = owner.get(home).content.decode()
     assert "2 of 4" in text
+
+
+def test_a_cap_that_is_reached_is_said_to_everybody_and_sold_only_to_those_who_may_buy(
+    tenant: Tenant, owner: Client, sign_in: SignIn, home: str
+) -> None:
+    assert "At the cap" not in owner.get(home).content.decode()
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    with scope(tenant.organization):
+        UsageHour.objects.create(project_id=tenant.project.pk, meter=Meter.INGEST, hour=hour, quantity=25_000, events=1)
+    text = owner.get(home).content.decode()
+    assert "At the cap of the Free plan: memory operations." in text
+    assert f'href="{home}billing/plan/"' in text
+    of_member = sign_in(add_member(tenant, Role.MEMBER, "Mia")).get(home).content.decode()
+    assert "ask an owner or a member for billing" in of_member
+    assert f'href="{home}billing/plan/"' not in of_member
