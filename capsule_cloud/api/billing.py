@@ -1,5 +1,6 @@
 """Money, read by programs: where the period stands, and the plans that are sold."""
 
+from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from rest_framework.response import Response
 from billing.credits import selectors as ledger
 from billing.models import Subscription
 from billing.plans import Allowance, Included, Plan, sold
+from billing.quotas import parking
 from billing.quotas import selectors as quotas
 from billing.quotas.forecasts import forecast
 from billing.selectors import subscriptions as agreed
@@ -73,6 +75,10 @@ class ParkedAnswer(serializers.Serializer[Any]):
     waiting = serializers.IntegerField()
     failed = serializers.IntegerField()
     oldest_at = serializers.DateTimeField(allow_null=True)
+    writes = serializers.IntegerField(help_text="Kept: waiting, or set aside because they could not be applied.")
+    bytes = serializers.IntegerField(help_text="What they take.")
+    most_writes = serializers.IntegerField(help_text="As many are kept; beyond that the answer is 402 parking_full.")
+    most_bytes = serializers.IntegerField()
 
 
 class GrantedAnswer(serializers.Serializer[Any]):
@@ -176,7 +182,9 @@ class BillingResource(Resource):
                 "overage": standing.overage.amount,
                 "next_invoice": upcoming and {"amount": upcoming[0].amount, "at": upcoming[1]},
                 "payment_due": due and PaymentDueAnswer(due).data,
-                "parked": ParkedAnswer(parked).data,
+                "parked": ParkedAnswer(
+                    {**asdict(parked), "most_writes": parking.MOST_WRITES, "most_bytes": parking.MOST_BYTES}
+                ).data,
                 "granted": [GrantedAnswer(one).data for one in entitled.overrides],
                 "has_payment_method": account is not None and account.has_payment_method,
                 "forecast": {

@@ -11,8 +11,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from billing import plan_words
 from billing.plans import ALLOWANCE_NAMES, Allowance
-from billing.quotas import selectors, services
-from billing.quotas.models import Cap, Level
+from billing.quotas import parking, selectors, services
+from billing.quotas.models import Cap, Level, Reaction
 from billing.selectors.caps import used_of
 from capsule_cloud.web.billing_forms import CapForm, WatchForm
 from capsule_cloud.web.billing_frame import billing_page
@@ -98,6 +98,30 @@ def _set(form: CapForm, member: MemberPrincipal) -> Cap:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What waits for caps to lift, of as much as may; shares are of 1."""
+
+    writes: int
+    bytes: int
+    failed: int
+    most_writes: int = parking.MOST_WRITES
+    most_bytes: int = parking.MOST_BYTES
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """How far the two limits are used."""
+        return self.writes / self.most_writes, self.bytes / self.most_bytes
+
+
+def _kept(caps: list[Cap]) -> Kept | None:
+    """None where nothing is kept, and no cap keeps anything."""
+    found = selectors.parked()
+    if not found.writes and all(cap.reaction != Reaction.PARK for cap in caps):
+        return None
+    return Kept(found.writes, found.bytes, found.failed)
+
+
 def _show(request: HttpRequest, member: MemberPrincipal, form: CapForm) -> HttpResponse:
     names = dict(form.fields["subject"].choices)  # type: ignore[attr-defined]
     caps = selectors.caps()
@@ -123,6 +147,7 @@ def _show(request: HttpRequest, member: MemberPrincipal, form: CapForm) -> HttpR
         form=form,
         caps=shown,
         as_of_now=timezone.now(),
+        kept=_kept(caps),
         watches=[
             (
                 one,

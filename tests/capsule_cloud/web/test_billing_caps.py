@@ -11,6 +11,7 @@ from billing.quotas.models import Cap, Watch
 from tenancy.models import Project
 from tenancy.roles import Role
 from tenancy.scope import scope
+from tests.billing.quotas.test_parking import Api, allow
 from tests.capsule_cloud.web.conftest import Page, SignIn, queries
 from tests.factories import Tenant, add_member
 
@@ -45,6 +46,17 @@ def test_a_cap_is_set_for_everybody_a_project_or_a_key(tenant: Tenant, page: Pag
         "Refuse writes",
     ):
         assert words in text
+
+
+def test_how_much_is_kept_of_how_much_is_said_on_the_page_and_by_the_api(tenant: Tenant, page: Page) -> None:
+    assert "Kept writes" not in page("billing/caps/")
+    allow(tenant, 0)
+    assert "<b>0</b> of 100,000 writes" in page("billing/caps/")
+    Api(tenant).ingest("tea")
+    assert "<b>1</b> of 100,000 writes" in page("billing/caps/")
+    said = Client(headers=tenant.headers).get("/v1/billing").json()["parked"]
+    assert (said["waiting"], said["writes"], said["most_writes"], said["most_bytes"]) == (1, 1, 100_000, 2**30)
+    assert 100 < said["bytes"] < 1_000
 
 
 def test_a_cap_is_taken_away(tenant: Tenant, post: Page) -> None:
