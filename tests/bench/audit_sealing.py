@@ -50,6 +50,11 @@ BARE = """
         sha256('\\x00'::bytea || convert_to(body, 'UTF8'))
     FROM audit_auditevent WHERE organization_id = ANY(%s)
 """
+BODIES = """
+    SELECT e.body FROM audit_sealing_leaf l
+    JOIN audit_auditevent e ON e.organization_id = l.organization_id AND e.id = l.event_id
+    WHERE l.organization_id = %s ORDER BY l.seq
+"""
 LAGS = """
     SELECT percentile_cont(%s) WITHIN GROUP (ORDER BY extract(epoch FROM (
         SELECT min(c.at) FROM audit_sealing_checkpoint c
@@ -158,11 +163,7 @@ def _checking(folder: Path, organization_id: UUID) -> Row:
             data.open("wb") as out,
             server.cursor(name="bodies", withhold=True) as bodies,
         ):
-            bodies.execute(
-                "SELECT body FROM audit_sealing_leaf l "
-                "JOIN audit_auditevent e ON e.organization_id = l.organization_id AND e.id = l.event_id WHERE l.organization_id = %s ORDER BY seq",
-                [organization_id],
-            )
+            bodies.execute(BODIES, [organization_id])
             out.writelines(f"{body}\n".encode() for (body,) in bodies)
         exporting.write_hashes(stream, size=size, first=0, count=size)
         stream.flush()

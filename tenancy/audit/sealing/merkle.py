@@ -122,7 +122,8 @@ class Tree:
         return self._range(0, size)
 
     def subtree(self, level: int, index: int) -> bytes:
-        """The hash of a whole subtree."""
+        """The hash of a whole subtree. Raises ValueError where there is none."""
+        self._check(index >= 0 and (index + 1) << level <= self.size)
         below = level % STEP
         tile, offset = divmod(index << below, WIDTH)
         nodes = list(self._tile(level - below, tile)[offset : offset + (1 << below)])
