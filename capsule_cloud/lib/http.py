@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -110,8 +110,11 @@ class _Trip:
 _trip: ContextVar[_Trip] = ContextVar("trip")
 
 
-def place(url: str) -> Place:
-    """Where a URL leads, if it is one that we go to, as far as its text says. Raises Blocked, with what to change."""
+def place(url: str, more_ports: Collection[int] = ()) -> Place:
+    """Where a URL leads, if it is one that we go to, as far as its text says. Raises Blocked, with what to change.
+
+    `more_ports` are open beside EGRESS_PORTS, for protocols that have ports of their own.
+    """
     if len(url) > LONGEST_URL:
         raise Blocked(f"The address is longer than {LONGEST_URL} characters.")
     try:
@@ -129,8 +132,8 @@ def place(url: str) -> Place:
         raise Blocked("The address must begin with https://.")
     if is_local and parts.scheme not in {"https", "http"}:
         raise Blocked("The address must begin with https:// or http://.")
-    if not is_local and port not in settings.EGRESS_PORTS:
-        allowed = " or ".join(map(str, sorted(settings.EGRESS_PORTS)))
+    if not is_local and port not in settings.EGRESS_PORTS and port not in more_ports:
+        allowed = " or ".join(map(str, sorted({*settings.EGRESS_PORTS, *more_ports})))
         raise Blocked(f"Port {port} is not open for this: use {allowed}.")
     literal = _literal(host)
     if not is_local and (_is_loopback_name(host) or (literal is not None and not is_public(literal))):
@@ -215,6 +218,7 @@ class Door:
         body: bytes | Iterator[bytes] = b"",
         timeout: float,
         most: int,
+        more_ports: Collection[int] = (),
     ) -> Answer:
         """Send one request and read at most `most` bytes of its answer, all within `timeout` seconds.
 
@@ -222,7 +226,7 @@ class Door:
         answer's body breaks off or drips too slowly, it is not whole. Raises Blocked, Unanswered, or OpenTransaction.
         """
         refuse_open_transaction()
-        to = place(url)
+        to = place(url, more_ports)
         token = _trip.set(_Trip(time.monotonic() + timeout, to.is_local))
         address = httpcore.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.target)
         sent = [("Host", to.authority), ("Accept-Encoding", "identity"), *headers.items()]
@@ -236,12 +240,12 @@ class Door:
         finally:
             _trip.reset(token)
 
-    def connect(self, url: str, *, timeout: float) -> socket.socket:
+    def connect(self, url: str, *, timeout: float, more_ports: Collection[int] = ()) -> socket.socket:
         """A bare connection to where a URL leads, checked alike, for what speaks through it by itself.
 
         It is the caller's to close, and has no deadline any more. Raises Blocked or Unanswered.
         """
-        to = place(url)
+        to = place(url, more_ports)
         token = _trip.set(_Trip(time.monotonic() + timeout, to.is_local))
         try:
             wire: socket.socket = self._backend.connect_tcp(to.host, to.port).get_extra_info("socket")

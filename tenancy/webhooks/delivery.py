@@ -190,7 +190,7 @@ def judge(got: http.Answer | http.HttpError, *, attempt: int, is_test: bool) -> 
         if 300 <= got.status < 400:
             outcome.sentence = f"Answered {got.status}: redirects are not followed, so give the address itself."
         if got.status in {429, 503}:
-            outcome.hold = _retry_after(got.header("retry-after"))
+            outcome.hold = retry_after(got.header("retry-after"))
     if is_test or attempt >= MOST_ATTEMPTS:
         outcome.outcome = "dead"
     else:
@@ -199,7 +199,7 @@ def judge(got: http.Answer | http.HttpError, *, attempt: int, is_test: bool) -> 
     return outcome
 
 
-def _retry_after(text: str) -> float | None:
+def retry_after(text: str) -> float | None:
     """Seconds of a Retry-After header (RFC 9110: seconds, or a date), at most a day; None without a usable one."""
     if text.isascii() and text.isdigit():
         return min(float(text[:9]), LONGEST_RETRY_AFTER)
