@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from capsule_cloud.api import (
     audit,
+    audit_exports,
     audit_proofs,
     billing,
     billing_caps,
@@ -89,6 +90,15 @@ control_plane = [
     path("webhooks/deliveries/<uuid:delivery_id>/resend", webhooks.ResendResource.as_view()),
     path("audit/events", audit.AuditEventsResource.as_view()),
     path("audit/events/<uuid:audit_event_id>/proof", audit_proofs.EventProofResource.as_view()),
+    path("audit/exports", audit_exports.ExportsResource.as_view()),
+    path("audit/exports/<uuid:audit_export_id>", audit_exports.ExportResource.as_view()),
+    path("audit/exports/<uuid:audit_export_id>/send", audit_exports.SendResource.as_view()),
+    path("audit/exports/<uuid:audit_export_id>/files/<str:name>", audit_exports.FileResource.as_view()),
+    path("audit/targets", audit_exports.TargetsResource.as_view()),
+    path("audit/targets/<uuid:audit_target_id>", audit_exports.TargetResource.as_view()),
+    path("audit/targets/<uuid:audit_target_id>/test", audit_exports.TargetTestResource.as_view()),
+    path("audit/schedules", audit_exports.SchedulesResource.as_view()),
+    path("audit/schedules/<uuid:audit_schedule_id>", audit_exports.ScheduleResource.as_view()),
     path("audit/checkpoint", audit_proofs.CheckpointResource.as_view()),
     path("audit/consistency", audit_proofs.ConsistencyResource.as_view()),
 ]

@@ -38,6 +38,8 @@ MONEY_READ, MONEY_WRITE = KeyScope.BILLING_READ, KeyScope.BILLING_WRITE
 HOOKS_READ, HOOKS_WRITE = KeyScope.WEBHOOKS_READ, KeyScope.WEBHOOKS_WRITE
 TODAY = {"since": datetime.now(UTC).isoformat()}
 WISH = {"plan": "pro"}
+STORE = {"name": "Logs", "kind": "https", "options": {"url": "https://logs.example.com/in"}}
+PAUSE = {"is_paused": True}
 CAP = {"allowance": "operations", "amount": 1000}
 
 API = (
@@ -139,6 +141,22 @@ API = (
     ApiRow("POST", "/v1/billing/cancel", MONEY_WRITE, ok=409),
     ApiRow("POST", "/v1/billing/resume", MONEY_WRITE, ok=409),
     ApiRow("GET", "/v1/audit/events", KeyScope.AUDIT_READ),
+    ApiRow("GET", "/v1/audit/exports", KeyScope.AUDIT_EXPORT),
+    ApiRow("POST", "/v1/audit/exports", KeyScope.AUDIT_EXPORT, body={}, ok=202),
+    ApiRow("GET", "/v1/audit/exports/{audit_export_id}", KeyScope.AUDIT_EXPORT, stranger=404),
+    ApiRow("DELETE", "/v1/audit/exports/{audit_export_id}", KeyScope.AUDIT_EXPORT, ok=204, stranger=404),
+    ApiRow("POST", "/v1/audit/exports/{audit_export_id}/send", KeyScope.AUDIT_EXPORT, ok=202, stranger=404),
+    ApiRow("GET", "/v1/audit/exports/{audit_export_id}/files/{name}", KeyScope.AUDIT_EXPORT, stranger=404),
+    ApiRow("GET", "/v1/audit/targets", KeyScope.AUDIT_EXPORT),
+    ApiRow("POST", "/v1/audit/targets", KeyScope.AUDIT_EXPORT, body=STORE, ok=201),
+    ApiRow("GET", "/v1/audit/targets/{audit_target_id}", KeyScope.AUDIT_EXPORT, stranger=404),
+    ApiRow("PATCH", "/v1/audit/targets/{audit_target_id}", KeyScope.AUDIT_EXPORT, body={}, stranger=404),
+    ApiRow("DELETE", "/v1/audit/targets/{audit_target_id}", KeyScope.AUDIT_EXPORT, ok=409, stranger=404),
+    ApiRow("POST", "/v1/audit/targets/{audit_target_id}/test", KeyScope.AUDIT_EXPORT, stranger=404),
+    ApiRow("GET", "/v1/audit/schedules", KeyScope.AUDIT_EXPORT),
+    ApiRow("POST", "/v1/audit/schedules", KeyScope.AUDIT_EXPORT, body={}, ok=422),
+    ApiRow("PATCH", "/v1/audit/schedules/{audit_schedule_id}", KeyScope.AUDIT_EXPORT, body=PAUSE, stranger=404),
+    ApiRow("DELETE", "/v1/audit/schedules/{audit_schedule_id}", KeyScope.AUDIT_EXPORT, ok=204, stranger=404),
     ApiRow("GET", "/v1/audit/checkpoint", KeyScope.AUDIT_READ),
     ApiRow("GET", "/v1/audit/events/{audit_event_id}/proof", KeyScope.AUDIT_READ, stranger=404),
     ApiRow("GET", "/v1/audit/consistency?from=1", KeyScope.AUDIT_READ),
@@ -264,6 +282,19 @@ CONSOLE = (
     ConsoleRow("POST", "billing/details/seats/", Right.BILLING_WRITE),
     ConsoleRow("POST", "billing/sandbox/advance/", Right.BILLING_WRITE),
     ConsoleRow("GET", "audit/", Right.AUDIT_READ),
+    ConsoleRow("GET", "audit/exports/", Right.AUDIT_EXPORT),
+    ConsoleRow("GET", "audit/exports/new/", Right.AUDIT_EXPORT),
+    ConsoleRow("GET", "audit/exports/{audit_export_id}/", Right.AUDIT_EXPORT),
+    ConsoleRow("GET", "audit/exports/{audit_export_id}/files/{name}", Right.AUDIT_EXPORT),
+    ConsoleRow("POST", "audit/exports/{audit_export_id}/send/", Right.AUDIT_EXPORT),
+    ConsoleRow("POST", "audit/exports/{audit_export_id}/end/", Right.AUDIT_EXPORT),
+    ConsoleRow("GET", "audit/targets/new/", Right.AUDIT_EXPORT),
+    ConsoleRow("GET", "audit/targets/{audit_target_id}/", Right.AUDIT_EXPORT),
+    ConsoleRow("POST", "audit/targets/{audit_target_id}/test/", Right.AUDIT_EXPORT),
+    ConsoleRow("POST", "audit/targets/{audit_target_id}/delete/", Right.AUDIT_EXPORT),
+    ConsoleRow("GET", "audit/schedules/new/", Right.AUDIT_EXPORT),
+    ConsoleRow("POST", "audit/schedules/{audit_schedule_id}/pause/", Right.AUDIT_EXPORT),
+    ConsoleRow("POST", "audit/schedules/{audit_schedule_id}/delete/", Right.AUDIT_EXPORT),
     ConsoleRow("GET", "audit/{event_id}/", Right.AUDIT_READ),
     ConsoleRow("GET", "settings/", Right.ORGANIZATION_READ),
     ConsoleRow("POST", "settings/name/", Right.ORGANIZATION_WRITE),

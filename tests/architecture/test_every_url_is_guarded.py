@@ -30,6 +30,7 @@ from tests.architecture.access_table import (
 )
 from tests.capsule_cloud.api.client import Api
 from tests.capsule_cloud.api.things import make_things
+from tests.capsule_cloud.web.audit_things import make_audit_things
 from tests.capsule_cloud.web.billing_things import make_billing_things
 from tests.capsule_cloud.web.webhook_things import make_webhook_things
 from tests.factories import Tenant
@@ -190,12 +191,13 @@ def test_a_page_of_the_console_opens_to_its_right_alone(
         event = AuditEvent.objects.latest("id")
     other = member_of(tenant, Role.MEMBER)
     things |= {"project": tenant.project.slug, "event_id": str(event.pk), "user_id": str(other.pk)}
-    things |= make_billing_things(tenant) | make_webhook_things(tenant)
+    things |= make_billing_things(tenant) | make_webhook_things(tenant) | make_audit_things(tenant)
     anonymous = open_page(None, tenant, row, things)
     assert (anonymous.status_code, anonymous.headers["Location"].partition("?")[0]) == (302, LOGIN)
     assert open_page(stranger.owner, tenant, row, things).status_code == 404
     for role in (Role.BILLING, Role.VIEWER, Role.OWNER):
-        things |= make_billing_things(tenant) | make_webhook_things(tenant)  # the role before may have taken one away
+        # the role before may have taken one away
+        things |= make_billing_things(tenant) | make_webhook_things(tenant) | make_audit_things(tenant)
         user = tenant.owner if role is Role.OWNER else member_of(tenant, role)
         status = open_page(user, tenant, row, things).status_code
         if row.right in RIGHTS[role]:

@@ -77,13 +77,14 @@ def pause(*, actor: Actor, schedule_id: UUID, is_paused: bool) -> Schedule:
     return schedule
 
 
-def delete(*, actor: Actor, schedule_id: UUID) -> None:
-    """Make no more of these. Raises NotFound."""
+def delete(*, actor: Actor, schedule_id: UUID) -> Schedule:
+    """Make no more of these; returns what it was. Raises NotFound."""
     schedule = _locked(schedule_id)
     gone = audit_target(schedule)
     Export.objects.filter(schedule=schedule).update(schedule=None)
     schedule.delete()
     record(action=actions.SCHEDULE_DELETED, actor=actor, target=gone)
+    return schedule
 
 
 def start_of(every: str, moment: datetime) -> datetime:

@@ -89,8 +89,8 @@ def update(
     return target
 
 
-def delete(*, actor: Actor, target_id: UUID) -> None:
-    """Forget a store and its secrets. Raises NotFound, or Conflict while a schedule uses it."""
+def delete(*, actor: Actor, target_id: UUID) -> Target:
+    """Forget a store and its secrets; returns what it was. Raises NotFound, or Conflict while a schedule uses it."""
     target = get(target_id)
     if Schedule.objects.filter(target=target).exists():
         raise Conflict("A schedule puts exports into it: delete that first.")
@@ -99,12 +99,9 @@ def delete(*, actor: Actor, target_id: UUID) -> None:
         target.delete()
     except ProtectedError:
         raise Conflict("A schedule puts exports into it: delete that first.") from None
-    record(
-        action=actions.TARGET_DELETED,
-        actor=actor,
-        target=AuditTarget("audit_store", str(target_id), target.name),
-        metadata=said,
-    )
+    gone = AuditTarget("audit_store", str(target_id), target.name)
+    record(action=actions.TARGET_DELETED, actor=actor, target=gone, metadata=said)
+    return target
 
 
 def secrets_of(target: Target) -> dict[str, str]:
