@@ -2,18 +2,24 @@
 
 import logging
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from django.core.mail import EmailMessage
+from django.test import TestCase
 from django.utils import timezone
 
+from capsule_cloud.lib import storage
 from tenancy.audit.sealing import publishing, selectors, tasks
 from tenancy.audit.sealing.models import Checkpoint, Publication
+from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.services import organizations
 from tenancy.webhooks import services
 from tenancy.webhooks.models import Event
-from tests.factories import Tenant
+from tests.factories import Tenant, add_member
 from tests.sealing import seal_all
 
 
@@ -44,7 +50,7 @@ def test_an_endpoint_gets_the_newest_checkpoint_once_a_day_when_there_is_a_new_o
     with scope(listening.organization):
         checkpoint = selectors.latest_checkpoint()
         assert checkpoint is not None
-        [published] = publishing.published()
+        [published] = [one for one in publishing.published() if one.via == "webhook"]
     assert data == {
         "size": checkpoint.size,
         "checkpoint": checkpoint.note,
@@ -64,11 +70,37 @@ def test_an_endpoint_gets_the_newest_checkpoint_once_a_day_when_there_is_a_new_o
     assert len(told(listening)) == 2  # nothing is new
 
 
-def test_who_has_no_endpoint_is_not_asked(tenant: Tenant) -> None:
+def test_owners_get_it_by_mail_once_a_month(tenant: Tenant, mailoutbox: list[EmailMessage]) -> None:
+    add_member(tenant, Role.ADMIN)
     seal_all()
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        publishing.publish()
+    mine = [mail for mail in mailoutbox if tenant.organization.name in str(mail.subject)]
+    assert [mail.to for mail in mine] == [[tenant.owner.email]]
+    with scope(tenant.organization):
+        checkpoint = selectors.latest_checkpoint()
+        assert checkpoint is not None
+        assert checkpoint.note in mine[0].body
+        assert [one.via for one in publishing.published()] == ["email"]
+    grow(tenant, "Sooner")
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        publishing.publish()
+    assert len([mail for mail in mailoutbox if mail.to == [tenant.owner.email]]) == 1
+
+
+def test_a_bucket_gets_it_where_there_is_one(
+    tenant: Tenant, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal_all()
+    settings.EXPORTS_BUCKET = "s3://somewhere"
+    monkeypatch.setattr(storage, "own", lambda: storage.Folder(tmp_path))
     publishing.publish()
     with scope(tenant.organization):
-        assert publishing.published() == []
+        checkpoint = selectors.latest_checkpoint()
+        assert checkpoint is not None
+        assert "storage" in [one.via for one in publishing.published()]
+    kept = tmp_path / f"audit-checkpoints/{tenant.organization.pk}/{checkpoint.size:020}.txt"
+    assert kept.read_text() == checkpoint.note
 
 
 def test_one_organization_s_trouble_is_not_the_others(
@@ -77,7 +109,7 @@ def test_one_organization_s_trouble_is_not_the_others(
     def broken(checkpoint: Checkpoint) -> bool:
         raise RuntimeError("no")
 
-    monkeypatch.setitem(publishing.WAYS, "webhook", broken)
+    monkeypatch.setattr(publishing, "WAYS", {"webhook": publishing.Way(timedelta(days=1), broken)})
     with caplog.at_level(logging.ERROR):
         assert publishing.publish() == 0
     assert "audit.publication_failed" in caplog.text
