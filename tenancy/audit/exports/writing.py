@@ -272,7 +272,7 @@ def _described(path: Path, holds: str) -> dict[str, Any]:
 
 def _offer(turn: Turn, export: Export, kept: list[dict[str, Any]]) -> None:
     now = timezone.now()
-    state = Export.State.READY if export.target is None else Export.State.SENDING
+    state = Export.State.SENDING if export.target_id else Export.State.READY
     with turn.scope():
         turn.say(
             state=state,
