@@ -212,5 +212,6 @@ def chosen(first: int, last: int, filters: Mapping[str, str]) -> list[int]:
     if not places:
         return []
     rows = AuditEvent.objects.filter(id__gte=min(places), id__lte=max(places))
-    found = matching(rows, **filters).filter(id__in=list(places)).values_list("id", flat=True)
-    return sorted(places[one] for one in found)
+    action, actor, target = (filters.get(name, "") for name in ("action", "actor", "target"))
+    found = matching(rows, action=action, actor=actor, target=target).filter(id__in=list(places))
+    return sorted(places[one] for one in found.values_list("id", flat=True))

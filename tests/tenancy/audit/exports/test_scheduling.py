@@ -254,9 +254,9 @@ def test_names_and_numbers_have_limits(tenant: Tenant, store: Target, monkeypatc
             targets.create(actor=tenant.actor, name="x", kind="https", options={"url": "https://a.example"}, secrets={})
         with pytest.raises(Invalid):
             targets.update(actor=tenant.actor, target_id=store.pk, name=" ")
-        for wrong in ({"every": "hour", "name": "x"}, {"every": "day", "name": ""}):
+        for every, name in (("hour", "x"), ("day", "")):
             with pytest.raises(Invalid):
-                scheduling.create(actor=tenant.actor, target_id=store.pk, wish=Wish(), **wrong)
+                scheduling.create(actor=tenant.actor, target_id=store.pk, wish=Wish(), every=every, name=name)
     daily(tenant, store)
     with pytest.raises(LimitReached):
         daily(tenant, store)
