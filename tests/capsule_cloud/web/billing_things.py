@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from billing.invoicing.models import Invoice, InvoiceLine
+from billing.metering.meters import Meter
 from billing.plans import Allowance
-from billing.quotas.models import Cap, Level, Notice, Span
+from billing.quotas.models import Cap, Level, Notice, ParkedWrite, Span
 from tenancy.scope import scope
 from tests.factories import Tenant
 
@@ -46,6 +47,19 @@ def make_billing_things(tenant: Tenant) -> dict[str, str]:
             starts_at=START,
             defaults={"limit": 100, "percent": 80, "used": 80, "sentence": "80 % of 100 operations are used."},
         )
+        write, _ = ParkedWrite.objects.get_or_create(
+            number=1,
+            defaults={
+                "project_id": tenant.project.pk,
+                "kind": ParkedWrite.Kind.PIN,
+                "meter": Meter.WRITE,
+                "quantity": 1,
+                "actor": {"kind": "user", "id": "", "label": ""},
+                "sealed_body": b"",
+                "state": ParkedWrite.State.FAILED,
+                "error": "There is no such capsule.",
+            },
+        )
         Invoice.objects.filter(state=Invoice.State.DRAFT).update(state=Invoice.State.OPEN, watermark="10:10:")
-    made = {"invoice_id": invoice, "line_id": line, "cap_id": cap, "notice_id": notice}
+    made = {"invoice_id": invoice, "line_id": line, "cap_id": cap, "notice_id": notice, "write_id": write}
     return {name: str(thing.pk) for name, thing in made.items()}
