@@ -21,13 +21,14 @@ import argparse
 import base64
 import bisect
 import csv
+import functools
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ PROOF = "c2sp.org/tlog-proof@v1"
 EXPORTED = 0x80  # marks a record of the hashes file whose event is in the export
 RECORD = 33  # bytes: what it is, and a hash
 GUARDED = ("=", "+", "-", "@", "\t", "\r")  # a CSV cell that begins so gets an apostrophe: no spreadsheet runs it
+LIBRARIES = {"_csv", "pyarrow", "zlib", "zstandard"}  # whose complaints say that a file is damaged
 MOST_SAID = 100  # sentences; the rest is counted
 
 
@@ -47,7 +49,7 @@ class Unreadable(Exception):
     """The files are not what they should be: nothing can be said of them."""
 
 
-# --- Trees (RFC 6962; RFC 9162, 2.1.3.2 and 2.1.4.2) ---
+# --- Trees (RFC 6962, 2.1) ---
 
 
 def leaf_hash(body: bytes) -> bytes:
@@ -78,52 +80,49 @@ class Growing:
         """Its root."""
         if not self.stack:
             return hashlib.sha256(b"").digest()
-        node = self.stack[-1]
-        for left in reversed(self.stack[:-1]):
-            node = node_hash(left, node)
-        return node
+        return functools.reduce(lambda right, left: node_hash(left, right), reversed(self.stack))
+
+
+def half(size: int) -> int:
+    """Where a tree of two or more leaves divides: the largest power of two below its size."""
+    return 1 << (size - 1).bit_length() - 1
 
 
 def is_included(leaf: bytes, index: int, size: int, proof: list[bytes], root: bytes) -> bool:
-    """Whether the proof leads from the leaf to the root of a tree of that size."""
-    if not 0 <= index < size:
+    """Whether the proof leads from the leaf at a place to the root of a tree of that size."""
+
+    def above(index: int, size: int, proof: list[bytes]) -> bytes:
+        if size == 1 and not proof:
+            return leaf
+        *rest, other = proof if size > 1 else []
+        if index < half(size):
+            return node_hash(above(index, half(size), rest), other)
+        return node_hash(other, above(index - half(size), size - half(size), rest))
+
+    try:
+        return 0 <= index < size and above(index, size, proof) == root
+    except ValueError:  # the proof is too short, or too long
         return False
-    place, last = index, size - 1
-    for one in proof:
-        if last == 0:
-            return False
-        if place & 1 or place == last:
-            leaf = node_hash(one, leaf)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
-        else:
-            leaf = node_hash(leaf, one)
-        place, last = place >> 1, last >> 1
-    return last == 0 and leaf == root
 
 
 def is_grown(old: int, old_root: bytes, new: int, new_root: bytes, proof: list[bytes]) -> bool:
     """Whether the proof shows that the new tree begins with the old one."""
-    if not 0 < old < new:
-        return not proof and (old_root == new_root if old == new else old == 0)
-    path = proof if old & (old - 1) else [old_root, *proof]
-    if not path:
+
+    def roots(old: int, new: int, proof: list[bytes], is_left: bool) -> tuple[bytes, bytes]:
+        if old == new:
+            [node] = [old_root, *proof] if is_left else proof
+            return node, node
+        *rest, other = proof
+        if old <= half(new):
+            before, after = roots(old, half(new), rest, is_left)
+            return before, node_hash(after, other)
+        before, after = roots(old - half(new), new - half(new), rest, False)
+        return node_hash(other, before), node_hash(other, after)
+
+    try:
+        return not proof if old == 0 else old <= new and roots(old, new, proof, True) == (old_root, new_root)
+    except ValueError:
         return False
-    place, last = old - 1, new - 1
-    while place & 1:
-        place, last = place >> 1, last >> 1
-    before = after = path[0]
-    for one in path[1:]:
-        if last == 0:
-            return False
-        if place & 1 or place == last:
-            before, after = node_hash(one, before), node_hash(one, after)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
-        else:
-            after = node_hash(after, one)
-        place, last = place >> 1, last >> 1
-    return last == 0 and before == old_root and after == new_root
 
 
 # --- Keys and checkpoints (c2sp.org/signed-note, c2sp.org/tlog-checkpoint) ---
@@ -193,13 +192,11 @@ def wrong_event(body: bytes, proof: str, keys: Keys) -> Iterator[str]:
     found = checkpoint(note, keys)
     if not found.is_signed:
         yield "The checkpoint is not signed by any of the published keys."
+    index, path = int(lines[0].removeprefix("index ")), list(map(decoded, lines[1:]))
     # a file may end with a line feed that is not the event's; of a checkpoint the log has what is above the signatures
-    for one in (body, body.removesuffix(b"\n"), body.partition(b"\n\n")[0] + b"\n"):
-        if is_included(
-            leaf_hash(one), int(lines[0].split(" ")[1]), found.size, list(map(decoded, lines[1:])), found.root
-        ):
-            return
-    yield "This is not what was sealed: it was changed, or the proof is another's."
+    bodies = (body, body.removesuffix(b"\n"), body.partition(b"\n\n")[0] + b"\n")
+    if not any(is_included(leaf_hash(one), index, found.size, path, found.root) for one in bodies):
+        yield "This is not what was sealed: it was changed, or the proof is another's."
 
 
 def wrong_growth(kept: str, document: Json, keys: Keys) -> Iterator[str]:
@@ -224,9 +221,15 @@ def _wrong_pair(old: Checkpoint, new: Checkpoint, proof: list[bytes]) -> Iterato
 class Row(NamedTuple):
     """An event of an export, where it stands, and what stands beside it."""
 
-    place: str  # as people find it: a file and a line
+    file: str
+    number: int  # from 1: of the line, record or row
     body: bytes
     cells: Json | None  # of CSV and Parquet
+
+    @property
+    def place(self) -> str:
+        """As people find it."""
+        return f"{self.file}, no. {self.number}"
 
 
 class Export:
@@ -240,7 +243,7 @@ class Export:
             raise Unreadable(f"This is no export: its format is {self.manifest['format']}, not {FORMAT}.")
         self.checkpoint = checkpoint(self.manifest["checkpoint"], keys)
         self.expected: list[bytes] = []  # of the exported events, in order
-        self.seqs: list[int] | range = range(0)  # their places in the trail
+        self.seqs: list[int] = []  # their places in the trail
         self.roots: dict[int, bytes] = {}  # of the sizes that are asked for
 
     def wrong(self, kept: list[Checkpoint]) -> Iterator[str]:
@@ -248,7 +251,6 @@ class Export:
         yield from self._wrong_signatures()
         yield from self._wrong_hashes({one.size for one in kept})
         yield from self._wrong_history(kept)
-        yield from self._wrong_files()
         yield from Comparison(self.expected, self.seqs).wrong(self._rows())
 
     def _wrong_signatures(self) -> Iterator[str]:
@@ -265,7 +267,7 @@ class Export:
 
     def _wrong_hashes(self, sizes: set[int]) -> Iterator[str]:
         """Compute the root, and with it prove every hash that events are compared with."""
-        said, seqs, tree = self.manifest["hashes"], list[int](), Growing()
+        said, seqs, tree = self.manifest["hashes"], self.seqs, Growing()
         path = self._path(said["name"])
         if not path.is_file():
             yield f"{said['name']} is missing: without it nobody can say which events there should be."
@@ -288,7 +290,6 @@ class Export:
                         return
                     tree.add(kind, one)
         self.roots[tree.size] = tree.root()
-        self.seqs = seqs
         if (tree.size, tree.root()) != (self.checkpoint.size, self.checkpoint.root):
             yield f"{said['name']} is not of the tree that was signed: do not believe what is said below of places."
         first, count = self.manifest["first"], self.manifest["count"]
@@ -321,39 +322,28 @@ class Export:
             elif roots[one.size] != one.root:
                 yield f"REWRITTEN: the first {one.size} events are not those of the checkpoint that you kept."
 
-    def _wrong_files(self) -> Iterator[str]:
-        place = 0
-        for file in self.manifest["files"]:
-            path = self._path(file["name"])
-            if file["first"] != place and self.manifest["selection"] is None and place:
-                yield f"{file['name']} does not begin where the file before it ends."
-            place = file["first"] + file["count"]
-            if not path.is_file():
-                yield f"{file['name']} is missing."
-                continue
-            with path.open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != file["sha256"]:
-                    yield f"{file['name']} is not the file that the manifest names (SHA-256)."
-
     def _rows(self) -> Iterator[Row | str]:
         """Every event of every file; a sentence where one cannot be read, or its columns differ from its body."""
         for file in self.manifest["files"]:
-            path = self._path(file["name"])
+            name, path = file["name"], self._path(file["name"])
             if not path.is_file():
+                yield f"{name} is missing."
                 continue
+            with path.open("rb") as stream:
+                if hashlib.file_digest(stream, "sha256").hexdigest() != file["sha256"]:
+                    yield f"{name} is not the file that the manifest names (SHA-256)."
             try:
                 for row in READERS[file["format"]](path, file["compression"]):
                     yield row
                     if row.cells is not None:
                         yield from _wrong_columns(row, self.manifest["columns"])
             except ImportError as missing:
-                raise Unreadable(f"{file['name']} cannot be read: install {missing.name}.") from None
-            except (ValueError, OSError, EOFError, csv.Error) as broken:
-                yield f"{file['name']} is damaged or cut off: {broken}"
+                raise Unreadable(f"{name} cannot be read: install {missing.name}.") from None
             except Exception as broken:
-                if type(broken).__module__.partition(".")[0] not in {"zstandard", "zlib", "pyarrow"}:
+                of = type(broken).__module__.partition(".")[0]
+                if not isinstance(broken, ValueError | OSError | EOFError) and of not in LIBRARIES:
                     raise
-                yield f"{file['name']} is damaged or cut off: {broken}"
+                yield f"{name} is damaged or cut off: {broken}"
 
     def _path(self, name: str) -> Path:
         if "/" in name or "\\" in name or name in {"", ".", ".."}:
@@ -364,7 +354,7 @@ class Export:
 class Comparison:
     """Compares events with the hashes of those that there should be, and says which were touched."""
 
-    def __init__(self, expected: list[bytes], seqs: list[int] | range) -> None:
+    def __init__(self, expected: list[bytes], seqs: list[int]) -> None:
         self.expected, self.seqs = expected, seqs
 
     def wrong(self, rows: Iterator[Row | str]) -> Iterator[str]:
@@ -433,22 +423,16 @@ class Comparison:
 
 def _longest_ascent(numbers: list[int]) -> list[int]:
     """The most numbers that are in ascending order already: the others were moved."""
-    ends: list[int] = []  # the lowest end of an ascent of each length
-    at: list[int] = []
-    before = [-1] * len(numbers)
+    ends, places, before = list[int](), list[int](), list[int]()  # the lowest end of an ascent of each length
     for place, number in enumerate(numbers):
         length = bisect.bisect_left(ends, number)
-        if length == len(ends):
-            ends.append(number)
-            at.append(place)
-        else:
-            ends[length], at[length] = number, place
-        before[place] = at[length - 1] if length else -1
-    found, place = [], at[-1] if at else -1
+        ends[length : length + 1], places[length : length + 1] = [number], [place]
+        before.append(places[length - 1] if length else -1)
+    found, place = list[int](), places[-1] if places else -1
     while place >= 0:
         found.append(numbers[place])
         place = before[place]
-    return found[::-1]
+    return found
 
 
 def _said_id(body: bytes) -> str:
@@ -474,75 +458,54 @@ def _opened(path: Path, compression: str) -> Any:
 
 
 def _jsonl(path: Path, compression: str) -> Iterator[Row]:
-    name, row = path.name, Row
     with _opened(path, compression) as raw, io.BufferedReader(raw, 1 << 20) as stream:
         for number, line in enumerate(stream, start=1):
+            yield Row(path.name, number, line[:-1] if line[-1:] == b"\n" else line, None)
             if line[-1:] != b"\n":
-                yield row(f"{name}, line {number}", line, None)
                 raise ValueError("the last line has no end")
-            yield row(f"{name}, line {number}", line[:-1], None)
 
 
 def _csv(path: Path, compression: str) -> Iterator[Row]:
     csv.field_size_limit(1 << 27)
-    with (
-        _opened(path, compression) as raw,
-        io.TextIOWrapper(io.BufferedReader(raw), "utf-8", newline="") as stream,
-    ):
+    with _opened(path, compression) as raw, io.TextIOWrapper(io.BufferedReader(raw), "utf-8", newline="") as stream:
         for number, cells in enumerate(csv.DictReader(stream, strict=True), start=1):
-            if None in cells or None in cells.values() or "body" not in cells:
+            if None in cells or None in cells.values():
                 raise ValueError(f"record {number} has other columns than the header")
-            yield Row(f"{path.name}, record {number}", cells["body"].encode(), cells)
+            yield Row(path.name, number, cells["body"].encode(), cells)
 
 
 def _parquet(path: Path, compression: str) -> Iterator[Row]:
     import pyarrow.parquet  # noqa: PLC0415  # only who has such files needs it
 
-    number = 0
     with pyarrow.parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=8192):
-            for cells in batch.to_pylist():
-                number += 1
-                body = cells.get("body")
-                if not isinstance(body, str):
-                    raise ValueError(f"row {number} has no body")
-                yield Row(f"{path.name}, row {number}", body.encode(), cells)
+        batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=8192))
+        for number, cells in enumerate(itertools.chain.from_iterable(batches), start=1):
+            yield Row(path.name, number, str(cells["body"]).encode(), cells)
 
 
 READERS = {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}
 
 
 def _wrong_columns(row: Row, columns: dict[str, str | None]) -> Iterator[str]:
-    """Columns beside the body say what the body says; `seq` and what the manifest gives no path for are ours alone."""
-    assert row.cells is not None  # noqa: S101  # the caller looked
+    """Columns beside the body say what it says; but not those that the manifest has no path for: these are ours."""
     try:
         event = json.loads(row.body)
     except (ValueError, RecursionError):
         return  # it was never sealed, which is said elsewhere
-    for name, cell in row.cells.items():
-        path = columns.get(name)
-        if name in {"seq", "body"}:
-            continue
-        if name not in columns:
-            yield f"{row.place}: the manifest knows no column {name[:64]!r}."
-        elif path is not None and not _is_same(event, path, cell):
+    for name, cell in (row.cells or {}).items():
+        path = columns[name] if name not in {"seq", "body"} else None
+        if path is not None and not _is_same(event, path, "" if cell is None else str(cell)):
             yield f"CHANGED: {row.place}: the column {name} is not what the event says."
 
 
-def _is_same(event: Any, path: str, cell: Any) -> bool:
+def _is_same(event: Any, path: str, cell: str) -> bool:
     value = event
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
-    if isinstance(cell, datetime):
-        return isinstance(value, str) and datetime.fromisoformat(value) == cell
-    text = "" if cell is None else str(cell)
     if isinstance(value, dict | list):
-        try:
-            return bool(json.loads(text.removeprefix("'")) == value)
-        except ValueError:
-            return False
+        return _canonical(json.loads(cell)) == _canonical(value)
     said = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return text == said or (said.startswith(GUARDED) and text == f"'{said}")
+    return cell == said or (said.startswith(GUARDED) and cell == f"'{said}")
 
 
 # --- The command ---
@@ -578,11 +541,8 @@ def check(options: argparse.Namespace) -> tuple[list[str], str]:
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as broken:
         raise Unreadable(f"This cannot be checked: {type(broken).__name__}: {broken}") from None
     manifest, signed = export.manifest, export.checkpoint
-    whole = (
-        "every event"
-        if manifest["selection"] is None
-        else f"a selection ({_canonical(manifest['selection']).decode()})"
-    )
+    chosen = manifest["selection"]
+    whole = "every event" if chosen is None else f"a selection ({_canonical(chosen).decode()})"
     said = f"{manifest['count']} events hold, {whole} from {manifest['first']} on, of {signed.size} in {signed.origin}."
     return found, said
 
@@ -591,13 +551,11 @@ def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     whole = argparse.ArgumentParser(description="Check exports and proofs of an audit trail.")
     ways = whole.add_subparsers(dest="what", required=True)
-    export = ways.add_parser("export", help="an export, whole")
+    export, event, growth = (ways.add_parser(name) for name in ("export", "event", "growth"))
     export.add_argument("manifest", type=Path)
     export.add_argument("--kept", type=Path, action="append", default=[], help="a checkpoint from earlier; repeatable")
-    event = ways.add_parser("event", help="one event")
     event.add_argument("event", type=Path, help="the event as it was exported: the line itself")
     event.add_argument("proof", type=Path, help="its .tlog-proof")
-    growth = ways.add_parser("growth", help="that nothing between two checkpoints was rewritten")
     growth.add_argument("kept", type=Path, help="the older checkpoint, which you kept")
     growth.add_argument("consistency", type=Path, help="the answer of /v1/audit/consistency")
     for one in (export, event, growth):

@@ -295,7 +295,8 @@ def test_no_event_can_be_touched_whatever_the_manifest_says_then(data: st.DataOb
         made.write(changed)
         if data.draw(st.booleans()):
             records = made.hashes.read_bytes()
-            start, end = records.index(b"\x80"), records.rindex(b"\x80" + leaf_hash(bodies[49])) + 33
+            start = records.index(b"\x80" + leaf_hash(bodies[10]))
+            end = records.index(b"\x80" + leaf_hash(bodies[49])) + 33
             fitting = b"".join(b"\x80" + leaf_hash(row.body) for row in changed)
             made.hashes.write_bytes(records[:start] + fitting + records[end:])
         made.forge_manifest(count=len(changed))
@@ -314,6 +315,15 @@ def test_a_manifest_that_leaves_events_out_is_told(tmp_path: Path) -> None:
     made.write(rows)
     made.forge_manifest()
     assert "The manifest says 700 events from 0 on, trail.hashes has 699." in made.check()[1]
+
+
+def test_a_damaged_hashes_file_is_told(tmp_path: Path) -> None:
+    made = make_export(tmp_path, BODIES)
+    records = made.hashes.read_bytes()
+    made.hashes.write_bytes(records[: 33 * 7] + b"\x05" + records[33 * 7 + 1 :])
+    code, said = made.check()
+    assert code == 1
+    assert "trail.hashes is damaged." in said
 
 
 @pytest.mark.parametrize("gone", ["data", "hashes"])
