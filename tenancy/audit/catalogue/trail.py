@@ -24,6 +24,13 @@ SIGN_IN_BLOCKED = Action(
     severity=Severity.MEDIUM,
     is_failure=True,
 )
+SECOND_FACTOR_FAILED = Action(
+    "account.second_factor.failed",
+    "gave a wrong second factor after the right password",
+    Kind.SIGN_IN,
+    severity=Severity.HIGH,
+    is_failure=True,
+)
 ACCESS_DENIED = Action(
     "access.denied",
     "tried what they may not do",
