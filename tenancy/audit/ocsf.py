@@ -19,7 +19,13 @@ CLASSES = {
 }
 _CRUD = {1: "Create", 2: "Read", 3: "Update", 4: "Delete", 99: "Other"}
 ACTIVITIES: dict[int, dict[int, str]] = {
-    3001: {99: "Other"},
+    3001: {
+        3: "Password Change",
+        4: "Password Reset",
+        10: "MFA Factor Enable",
+        11: "MFA Factor Disable",
+        99: "Other",
+    },
     3002: {1: "Logon"},
     3004: _CRUD,
     3005: {1: "Assign Privileges", 2: "Revoke Privileges"},

@@ -31,9 +31,15 @@ def person(user: User) -> Target:
     return Target("user", str(user.pk), user.email)
 
 
-def tell_organizations(*, user: User, action: Action, changes: dict[str, list[Any]] | None = None) -> None:
+def tell_organizations(
+    *,
+    user: User,
+    action: Action,
+    metadata: dict[str, Any] | None = None,
+    changes: dict[str, list[Any]] | None = None,
+) -> None:
     """Record in every organization of a person what they did with their account."""
     actor, target = Actor("user", str(user.pk), user.email), person(user)
     for member in memberships(user):
         with scope(member.organization_id):
-            record(action=action, actor=actor, target=target, changes=changes)
+            record(action=action, actor=actor, target=target, metadata=metadata, changes=changes)

@@ -58,6 +58,10 @@ class Severity(IntEnum):
 class Kind(Enum):
     """What an action is in the Open Cybersecurity Schema Framework: (class_uid, activity_id)."""
 
+    PASSWORD_CHANGE = (3001, 3)
+    PASSWORD_RESET = (3001, 4)
+    FACTOR_ADDED = (3001, 10)
+    FACTOR_REMOVED = (3001, 11)
     ACCOUNT_CHANGED = (3001, 99)
     SIGN_IN = (3002, 1)
     CREATE = (3004, 1)

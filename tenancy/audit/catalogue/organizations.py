@@ -162,4 +162,25 @@ WEBHOOK_REPLAYED = Action(
 )
 # --- Accounts ---
 SIGNED_IN = Action("account.signed_in", "signed in", Kind.SIGN_IN)
+PASSWORD_CHANGED = Action(
+    "account.password_changed", "changed their password", Kind.PASSWORD_CHANGE, severity=Severity.LOW
+)
+PASSWORD_RESET = Action(
+    "account.password_reset", "set a new password by a link in a mail", Kind.PASSWORD_RESET, severity=Severity.LOW
+)
+EMAIL_CHANGED = Action(
+    "account.email_changed", "changed the address that they sign in with", Kind.ACCOUNT_CHANGED, severity=Severity.LOW
+)
+_FACTOR = {"type": {**TEXT, "description": "totp, webauthn or recovery_codes."}}
+SECOND_FACTOR_ADDED = Action("account.second_factor.added", "added a second factor", Kind.FACTOR_ADDED, has=_FACTOR)
+SECOND_FACTOR_REMOVED = Action(
+    "account.second_factor.removed",
+    "removed a second factor",
+    Kind.FACTOR_REMOVED,
+    has=_FACTOR,
+    severity=Severity.MEDIUM,
+)
+SECOND_FACTOR_RESET = Action(
+    "account.second_factor.reset", "made new recovery codes", Kind.ACCOUNT_CHANGED, has=_FACTOR, severity=Severity.LOW
+)
 ACCOUNT_RENAMED = Action("account.renamed", "changed their name", Kind.ACCOUNT_CHANGED, changes={"name": PERSON})
