@@ -14,8 +14,11 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(
     [
         "tenancy",
+        "tenancy.audit",
         "tenancy.audit.attempts",
+        "tenancy.audit.exports",
         "tenancy.audit.sealing",
+        "tenancy.audit.streams",
         "tenancy.webhooks",
         "capsule_cloud.memory",
         "billing",

@@ -273,6 +273,24 @@ AUDIT_EXPORT_READY = EventType(
         "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     },
 )
+AUDIT_STREAM_STOPPED = EventType(
+    "organization.audit.stream_stopped",
+    "A stream of your audit log is sent nothing any more: its target failed for a day, refused everything, or is gone.",
+    {
+        "stream_id": ID,
+        "name": TEXT,
+        "state": {**TEXT, "enum": ["paused", "disabled"]},
+        "reason": TEXT,
+        "next_seq": {**WHOLE, "description": "The place of the trail that it goes on with once it is resumed."},
+    },
+    {
+        "stream_id": "0198b2a4-7c1e-7d3a-9d4e-2f6b8c0a1e5f",
+        "name": "Splunk",
+        "state": "paused",
+        "reason": "Nothing arrived since 28 Nov 2026, 10:12 UTC, in 151 attempts. The last: Answered 503.",
+        "next_seq": 125_000,
+    },
+)
 AUDIT_CHECKPOINT = EventType(
     "organization.audit.checkpoint",
     "Your audit trail has grown: its newest signed checkpoint, once a day. With it you can prove a later rewriting.",

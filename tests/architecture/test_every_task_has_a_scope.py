@@ -50,6 +50,8 @@ GLOBAL = {
     "metering.sample_gauges": "one statement samples every organization",
     "quotas.seal_idle_sessions": "asks who has something due, then opens each one's scope",
     "metering.ship_usage": "usage of every organization is one stream",
+    "audit_streams.deliver": "takes everybody's due streams in turns; each says whose it is",
+    "audit_streams.tidy": "one statement ends everybody's logs of last month",
     "webhooks.deliver": "takes everybody's due deliveries in turns; each says whose it is",
     "webhooks.tidy": "one statement ends everybody's logs of last month",
     "sandbox.deliver_webhooks": "a twin of Stripe knows no organizations",

@@ -125,3 +125,71 @@ SCHEDULE_CREATED = Action(
 SCHEDULE_PAUSED = Action("audit.schedule.paused", "paused a schedule of exports", Kind.UPDATE)
 SCHEDULE_RESUMED = Action("audit.schedule.resumed", "let a schedule of exports go on", Kind.UPDATE)
 SCHEDULE_DELETED = Action("audit.schedule.deleted", "deleted a schedule of exports", Kind.DELETE)
+# --- Streams ---
+_STREAM: dict[str, Schema] = {"kind": TEXT, "place": TEXT}
+STREAM_CREATED = Action(
+    "audit.stream.created",
+    "had the audit log streamed",
+    Kind.CREATE,
+    has={**_STREAM, "next_seq": WHOLE},
+    severity=Severity.MEDIUM,
+)
+STREAM_UPDATED = Action(
+    "audit.stream.updated",
+    "changed a stream of the audit log",
+    Kind.UPDATE,
+    changes={
+        "name": TEXT,
+        "options": {"type": ["object", "null"]},
+        "has_ocsf": FLAG,
+        "has_people": FLAG,
+        "secrets": SECRET,
+    },
+    severity=Severity.MEDIUM,
+)
+STREAM_PAUSED = Action(
+    "audit.stream.paused",
+    "paused a stream of the audit log",
+    Kind.UPDATE,
+    changes={"state": TEXT},
+    severity=Severity.MEDIUM,
+)
+STREAM_DISABLED = Action(
+    "audit.stream.disabled",
+    "disabled a stream of the audit log",
+    Kind.UPDATE,
+    changes={"state": TEXT},
+    severity=Severity.MEDIUM,
+)
+STREAM_RESUMED = Action(
+    "audit.stream.resumed", "let a stream of the audit log go on", Kind.UPDATE, changes={"state": TEXT}
+)
+STREAM_DELETED = Action(
+    "audit.stream.deleted",
+    "deleted a stream of the audit log",
+    Kind.DELETE,
+    has=_STREAM,
+    severity=Severity.MEDIUM,
+)
+STREAM_SECRET_ROTATED = Action(
+    "audit.stream.secret_rotated",
+    "rotated the secret of a stream",
+    Kind.UPDATE,
+    has={"overlap_seconds": WHOLE},
+    changes={"secret": SECRET},
+    severity=Severity.MEDIUM,
+)
+STREAM_REPLAYED = Action(
+    "audit.stream.replayed",
+    "moved a stream to another place of the audit log",
+    Kind.UPDATE,
+    has={"from_seq": WHOLE, "to_seq": WHOLE},
+    severity=Severity.MEDIUM,
+)
+STREAM_TESTED = Action("audit.stream.tested", "tested a stream", Kind.OTHER, has={"worked": FLAG})
+STREAM_RESENT = Action(
+    "audit.stream.resent",
+    "sent a stream an event again that it had refused",
+    Kind.OTHER,
+    has={"seq": WHOLE, "worked": FLAG},
+)
