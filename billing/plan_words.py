@@ -18,6 +18,7 @@ LIMIT_NAMES = {
     "project_limit": "Projects",
     "key_limit": "API keys",
     "requests_per_minute": "Requests a minute",
+    "audit_retention_months": "Months that the audit log goes back",
 }
 HEAD = """\
 # Plans

@@ -150,6 +150,8 @@ CELERY_BEAT_SCHEDULE = {
     "sample-gauges": {"task": "metering.sample_gauges", "schedule": 3600.0},
     "reconcile-usage": {"task": "billing.reconcile_usage", "schedule": 86400.0},
     "deliver-webhooks": {"task": "webhooks.deliver", "schedule": 1.0},
+    "make-audit-partitions": {"task": "audit.make_partitions", "schedule": 21600.0},
+    "expire-audit-events": {"task": "audit.expire", "schedule": 86400.0},
     "seal-audit-trail": {"task": "audit.seal", "schedule": 1.0},
     "watch-audit-sealing": {"task": "audit.watch_sealing", "schedule": 60.0},
     "reconcile-audit-seals": {"task": "audit.reconcile_seals", "schedule": 3600.0},

@@ -98,6 +98,7 @@ class Organization(models.Model):
     stored_byte_limit = models.BigIntegerField(null=True, db_default=10**9)
     document_limit = models.BigIntegerField(null=True, db_default=500)
     end_user_limit = models.BigIntegerField(null=True, db_default=1_000)
+    audit_retention_months = models.PositiveIntegerField(db_default=3)
     features = ArrayField(models.CharField(max_length=40), db_default=["mcp"])
     access = models.CharField(max_length=16, choices=Access.choices, db_default=Access.FULL)
     caps_version = models.BigIntegerField(db_default=0)  # changes with the caps that the customer chose

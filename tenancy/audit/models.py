@@ -115,6 +115,25 @@ class AuditIdentifier(Owned):
         return f"{self.field} {self.pseudonym.hex}"
 
 
+class AuditHold(Owned):
+    """A legal hold: from when, why and until when nothing of an organization's trail may be deleted."""
+
+    organization_id = models.UUIDField()
+    reason = models.TextField()
+    set_at = models.DateTimeField(default=timezone.now)
+    released_at = models.DateTimeField(null=True)
+
+    class Meta(Owned.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["organization_id"], condition=models.Q(released_at=None), name="audit_hold_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class AuditDeletion(models.Model):
     """The transaction in which rows of the trail may be deleted: written and taken away by `audit_purge` and its like.
 

@@ -114,6 +114,7 @@ class _Names:
         """`{"pseudonym": …}` for the value; the value itself where it is empty."""
         if not value:
             return value
+        value = value.replace("\0", "\ufffd")  # PostgreSQL takes it for no text
         naming = Naming(self.organization_id, kind, subject_id, field, value)
         pseudonym, until = _known.get(naming, ("", 0.0))
         if until > time.monotonic():

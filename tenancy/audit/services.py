@@ -1,5 +1,6 @@
 """Writes audit events, in the transaction of what they describe."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -47,7 +48,7 @@ SYSTEM = Actor("system", "", "Capsule Memory Cloud")
 NOWHERE = Context()
 ID_STARTS = len('{"id":"')  # every body begins with the id
 ID_ENDS = ID_STARTS + 36
-_STRICT = orjson.OPT_STRICT_INTEGER
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # behind an even number of backslashes
 _APPEND = "SELECT audit_append(%s, %s, %s, %s, %s)"
 _context: ContextVar[Context] = ContextVar("audit_context", default=NOWHERE)
 
@@ -144,13 +145,15 @@ def _prepared(
         _refuse_floats(changes.values())
     if action.names_people or actor.kind in PERSONAL or target.kind in PERSONAL:
         names = stand_in(organization_id or current_organization_id(), action, said)
-        return (
-            action.name,
-            _id(said["actor"]),
-            _id(said["target"]),
-            orjson.dumps(said, option=_STRICT).decode(),
-        ), names
-    return (action.name, actor.id, target.id, orjson.dumps(said, option=_STRICT).decode()), {}
+        return (action.name, _id(said["actor"]), _id(said["target"]), _text(said)), names
+    return (action.name, actor.id, target.id, _text(said)), {}
+
+
+def _text(said: dict[str, Any]) -> str:
+    body = orjson.dumps(said, option=orjson.OPT_STRICT_INTEGER)
+    if b"\\u0000" in body:  # PostgreSQL takes it for no text
+        body = _NUL.sub(rb"\1\\ufffd", body)
+    return body.decode()
 
 
 def _id(party: Any) -> str:

@@ -16,6 +16,7 @@ from django.utils.text import slugify
 
 from capsule_cloud.lib import crypto
 from tenancy.audit import actions
+from tenancy.audit.retention import held
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.models import Membership, Organization, OrganizationPurge, Project, User
@@ -175,6 +176,9 @@ def _purge(organization_id: UUID, cutoff: Any) -> OrganizationPurge | None:
         organization = Organization.objects.select_for_update(skip_locked=True).filter(closed_at__lt=cutoff).first()
         if organization is None:
             return None  # another worker has it, or it was restored meanwhile
+        if held():
+            log.warning("organization.purge_held organization=%s", organization_id)
+            return None
         counts: dict[str, int] = {}
         with connection.cursor() as cursor:
             # foreign keys are checked at commit, so the order of tables does not matter

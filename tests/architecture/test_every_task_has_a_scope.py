@@ -20,6 +20,8 @@ from tests.live import environment
 # Tasks that look across organizations, and why
 GLOBAL = {
     "api.purge_idempotency_keys": "one statement ends the stored answers of everybody's yesterday",
+    "audit.expire": "asks whose events are past their retention, then opens each one's scope",
+    "audit.make_partitions": "one table holds the events of every organization",
     "audit.seal": "the trail of every organization is sealed in one stream",
     "audit.watch_sealing": "likewise: how far that stream is behind",
     "audit.reconcile_seals": "likewise: whether everything in it is sealed",

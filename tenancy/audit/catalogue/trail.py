@@ -193,3 +193,14 @@ STREAM_RESENT = Action(
     Kind.OTHER,
     has={"seq": WHOLE, "worked": FLAG},
 )
+# --- Retention ---
+EVENTS_EXPIRED = Action(
+    "audit.events.expired",
+    "deleted events that the plan keeps no longer; their hashes stay",
+    Kind.DELETE,
+    has={"events": WHOLE, "before": MOMENT},
+)
+HOLD_SET = Action("audit.hold.set", "put the audit log under a legal hold", Kind.UPDATE, severity=Severity.MEDIUM)
+HOLD_RELEASED = Action(
+    "audit.hold.released", "released the legal hold on the audit log", Kind.UPDATE, severity=Severity.MEDIUM
+)
