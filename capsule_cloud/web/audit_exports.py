@@ -66,6 +66,7 @@ def detail(request: HttpRequest, member: MemberPrincipal, audit_export_id: UUID)
         files=files if selectors.is_offered(export) else [],
         filters=services.words_of(export),
         is_offered=selectors.is_offered(export),
+        command=f"python verify_audit.py export {export.label}.manifest.json --keys audit-keys.json",
     )
 
 
