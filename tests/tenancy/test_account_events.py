@@ -49,6 +49,20 @@ def test_a_forgotten_password_is_told_once_it_is_new(tenant: Tenant, mailoutbox:
     assert len(told(tenant, actions.PASSWORD_RESET)) == 1
 
 
+def test_another_address_is_told_once_it_is_confirmed(tenant: Tenant, mailoutbox: list[Any]) -> None:
+    browser = signed_in(tenant)
+    address = f"new-{tenant.owner.email}"
+    browser.post("/account/reauthenticate/?next=/account/email/", {"password": PASSWORD})
+    asked = browser.post("/account/email/", {"action_add": "", "email": address})
+    assert asked.status_code == 302
+    [code] = re.findall(r"^\s*([A-Z0-9]+-?[A-Z0-9]+)\s*$", mailoutbox[-1].body, re.MULTILINE)
+    assert told(tenant, actions.EMAIL_CHANGED) == []
+    assert browser.post(asked.headers["Location"], {"code": code}).status_code == 302
+    [event] = told(tenant, actions.EMAIL_CHANGED)
+    assert event.target["id"] == str(tenant.owner.pk)
+    assert address not in event.body
+
+
 def test_second_factors_come_fail_and_go(transactional_db: None) -> None:
     tenant = make_tenant()
     browser = signed_in(tenant)
