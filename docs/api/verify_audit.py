@@ -11,15 +11,13 @@ The files of an export lie beside its manifest. A checkpoint (c2sp.org/tlog-chec
 from our daily webhook, also shows whether the trail was rewritten since then, which no single export can.
 
 How it works: an event's hash is SHA-256 of a zero byte and the line itself (RFC 6962). The hashes of all events make a
-tree, and its root is in the checkpoint, which is signed (Ed25519). The `.hashes` file has what the export lacks of the
-tree, so that the root can be computed; if it is the signed one, every hash in the file is genuine, and each event is
-compared with its own. It ends with 0 when all of it holds, with 1 and a sentence for everything that does not, with 2
-for files that cannot be checked at all.
+tree, whose root is in the checkpoint, which is signed (Ed25519). The `.hashes` file has the rest of the tree. If the
+root that comes out of it is the signed one, every hash in it is genuine, and each event is compared with its own.
+Ends with 0 when all of it holds, with 1 and a sentence for everything that does not, with 2 when it cannot say.
 """
 
 import argparse
 import base64
-import bisect
 import csv
 import functools
 import gzip
@@ -41,7 +39,6 @@ PROOF = "c2sp.org/tlog-proof@v1"
 EXPORTED = 0x80  # marks a record of the hashes file whose event is in the export
 RECORD = 33  # bytes: what it is, and a hash
 GUARDED = ("=", "+", "-", "@", "\t", "\r")  # a CSV cell that begins so gets an apostrophe: no spreadsheet runs it
-LIBRARIES = {"_csv", "pyarrow", "zlib", "zstandard"}  # whose complaints say that a file is damaged
 MOST_SAID = 100  # sentences; the rest is counted
 
 
@@ -179,9 +176,6 @@ def decoded(text: str) -> bytes:
     return value
 
 
-# --- An event, and the growth of a trail ---
-
-
 def wrong_event(body: bytes, proof: str, keys: Keys) -> Iterator[str]:
     """What does not hold of one event and its `.tlog-proof`; or of a checkpoint and its proof in the log of all."""
     head, _, note = proof.partition("\n\n")
@@ -199,19 +193,15 @@ def wrong_event(body: bytes, proof: str, keys: Keys) -> Iterator[str]:
         yield "This is not what was sealed: it was changed, or the proof is another's."
 
 
-def wrong_growth(kept: str, document: Json, keys: Keys) -> Iterator[str]:
+def wrong_growth(kept: str, grown: Json, keys: Keys) -> Iterator[str]:
     """What does not hold between a checkpoint that was kept and the newer one of /v1/audit/consistency's answer."""
-    old, new = checkpoint(kept, keys), checkpoint(document["checkpoint"], keys)
-    yield from _wrong_pair(old, new, list(map(decoded, document["hashes"])))
-
-
-def _wrong_pair(old: Checkpoint, new: Checkpoint, proof: list[bytes]) -> Iterator[str]:
+    old, new = checkpoint(kept, keys), checkpoint(grown["checkpoint"], keys)
     for one in (old, new):
         if not one.is_signed:
             yield f"The checkpoint of {one.size} events is not signed by any of the published keys."
     if old.origin != new.origin:
         yield f"The checkpoints are of two logs: {old.origin} and {new.origin}."
-    elif not is_grown(old.size, old.root, new.size, new.root, proof):
+    elif not is_grown(old.size, old.root, new.size, new.root, list(map(decoded, grown["hashes"]))):
         yield f"REWRITTEN: the trail of {new.size} events does not begin with the one of {old.size} that was signed."
 
 
@@ -219,24 +209,18 @@ def _wrong_pair(old: Checkpoint, new: Checkpoint, proof: list[bytes]) -> Iterato
 
 
 class Row(NamedTuple):
-    """An event of an export, where it stands, and what stands beside it."""
+    """An event of an export: where it stands, its bytes, and in CSV and Parquet what stands beside them."""
 
-    file: str
-    number: int  # from 1: of the line, record or row
+    place: str
     body: bytes
-    cells: Json | None  # of CSV and Parquet
-
-    @property
-    def place(self) -> str:
-        """As people find it."""
-        return f"{self.file}, no. {self.number}"
+    cells: Json | None
 
 
 class Export:
     """An export's manifest and the files beside it."""
 
     def __init__(self, path: Path, keys: Keys) -> None:
-        whole = _json(path.read_bytes())
+        whole = json.loads(path.read_bytes())
         self.folder, self.keys, self.document = path.parent, keys, whole
         self.manifest: Json = whole["manifest"]
         if self.manifest["format"] != FORMAT:
@@ -248,12 +232,6 @@ class Export:
 
     def wrong(self, kept: list[Checkpoint]) -> Iterator[str]:
         """Everything that does not hold, in sentences."""
-        yield from self._wrong_signatures()
-        yield from self._wrong_hashes({one.size for one in kept})
-        yield from self._wrong_history(kept)
-        yield from Comparison(self.expected, self.seqs).wrong(self._rows())
-
-    def _wrong_signatures(self) -> Iterator[str]:
         manifest, origin = self.manifest, self.checkpoint.origin
         signature = decoded(self.document["signature"])
         if set(self.document) != {"manifest", "signature"}:
@@ -264,6 +242,9 @@ class Export:
             yield "The checkpoint was changed, or was not signed by any of the published keys."
         if not origin.endswith(f"/{manifest['organization_id']}"):
             yield "The checkpoint is of another organization's trail."
+        yield from self._wrong_hashes({one.size for one in kept})
+        yield from self._wrong_history(kept)
+        yield from self._wrong_events(self._rows())
 
     def _wrong_hashes(self, sizes: set[int]) -> Iterator[str]:
         """Compute the root, and with it prove every hash that events are compared with."""
@@ -302,10 +283,11 @@ class Export:
         mine, since = self.checkpoint, self.manifest["since"]
         roots = dict(self.roots)
         if since is not None:
-            before = checkpoint(since["checkpoint"], self.keys)
-            found = list(_wrong_pair(before, mine, list(map(decoded, since["consistency"]))))
+            grown = {"checkpoint": self.manifest["checkpoint"], "hashes": since["consistency"]}
+            found = list(wrong_growth(since["checkpoint"], grown, self.keys))
             yield from found
             if not found:
+                before = checkpoint(since["checkpoint"], self.keys)
                 roots[before.size] = before.root
         for one in kept:
             if not one.is_signed:
@@ -315,15 +297,12 @@ class Export:
             elif one.size > mine.size:
                 yield f"CUT OFF: you keep a checkpoint of {one.size} events, this export is of a trail of {mine.size}."
             elif one.size not in roots:
-                yield (
-                    f"This export cannot be compared with the checkpoint of {one.size} events that you kept: get "
-                    f"/v1/audit/consistency?from={one.size}&to={mine.size}, and check that with `growth`."
-                )
+                yield f"Cannot say: check /v1/audit/consistency?from={one.size}&to={mine.size} with `growth`."
             elif roots[one.size] != one.root:
                 yield f"REWRITTEN: the first {one.size} events are not those of the checkpoint that you kept."
 
     def _rows(self) -> Iterator[Row | str]:
-        """Every event of every file; a sentence where one cannot be read, or its columns differ from its body."""
+        """Every event of every file; a sentence where a file is not as it was, or cannot be read."""
         for file in self.manifest["files"]:
             name, path = file["name"], self._path(file["name"])
             if not path.is_file():
@@ -333,16 +312,10 @@ class Export:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != file["sha256"]:
                     yield f"{name} is not the file that the manifest names (SHA-256)."
             try:
-                for row in READERS[file["format"]](path, file["compression"]):
-                    yield row
-                    if row.cells is not None:
-                        yield from _wrong_columns(row, self.manifest["columns"])
+                yield from READERS[file["format"]](path, file["compression"])
             except ImportError as missing:
                 raise Unreadable(f"{name} cannot be read: install {missing.name}.") from None
-            except Exception as broken:
-                of = type(broken).__module__.partition(".")[0]
-                if not isinstance(broken, ValueError | OSError | EOFError) and of not in LIBRARIES:
-                    raise
+            except Exception as broken:  # noqa: BLE001  # of whichever library
                 yield f"{name} is damaged or cut off: {broken}"
 
     def _path(self, name: str) -> Path:
@@ -350,56 +323,47 @@ class Export:
             raise Unreadable(f"{name!r} is no file beside the manifest.")
         return self.folder / name
 
-
-class Comparison:
-    """Compares events with the hashes of those that there should be, and says which were touched."""
-
-    def __init__(self, expected: list[bytes], seqs: list[int]) -> None:
-        self.expected, self.seqs = expected, seqs
-
-    def wrong(self, rows: Iterator[Row | str]) -> Iterator[str]:
-        """As long as everything is in its place this is one hash for each event."""
+    def _wrong_events(self, rows: Iterator[Row | str]) -> Iterator[str]:
+        """Compare with the hashes of the tree. As long as everything is in its place, that is one for each event."""
         expected, at, sha256 = self.expected, 0, hashlib.sha256
         for row in rows:
             if isinstance(row, str):
                 yield row
             elif at < len(expected) and sha256(b"\x00" + row.body).digest() == expected[at]:
-                if row.cells is not None and str(row.cells.get("seq")) != str(self.seqs[at]):
-                    yield f"CHANGED: {row.place}: the column seq is not the place of event {self.seqs[at]}."
+                if row.cells is not None:
+                    yield from _wrong_columns(row, self.seqs[at], self.manifest["columns"])
                 at += 1
             else:
-                yield from self._wrong_from(at, row, rows)
+                yield from self._wrong_from(at, itertools.chain([row], rows))
                 return
-        if at < len(expected):
-            yield self._cut_off(at)
+        yield from self._wrong_gap(at, len(expected), [], set())
 
-    def _wrong_from(self, at: int, row: Row, rows: Iterator[Row | str]) -> Iterator[str]:
-        """From the first difference on: which of the rest is known, and where."""
-        places = {one: number for number, one in enumerate(self.expected)}
-        found: list[tuple[Row, int | None]] = [(row, places.get(leaf_hash(row.body)))]
+    def _wrong_from(self, reached: int, rows: Iterator[Row | str]) -> Iterator[str]:
+        """From the first difference on: which of the rest is known, and where it stands."""
+        numbers = {one: number for number, one in enumerate(self.expected)}
+        found: list[tuple[Row, int | None]] = []
         for one in rows:
             if isinstance(one, str):
                 yield one
             else:
-                number = places.get(leaf_hash(one.body))
-                kept = one if number is None else one._replace(body=b"", cells=None)
-                found.append((kept, number))
+                number = numbers.get(leaf_hash(one.body))
+                found.append((one if number is None else Row(one.place, b"", None), number))
         known = [number for _, number in found if number is not None]
-        in_order = set(_longest_ascent([number for number in known if number >= at]))
-        everywhere = set(known)
-        passed, unknown, reached = set(range(at)), list[Row](), at
-        for one, number in found:
+        passed, everywhere, unknown = set(range(reached)), set(known), list[Row]()
+        following = iter([*known[1:], len(self.expected)])
+        for row, number in found:
             if number is None:
-                unknown.append(one)
-            elif number in passed:
-                yield f"DOUBLED: {one.place}: event {self.seqs[number]} is there twice."
-            elif number in in_order and number >= reached:
+                unknown.append(row)
+                continue
+            later = next(following)
+            if number in passed:
+                yield f"DOUBLED: {row.place}: event {self.seqs[number]} is there twice."
+            elif number < reached or reached <= later < number:
+                yield f"MOVED: {row.place}: event {self.seqs[number]} stands in another place than it was sealed in."
+            else:
                 yield from self._wrong_gap(reached, number, unknown, everywhere)
                 unknown, reached = [], number + 1
-            else:
-                yield f"MOVED: {one.place}: event {self.seqs[number]} stands in another place than it was sealed in."
-            if number is not None:
-                passed.add(number)
+            passed.add(number)
         yield from self._wrong_gap(reached, len(self.expected), unknown, everywhere)
 
     def _wrong_gap(self, start: int, end: int, unknown: list[Row], everywhere: set[int]) -> Iterator[str]:
@@ -407,60 +371,35 @@ class Comparison:
         missing = [number for number in range(start, end) if number not in everywhere]
         changed = min(len(missing), len(unknown))
         for row, number in zip(unknown[:changed], missing[:changed], strict=True):
-            yield f"CHANGED: {row.place}: event {self.seqs[number]} is not what was sealed{_said_id(row.body)}."
+            said = f"is not what was sealed; it begins {row.body[:50]!r}"
+            yield f"CHANGED: {row.place}: event {self.seqs[number]} {said}."
         for row in unknown[changed:]:
-            yield f"INSERTED: {row.place}: this event was never sealed{_said_id(row.body)}."
+            yield f"INSERTED: {row.place}: this event was never sealed; it begins {row.body[:50]!r}."
         dropped = missing[changed:]
         if dropped and dropped[-1] == len(self.expected) - 1 and len(dropped) == len(self.expected) - dropped[0]:
-            yield self._cut_off(dropped[0])
+            said = f"the last {len(dropped)} events are missing"
+            yield f"CUT OFF: {said}, from event {self.seqs[dropped[0]]} on."
         else:
             for number in dropped:
                 yield f"DROPPED: event {self.seqs[number]} is missing."
-
-    def _cut_off(self, at: int) -> str:
-        return f"CUT OFF: the last {len(self.expected) - at} events are missing, from event {self.seqs[at]} on."
-
-
-def _longest_ascent(numbers: list[int]) -> list[int]:
-    """The most numbers that are in ascending order already: the others were moved."""
-    ends, places, before = list[int](), list[int](), list[int]()  # the lowest end of an ascent of each length
-    for place, number in enumerate(numbers):
-        length = bisect.bisect_left(ends, number)
-        ends[length : length + 1], places[length : length + 1] = [number], [place]
-        before.append(places[length - 1] if length else -1)
-    found, place = list[int](), places[-1] if places else -1
-    while place >= 0:
-        found.append(numbers[place])
-        place = before[place]
-    return found
-
-
-def _said_id(body: bytes) -> str:
-    try:
-        return f"; it calls itself {str(json.loads(body)['id'])[:64]}"
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
 
 
 # --- Files of events ---
 
 
 def _opened(path: Path, compression: str) -> Any:
-    if compression == "gzip":
-        return gzip.open(path, "rb")
     if compression == "zstd":
         import zstandard  # noqa: PLC0415  # only who has such files needs it
 
         return zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-    if compression != "none":
-        raise Unreadable(f"The compression {compression!r} is unknown.")
-    return path.open("rb")
+    return gzip.open(path, "rb") if compression == "gzip" else path.open("rb")
 
 
 def _jsonl(path: Path, compression: str) -> Iterator[Row]:
+    name = path.name
     with _opened(path, compression) as raw, io.BufferedReader(raw, 1 << 20) as stream:
         for number, line in enumerate(stream, start=1):
-            yield Row(path.name, number, line[:-1] if line[-1:] == b"\n" else line, None)
+            yield Row(f"{name}, no. {number}", line[:-1] if line[-1:] == b"\n" else line, None)
             if line[-1:] != b"\n":
                 raise ValueError("the last line has no end")
 
@@ -471,7 +410,7 @@ def _csv(path: Path, compression: str) -> Iterator[Row]:
         for number, cells in enumerate(csv.DictReader(stream, strict=True), start=1):
             if None in cells or None in cells.values():
                 raise ValueError(f"record {number} has other columns than the header")
-            yield Row(path.name, number, cells["body"].encode(), cells)
+            yield Row(f"{path.name}, no. {number}", cells["body"].encode(), cells)
 
 
 def _parquet(path: Path, compression: str) -> Iterator[Row]:
@@ -480,60 +419,41 @@ def _parquet(path: Path, compression: str) -> Iterator[Row]:
     with pyarrow.parquet.ParquetFile(path) as file:
         batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=8192))
         for number, cells in enumerate(itertools.chain.from_iterable(batches), start=1):
-            yield Row(path.name, number, str(cells["body"]).encode(), cells)
+            yield Row(f"{path.name}, no. {number}", str(cells["body"]).encode(), cells)
 
 
 READERS = {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}
 
 
-def _wrong_columns(row: Row, columns: dict[str, str | None]) -> Iterator[str]:
-    """Columns beside the body say what it says; but not those that the manifest has no path for: these are ours."""
-    try:
-        event = json.loads(row.body)
-    except (ValueError, RecursionError):
-        return  # it was never sealed, which is said elsewhere
+def _wrong_columns(row: Row, seq: int, columns: dict[str, str | None]) -> Iterator[str]:
+    """Columns beside a genuine body say what it says; those that the manifest has no path for are ours alone."""
+    event = json.loads(row.body) | {"": seq}
     for name, cell in (row.cells or {}).items():
-        path = columns[name] if name not in {"seq", "body"} else None
-        if path is not None and not _is_same(event, path, "" if cell is None else str(cell)):
-            yield f"CHANGED: {row.place}: the column {name} is not what the event says."
-
-
-def _is_same(event: Any, path: str, cell: str) -> bool:
-    value = event
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    if isinstance(value, dict | list):
-        return _canonical(json.loads(cell)) == _canonical(value)
-    said = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return cell == said or (said.startswith(GUARDED) and cell == f"'{said}")
-
-
-# --- The command ---
+        path = {"seq": "", "body": None}.get(name, columns.get(name))
+        if path is not None:
+            value, text = event, "" if cell is None else str(cell)
+            for part in path.split("."):
+                value = value.get(part) if isinstance(value, dict) else None
+            if isinstance(value, dict | list):
+                text, value = _canonical(json.loads(text)).decode(), _canonical(value).decode()
+            said = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+            if text != said and not (said.startswith(GUARDED) and text == f"'{said}"):
+                yield f"CHANGED: {row.place}: the column {name} is not what event {seq} says."
 
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _once(pairs: list[tuple[str, Any]]) -> Json:
-    if len(dict(pairs)) != len(pairs):
-        raise Unreadable("A name stands twice in the JSON.")
-    return dict(pairs)
-
-
-def _json(text: bytes) -> Any:
-    return json.loads(text, object_pairs_hook=_once)
-
-
 def check(options: argparse.Namespace) -> tuple[list[str], str]:
     """What does not hold, and what to say when all of it does. Raises Unreadable, OSError."""
     try:
-        keys = Keys(_json(options.keys.read_bytes()))
+        keys = Keys(json.loads(options.keys.read_bytes()))
         if options.what == "event":
             proof = options.proof.read_text(encoding="utf-8")
             return list(wrong_event(options.event.read_bytes(), proof, keys)), "The event is in the trail."
         if options.what == "growth":
-            document, note = _json(options.consistency.read_bytes()), options.kept.read_text(encoding="utf-8")
+            document, note = json.loads(options.consistency.read_bytes()), options.kept.read_text(encoding="utf-8")
             return list(wrong_growth(note, document, keys)), "The trail has only grown."
         export = Export(options.manifest, keys)
         kept = [checkpoint(path.read_text(encoding="utf-8"), keys) for path in options.kept]
@@ -565,15 +485,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Check, and say it."""
-    options = parser().parse_args(arguments)
     try:
-        found, said = check(options)
+        found, said = check(parser().parse_args(arguments))
     except (Unreadable, OSError) as broken:
         print(broken, file=sys.stderr)
         return 2
+    print("\n".join(found[:MOST_SAID]) if found else said)
     if len(found) > MOST_SAID:
-        found = [*found[:MOST_SAID], f"… and {len(found) - MOST_SAID} more."]
-    print("\n".join(found) if found else said)
+        print(f"… and {len(found) - MOST_SAID} more.")
     return 1 if found else 0
 
 

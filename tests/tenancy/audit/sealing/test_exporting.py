@@ -124,7 +124,7 @@ def test_a_selection_proves_that_its_events_are_genuine(tenant: Tenant, trail: l
     assert found == []
     assert 'a selection ({"actor":"ada"})' in said
     (tmp_path / "t.jsonl").write_bytes(b"".join(trail[seq] + b"\n" for seq in (3, 5, 100, 299)))
-    assert any(one.startswith("CHANGED: t.jsonl, line 2: event 4") for one in verdict(manifest)[0])
+    assert any(one.startswith("CHANGED: t.jsonl, no. 2: event 4") for one in verdict(manifest)[0])
 
 
 @pytest.mark.parametrize("wish", [{"since": 5}, {"since": 10**6}])

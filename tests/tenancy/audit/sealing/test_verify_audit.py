@@ -67,9 +67,9 @@ def cut(rows: list[Row]) -> None:
 
 
 SAID: list[tuple[Callable[[list[Row]], None], str, str]] = [
-    (edited, "CHANGED", "event 300 is not what was sealed; it calls itself 0198c0de-0000-7000-8000-00000000012c"),
+    (edited, "CHANGED", 'event 300 is not what was sealed; it begins b\'{"id":"0198c0de-0000-7000-8000-00000000012c'),
     (dropped, "DROPPED", "event 300 is missing"),
-    (inserted, "INSERTED", "never sealed; it calls itself 0198c0de-0000-7000-8000-00000000270f"),
+    (inserted, "INSERTED", 'never sealed; it begins b\'{"id":"0198c0de-0000-7000-8000-00000000270f'),
     (doubled, "DOUBLED", "event 300 is there twice"),
     (swapped, "MOVED", "event 301 stands in another place"),
     (moved, "MOVED", "event 300 stands in another place"),
@@ -131,7 +131,7 @@ def test_a_column_beside_the_body_cannot_lie(tmp_path: Path, kind: str) -> None:
     made.write(rows)
     made.forge_manifest()
     [said] = [one for one in made.check()[1] if one.startswith("CHANGED")]
-    assert said.endswith(" 6: the column actor_id is not what the event says.")
+    assert said.endswith(" 6: the column actor_id is not what event 5 says.")
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -141,7 +141,7 @@ def test_the_place_beside_an_event_cannot_lie(tmp_path: Path, kind: str) -> None
     rows[5] = Row(6, rows[5].body, rows[5].cells)
     made.write(rows)
     made.forge_manifest()
-    assert made.check()[1][-1].endswith("the column seq is not the place of event 5.")
+    assert made.check()[1][-1].endswith("the column seq is not what event 5 says.")
 
 
 def test_a_column_of_ours_is_held_by_the_file_s_sum_alone(tmp_path: Path) -> None:
