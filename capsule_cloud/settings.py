@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "tenancy.audit",
     "tenancy.audit.attempts",
     "tenancy.audit.exports",
+    "tenancy.audit.search",
     "tenancy.audit.streams",
     "tenancy.audit.sealing",
     "tenancy.webhooks",

@@ -8,6 +8,7 @@ from tenancy.audit.catalogue.action import CATALOGUE, Action, Unfit
 from tenancy.audit.catalogue.billing import *  # noqa: F403
 from tenancy.audit.catalogue.memory import *  # noqa: F403
 from tenancy.audit.catalogue.organizations import *  # noqa: F403
+from tenancy.audit.catalogue.search import *  # noqa: F403
 from tenancy.audit.catalogue.trail import *  # noqa: F403
 
 __all__ = ["CATALOGUE", "Action", "Unfit"]

@@ -1,0 +1,1 @@
+"""What makes the audit trail easy to search: indexes, and searches that are kept under a name."""
