@@ -10,7 +10,7 @@ from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import NotFound
 from tenancy.scope import current_organization_id
 
-__all__ = ["ERASED", "erase", "ids_like", "names_in", "reveal", "revealed"]
+__all__ = ["ERASED", "erase", "ids_like", "known_as", "names_in", "reveal", "revealed"]
 
 
 def names_in(bodies: Iterable[str]) -> dict[str, str]:
@@ -40,6 +40,12 @@ def ids_like(text: str) -> tuple[set[str], set[str]]:
     rows = list(found.values_list("field", "pseudonym", "person__kind", "person__subject_id"))
     labelled = {subject for _, _, kind, subject in rows if kind != "end_user"}
     return labelled, {pseudonym.hex for field, pseudonym, _, _ in rows if field == "id"}
+
+
+def known_as(text: str) -> list[tuple[str, str, str, str]]:
+    """Whom the trail of the organization in scope knows by a text or a part of it: kind, id, field and value."""
+    found = AuditIdentifier.objects.filter(value__icontains=text).order_by("person_id", "field", "value")
+    return list(found.values_list("person__kind", "person__subject_id", "field", "value"))
 
 
 def erase(*, kind: str, subject_id: str, actor: Actor, reason: str) -> int:

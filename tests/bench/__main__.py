@@ -23,6 +23,7 @@ MEASURES = (
     "freshness",
     "webhooks",
     "deliveries",
+    "audit_append",
     "audit_sealing",
     "growth",
 )
