@@ -40,6 +40,7 @@ TODAY = {"since": datetime.now(UTC).isoformat()}
 WISH = {"plan": "pro"}
 STORE = {"name": "Logs", "kind": "https", "options": {"url": "https://logs.example.com/in"}}
 PAUSE = {"is_paused": True}
+STREAM = {"name": "SIEM", "kind": "https", "options": {"url": "https://siem.example.com/in"}}
 CAP = {"allowance": "operations", "amount": 1000}
 
 API = (
@@ -160,6 +161,26 @@ API = (
     ApiRow("POST", "/v1/audit/schedules", KeyScope.AUDIT_EXPORT, body={}, ok=422),
     ApiRow("PATCH", "/v1/audit/schedules/{audit_schedule_id}", KeyScope.AUDIT_EXPORT, body=PAUSE, stranger=404),
     ApiRow("DELETE", "/v1/audit/schedules/{audit_schedule_id}", KeyScope.AUDIT_EXPORT, ok=204, stranger=404),
+    ApiRow("GET", "/v1/audit/streams", KeyScope.AUDIT_EXPORT),
+    ApiRow("POST", "/v1/audit/streams", KeyScope.AUDIT_EXPORT, body=STREAM, ok=201),
+    ApiRow("GET", "/v1/audit/streams/{audit_stream_id}", KeyScope.AUDIT_EXPORT, stranger=404),
+    ApiRow("PATCH", "/v1/audit/streams/{audit_stream_id}", KeyScope.AUDIT_EXPORT, body={}, stranger=404),
+    ApiRow("DELETE", "/v1/audit/streams/{audit_stream_id}", KeyScope.AUDIT_EXPORT, ok=204, stranger=404),
+    ApiRow("POST", "/v1/audit/streams/{audit_stream_id}/pause", KeyScope.AUDIT_EXPORT, stranger=404),
+    ApiRow("POST", "/v1/audit/streams/{audit_stream_id}/resume", KeyScope.AUDIT_EXPORT, stranger=404),
+    ApiRow("POST", "/v1/audit/streams/{audit_stream_id}/rotate", KeyScope.AUDIT_EXPORT, body={}, ok=201, stranger=404),
+    ApiRow(
+        "POST",
+        "/v1/audit/streams/{audit_stream_id}/replay",
+        KeyScope.AUDIT_EXPORT,
+        body={"seq": 0},
+        ok=202,
+        stranger=404,
+    ),
+    ApiRow("POST", "/v1/audit/streams/{audit_stream_id}/test", KeyScope.AUDIT_EXPORT, stranger=404),
+    ApiRow("GET", "/v1/audit/streams/{audit_stream_id}/deliveries", KeyScope.AUDIT_EXPORT, stranger=404),
+    ApiRow("GET", "/v1/audit/streams/{audit_stream_id}/dead-letters", KeyScope.AUDIT_EXPORT, stranger=404),
+    ApiRow("POST", "/v1/audit/dead-letters/{dead_letter_id}/resend", KeyScope.AUDIT_EXPORT, stranger=404),
     ApiRow("GET", "/v1/audit/checkpoint", KeyScope.AUDIT_READ),
     ApiRow("GET", "/v1/audit/events/{audit_event_id}/proof", KeyScope.AUDIT_READ, stranger=404),
     ApiRow("GET", "/v1/audit/consistency?from=1", KeyScope.AUDIT_READ),

@@ -1,4 +1,4 @@
-"""Makes one of every thing of exports that an address can name."""
+"""Makes one of every thing of exports and streams that an address can name."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from tenancy.audit.exports.models import Export, Schedule, Target
 from tenancy.audit.exports.services import Wish
 from tenancy.audit.exports.writing import KEPT
 from tenancy.scope import scope
+from tests.capsule_cloud.web.stream_things import make_stream_things
 from tests.factories import Tenant
 
 NAME, CONTENT = "audit.jsonl", b'{"id":"one"}\n{"id":"two"}\n'
@@ -46,7 +47,7 @@ def make_audit_things(tenant: Tenant) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "made").write_bytes(CONTENT)
     store.put(f"{export.folder}/{NAME}", folder / "made")
-    return {
+    return make_stream_things(tenant) | {
         "audit_export_id": str(export.pk),
         "audit_target_id": str(target.pk),
         "audit_schedule_id": str(schedule.pk),
