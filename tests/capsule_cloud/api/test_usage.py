@@ -173,9 +173,9 @@ def test_audit_events_are_paged_and_filtered(api: Api) -> None:
     for n in range(3):
         api.patch("/v1/organization", {"name": f"Name {n}"})
     first = api.get("/v1/audit/events?action=organization.updated&limit=2").json()
-    assert [event["metadata"]["name"] for event in first["data"]] == ["Name 2", "Name 1"]
+    assert [event["changes"]["name"][1] for event in first["data"]] == ["Name 2", "Name 1"]
     rest = api.get(f"/v1/audit/events?action=organization.updated&limit=2&cursor={first['next_cursor']}").json()
-    assert ([event["metadata"]["name"] for event in rest["data"]], rest["next_cursor"]) == (["Name 0"], None)
+    assert ([event["changes"]["name"][1] for event in rest["data"]], rest["next_cursor"]) == (["Name 0"], None)
     hour_ago = (timezone.now() - timedelta(hours=1)).isoformat()
     assert api.get(f"/v1/audit/events?{urlencode({'until': hour_ago})}").json()["data"] == []
     by_actor = api.get(f"/v1/audit/events?{urlencode({'actor': api.tenant.key.pk})}").json()["data"]
