@@ -35,7 +35,7 @@ COLUMNS: dict[str, str | None] = {  # of CSV and Parquet, and where in the body 
     "target_id": None,
 }
 SCHEMA = pa.schema([("seq", pa.int64()), *((name, pa.string()) for name in (*COLUMNS, "body"))])
-_LINES = "string_agg(e.body, E'\\n'), string_agg(int4send((l.seq - {first})::int4), '')"
+_LINES = "string_agg(e.body, E'\\n') || E'\\n', string_agg(int4send((l.seq - {first})::int4), '')"
 # Two numbers hold five: a body's length and place; the lengths of action, actor and target
 _COLUMNS = (
     "string_agg(e.body, ''), string_agg(e.action, ''), string_agg(e.actor_id, ''), string_agg(e.target_id, ''), "
@@ -94,8 +94,8 @@ def lines(first: int, last: int, places: Sequence[int] | None = None) -> Lines:
     if not _is_ascending(found):
         order = np.argsort(found)
         parts = text.split(b"\n")
-        text, found = b"\n".join([parts[one] for one in order]), found[order]
-    return Lines(found, text + b"\n")
+        text, found = b"\n".join([*(parts[one] for one in order), b""]), found[order]
+    return Lines(found, text)
 
 
 def columns(first: int, last: int, places: Sequence[int] | None = None) -> Columns:

@@ -1,0 +1,79 @@
+"""A real process writes an export and is killed with SIGKILL, again and again; what comes out in the end is whole."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from tenancy.audit.exports import turns, writing
+from tenancy.audit.exports.models import Export
+from tenancy.audit.exports.services import Wish
+from tenancy.audit.sealing import sealer
+from tenancy.scope import scope
+from tests.factories import make_tenant
+from tests.live import environment
+from tests.tenancy.audit.exports.exported import ask, bodies, file_of, fresh, make_trail, wrongs
+
+KILLS = 2
+# A step is slow and small here, so that death comes in the middle of the file
+WRITER = """
+import sys, time
+import django
+django.setup()
+from tenancy.audit.exports import rows, writing, turns
+rows.STEP, writing.BEAT, writing.SETTLED_EVERY = 20, 0.0, 0.0
+read = writing._Writing._read
+def slowly(self, start, end):
+    print(start, flush=True)
+    time.sleep(0.05)
+    return read(self, start, end)
+writing._Writing._read = slowly
+turn = turns.claim()
+print("claimed" if turn else "nothing", flush=True)
+writing.attend(turn)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("wish", [Wish(), Wish(form="csv", compression="zstd"), Wish(form="parquet")])
+def test_a_writer_that_is_killed_again_and_again_leaves_a_whole_export(wish: Wish, exports_dir: Path) -> None:
+    tenant = make_tenant()
+    make_trail(tenant, 400)
+    sealer.seal()
+    trail = bodies(tenant)
+    export = ask(tenant, wish)
+    with scope(tenant.organization):  # whatever else other tests left is not its business
+        Export.objects.filter(pk=export.pk).update(due_at=timezone.now().replace(year=2020))
+    env = environment() | {"EXPORTS_DIR": str(exports_dir), "PYTHONWARNINGS": "ignore"}
+    for _ in range(KILLS):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE, text=True, env=env)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "claimed\n"
+        for _ in range(5):
+            assert writer.stdout.readline().strip().isdigit()
+        os.kill(writer.pid, signal.SIGKILL)
+        assert writer.wait(30) == -signal.SIGKILL
+        writer.stdout.close()
+        assert fresh(tenant, export).files == []
+        assert not list(exports_dir.glob("kept/*"))
+        with scope(tenant.organization):
+            Export.objects.filter(pk=export.pk).update(leased_until=timezone.now())
+    if wish.form != "parquet":
+        assert fresh(tenant, export).settled["position"] >= KILLS * 4 * 20 - 60  # each went on where the one before was
+    ends_at = time.monotonic() + 60
+    while fresh(tenant, export).state != Export.State.READY:
+        assert time.monotonic() < ends_at
+        turn = turns.claim()
+        assert turn is not None
+        writing.attend(turn)
+    done = fresh(tenant, export)
+    assert done.rows == len(trail)
+    if wish.form == "jsonl":
+        assert file_of(done, exports_dir).read_text().split("\n")[:-1] == trail
+    assert wrongs(done, exports_dir) == []
