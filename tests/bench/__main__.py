@@ -28,7 +28,7 @@ MEASURES = (
     "growth",
 )
 # Scripts with a database of their own; what they print is written down as it is.
-SCRIPTS = ("recall_quality", "tenants", "month_close")
+SCRIPTS = ("recall_quality", "tenants", "month_close", "audit_exports")
 
 
 def main() -> int:
