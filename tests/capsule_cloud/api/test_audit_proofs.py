@@ -76,6 +76,33 @@ def test_the_trail_and_the_log_of_all_prove_that_they_only_grew(api: Api, publis
     assert list(verifier.wrong_growth(log_kept.content.decode(), log_grown, published)) == []
 
 
+def test_the_program_takes_what_the_api_answers(
+    api: Api, published: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As docs/audit.md says it."""
+    seal_all()
+    (tmp_path / "checkpoint.txt").write_text(api.get("/v1/audit/checkpoint").json()["checkpoint"])
+    size = api.get("/v1/audit/checkpoint").json()["size"]
+    api.post("/v1/projects", {"name": "New"})
+    seal_all()
+    event_id = api.get("/v1/audit/events").json()["data"][0]["id"]
+    proof = api.get(f"/v1/audit/events/{event_id}/proof").json()
+    (tmp_path / "event.json").write_text(proof["event"])
+    (tmp_path / "event.tlog-proof").write_text(proof["proof"])
+    (tmp_path / "growth.json").write_bytes(api.get(f"/v1/audit/consistency?from={size}").content)
+    (tmp_path / "audit-keys.json").write_bytes(Client().get("/.well-known/audit-keys.json").content)
+
+    def run(*words: str) -> tuple[int, str]:
+        files = [str(tmp_path / word) if "." in word else word for word in (*words, "--keys", "audit-keys.json")]
+        return int(verifier.main(files)), capsys.readouterr().out.strip()
+
+    assert run("event", "event.json", "event.tlog-proof") == (0, "The event is in the trail.")
+    assert run("growth", "checkpoint.txt", "growth.json") == (0, "The trail has only grown.")
+    (tmp_path / "event.json").write_text(proof["event"].replace("organization", "0rganization", 1))
+    code, said = run("event", "event.json", "event.tlog-proof")
+    assert (code, said) == (1, "This is not what was sealed: it was changed, or the proof is another's.")
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from io import StringIO
 from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from django.utils import timezone
 
@@ -298,11 +300,34 @@ def test_a_restored_dump_is_sealed_whole_and_begins_anew(
     server.execute("UPDATE audit_sealing_log SET cursor_xid = %s", [2**40 + 1])
     with pytest.raises(DatabaseError, match="restored from a dump"):
         sealer.seal()
-    assert sealer.restart_after_restore() == 1
+    output = StringIO()
+    call_command("audit_sealer", after_restore=True, stdout=output)
+    assert output.getvalue().startswith("sealed 1 events that were waiting in the dump\nsealed 0 events\n")
     write(tenant, 2)
     assert sealer.seal() == 2
     assert sealer.seal() == 0
     assert_whole(tenant.organization.pk)
+
+
+def test_the_command_seals_compares_and_says_how_it_is(tenant: Tenant, server: psycopg.Connection[Any]) -> None:
+    write(tenant, 3)
+    output = StringIO()
+    call_command("audit_sealer", stdout=output)
+    assert output.getvalue().startswith("sealed 3 events\nwaiting 0, the oldest for 0 s\n")
+    missed = insert_event(server, tenant.organization.pk, 5, 77)
+    call_command("audit_sealer", days=3_650, stdout=output)
+    with scope(tenant.organization):
+        assert Leaf.objects.filter(event_id=missed).exists()
+    with server.transaction():
+        server.execute("ALTER TABLE audit_auditevent DISABLE TRIGGER no_change")
+        server.execute("DELETE FROM audit_auditevent WHERE id = %s", [missed])
+        server.execute("ALTER TABLE audit_auditevent ENABLE ALWAYS TRIGGER no_change")
+    with pytest.raises(CommandError, match="1 sealed events are gone"):
+        call_command("audit_sealer", days=3_650, stdout=output)
+    with server.transaction():  # as it was, for the tests that compare
+        server.execute("ALTER TABLE audit_sealing_leaf DISABLE TRIGGER no_change")
+        server.execute("DELETE FROM audit_sealing_leaf WHERE event_id = %s", [missed])
+        server.execute("ALTER TABLE audit_sealing_leaf ENABLE ALWAYS TRIGGER no_change")
 
 
 def test_a_late_sealer_is_an_error_in_the_log(
