@@ -50,7 +50,13 @@ def public_key(private: bytes) -> bytes:
 
 def sign(private: bytes, message: bytes) -> bytes:
     """An Ed25519 signature, 64 bytes."""
-    return Ed25519PrivateKey.from_private_bytes(private).sign(message)
+    return _loaded(private).sign(message)
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(private: bytes) -> Ed25519PrivateKey:
+    """Loading a key takes as long as signing with it, and the audit trail's signs thousands of notes."""
+    return Ed25519PrivateKey.from_private_bytes(private)
 
 
 def verifies(public: bytes, signature: bytes, message: bytes) -> bool:
