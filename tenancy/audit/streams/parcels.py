@@ -84,8 +84,8 @@ def _sealed(stream: Stream, first: int, count: int, size: int, send: Callable[[]
 
 def _syslog(stream: Stream, first: int, count: int, messages: list[bytes]) -> Parcel:
     frames = b"".join(map(syslog.framed, messages))
-    options = dict(stream.options)
-    return _sealed(stream, first, count, len(frames), lambda: syslog.send(options, frames, TIMEOUT))
+    options, through = dict(stream.options), delivery.door()
+    return _sealed(stream, first, count, len(frames), lambda: syslog.send(through, options, frames, TIMEOUT))
 
 
 def _post(stream: Stream, first: int, count: int, message_id: str, events: list[Json], proof: Json | None) -> Parcel:
@@ -108,12 +108,13 @@ def _post(stream: Stream, first: int, count: int, message_id: str, events: list[
         )
         headers = {"Authorization": secrets["authorization"]} if "authorization" in secrets else {}
         sign = _signer(stream, message_id)
-    url, kind = stream.options["url"], stream.kind
+    # the door is asked for here: threads that ask for the first time at once would get several
+    url, kind, through = stream.options["url"], stream.kind, delivery.door()
 
     def send() -> Outcome:
         sent = {"Content-Type": "application/json", "User-Agent": AGENT, **headers, **sign(body)}
         try:
-            answer = delivery.door().send(
+            answer = through.send(
                 "POST",
                 url,
                 headers=sent,

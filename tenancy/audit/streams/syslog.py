@@ -17,7 +17,6 @@ from django.conf import settings
 from capsule_cloud.lib import http
 from tenancy.audit.streams import kinds
 from tenancy.audit.streams.outcomes import Outcome, Verdict, failed
-from tenancy.webhooks import delivery
 
 PRIORITY = 13 * 8 + 6  # facility "log audit", severity "informational"
 APP_NAME = "capsule-audit"
@@ -50,7 +49,7 @@ def framed(text: bytes) -> bytes:
     return f"{len(text)} ".encode() + text
 
 
-def send(options: Mapping[str, str], frames: bytes, timeout: float) -> Outcome:
+def send(through: http.Door, options: Mapping[str, str], frames: bytes, timeout: float) -> Outcome:
     """Send frames over a connection of their own, and close it; no transaction may be open.
 
     Syslog has no answer. It has arrived when the other side, asked to close, has read up to there and closes too:
@@ -60,7 +59,7 @@ def send(options: Mapping[str, str], frames: bytes, timeout: float) -> Outcome:
     ends_at = time.monotonic() + timeout
     url = kinds.url_of("syslog", options)
     try:
-        plain = delivery.door().connect(url, timeout=timeout, more_ports=kinds.SYSLOG_PORTS)
+        plain = through.connect(url, timeout=timeout, more_ports=kinds.SYSLOG_PORTS)
     except http.HttpError as error:
         return failed(str(error), error.code)
     with plain:
