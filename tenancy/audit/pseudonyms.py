@@ -48,14 +48,17 @@ def stand_in(organization_id: UUID, action: Action, said: Json) -> Mapping[str, 
     """Replace what names people in an event with pseudonyms; returns what each pseudonym stands for.
 
     `said` is what services builds. Names of people: labels of actors and targets that are people; an end user's id,
-    which the customer chose; address and program of an actor who is a person; the fields that the action declares.
+    which the customer chose; address and program of an actor who is a person, or is not known and acts on one; the
+    fields that the action declares.
     """
     names = _Names(organization_id)
     actor, target, origin = said["actor"], said["target"], said["context"]
     who, whom = _person(actor), _person(target)
     if who:
         said["actor"] = _party(names, actor, who)
-        places = {field: names.place(*who, field, getattr(origin, field)) for field in ("ip", "user_agent")}
+    # whoever fails to sign in as somebody is mostly that somebody
+    if there := who or (whom if actor.kind == "unknown" else None):
+        places = {field: names.place(*there, field, getattr(origin, field)) for field in ("ip", "user_agent")}
         said["context"] = {"request_id": origin.request_id, **places, "session_id": origin.session_id}
     if whom:
         said["target"] = _party(names, target, whom)

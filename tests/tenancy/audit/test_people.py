@@ -63,6 +63,16 @@ def test_machines_are_named_in_clear(actor: Actor, tenant: Tenant) -> None:
     assert "203.0.113.7" in body
 
 
+def test_where_somebody_tries_to_sign_in_from_goes_with_whom_they_say_they_are(tenant: Tenant) -> None:
+    with scope(tenant.organization), context(BROWSER):
+        unknown, member = Actor("unknown", "", ""), Target("user", "u7", "ada@example.com")
+        event = record(action=actions.SIGN_IN_FAILED, actor=unknown, target=member)
+        assert "203.0.113.7" not in event.body
+        assert event.context["ip"] == "203.0.113.7"
+        people.erase(kind="user", subject_id="u7", actor=SYSTEM, reason="Asked")
+        assert audited("account.sign_in_failed")[0].context["ip"] == ERASED
+
+
 def test_an_end_user_s_id_is_a_name_too(tenant: Tenant) -> None:
     with scope(tenant.organization):
         event = record(
