@@ -24,7 +24,7 @@ from tenancy.audit.sealing.models import Leaf
 from tenancy.audit.selectors import first_id, matching
 from tenancy.scope import current_organization_id
 
-STEP = 8_192  # places that are read at once
+STEP = 4_096  # places that are read at once
 LONGEST_TRANSACTION = timedelta(minutes=10)  # so far the order of seals may differ from the order of ids
 ID, MOMENT = slice(7, 43), slice(117, 144)  # where every body says its id, and when it was recorded
 COLUMNS: dict[str, str | None] = {  # of CSV and Parquet, and where in the body each is from
