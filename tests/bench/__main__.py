@@ -25,6 +25,7 @@ MEASURES = (
     "deliveries",
     "audit_append",
     "audit_sealing",
+    "audit_streams",
     "growth",
 )
 # Scripts with a database of their own; what they print is written down as it is.

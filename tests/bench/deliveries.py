@@ -31,7 +31,7 @@ def measure(world: World) -> str:
     """A table: deliveries a second, and a thousand endpoints of which one hangs."""
     number = QUICK_EVENTS if world.is_quick else EVENTS
     tenants = [make_tenant() for _ in range(ORGANIZATIONS)]
-    with _sink() as url:
+    with sink() as url:
         for tenant in tenants:
             _add(tenant, f"{url}/{tenant.organization.slug}")
         ours, theirs = [], []
@@ -63,7 +63,7 @@ def measure(world: World) -> str:
 
 
 @contextmanager
-def _sink() -> Iterator[str]:
+def sink() -> Iterator[str]:
     port = house.free_port()
 
     def answers() -> bool:

@@ -2,9 +2,12 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from tenancy.audit import actions
@@ -17,6 +20,7 @@ from tests.factories import Tenant
 from tests.targets import Target, says
 from tests.tenancy.audit.streams.conftest import AddStream
 from tests.tenancy.audit.streams.streamed import (
+    RECEIVER,
     assert_proved,
     batches,
     happen,
@@ -27,6 +31,16 @@ from tests.tenancy.audit.streams.streamed import (
     stream_of,
 )
 from tests.trail import audited
+
+
+@pytest.fixture
+def batch(tenant: Tenant, target: Target, add: AddStream) -> dict[str, Any]:
+    """One that begins in the middle of the trail."""
+    happen(tenant, 3)
+    add(tenant, options={"url": target.url}, from_beginning=False)
+    happen(tenant, 8)
+    engine.deliver()
+    return max(batches(target), key=lambda one: len(one["events"]))
 
 
 def test_every_event_arrives_once_in_order_signed_and_proved(tenant: Tenant, target: Target, add: AddStream) -> None:
@@ -59,6 +73,24 @@ def test_a_part_of_the_trail_proves_itself_too(
         with scope(tenant.organization):
             assert_proved(batch["proof"], batch["events"])
     assert places(target) == list(range(size_of(tenant)))
+
+
+@given(what=st.integers(0, 4), at=st.integers(0, 5))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+def test_a_receiver_finds_out_whatever_is_done_to_a_batch(batch: dict[str, Any], what: int, at: int) -> None:
+    events, proof = [dict(one) for one in batch["events"]], batch["proof"]
+    assert RECEIVER["is_proved"]({"proof": proof, "events": events})
+    if what == 0:
+        events[at]["body"] = events[at]["body"].replace("Z", "z", 1)
+    elif what == 1:
+        del events[at]
+    elif what == 2:
+        events.insert(at, events[at])
+    elif what == 3:
+        events[at], events[at + 1] = events[at + 1], events[at]
+    else:
+        proof = {**proof, "before": proof["before"][1:]}
+    assert not RECEIVER["is_proved"]({"proof": proof, "events": events})
 
 
 def test_a_batch_is_cut_where_it_gets_too_large(
