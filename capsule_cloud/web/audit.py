@@ -1,74 +1,206 @@
-"""The audit log: list, filter, read one event."""
+"""The audit log: search it, see it over time, keep searches, read and prove one event."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from django.http import Http404, HttpRequest, HttpResponse
-from django.views.decorators.http import require_safe
+from django import forms
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
 
-from capsule_cloud.web.console import asked, page, show
+from capsule_cloud.web.audit_timeline import timeline
+from capsule_cloud.web.console import asked, attempt, page, perform, show
 from tenancy.access import MemberPrincipal
+from tenancy.audit import ocsf, selectors
 from tenancy.audit.actions import CATALOGUE
-from tenancy.audit.selectors import events
+from tenancy.audit.filters import Wanted
+from tenancy.audit.models import AuditEvent
+from tenancy.audit.sealing import notes
+from tenancy.audit.sealing import selectors as sealing
+from tenancy.audit.sealing.models import Leaf
+from tenancy.audit.search import services as views
 from tenancy.roles import Right
 
 PAGE_SIZE = 50
-LAST_ID = 2**128 - 1
-FILTERS = ("action", "actor", "target", "since", "until")
+CHOICES = (("is_failure", "Only refused"), ("is_staff", "Only our staff"))
+
+
+class ViewForm(forms.Form):
+    """A name for the search that the page shows."""
+
+    name = forms.CharField(label="Name", max_length=64)
+    is_shared = forms.BooleanField(
+        label="Shared with everybody who may read the log", required=False, help_text="Otherwise it is yours alone."
+    )
 
 
 @require_safe
 @page(Right.AUDIT_READ)
 def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
-    """The trail, newest first; `before` is the last id of the page before."""
-    wanted = asked(request, *FILTERS)
-    since, until = _day(wanted["since"]), _day(wanted["until"], later=timedelta(days=1))
-    rows = events(
-        before=_uuid(request.GET.get("before", "")),
-        limit=PAGE_SIZE + 1,
-        action=wanted["action"],
-        actor=wanted["actor"],
-        target=wanted["target"],
-        since=since,
-        until=until,
-    )
+    """The trail, newest first; `before` is where the page before ended."""
+    typed = asked(request, *views.FILTERS)
+    since, until = _moment(typed["since"]), _moment(typed["until"], later=timedelta(days=1))
+    before = _uuid(request.GET.get("before", ""))
+    found = selectors.search(before=before, limit=PAGE_SIZE, since=since, until=until, **_wanted(typed))
     more = request.GET.copy()
-    if len(rows) > PAGE_SIZE:
-        more["before"] = str(rows[PAGE_SIZE - 1].pk)
+    if found.before:
+        more["before"] = str(found.before)
+    kept = _kept(typed)
     return show(
         request,
         member,
         "web/audit_rows.html" if request.headers.get("HX-Request") else "web/audit.html",
         "audit",
-        events=rows[:PAGE_SIZE],
-        more=more.urlencode() if len(rows) > PAGE_SIZE else "",
-        is_first="before" not in request.GET,
-        wanted=wanted,
-        is_filtered=any(wanted.values()),
+        events=found.events,
+        more=more.urlencode() if found.before else "",
+        looked_back_to=found.looked_back_to,
+        is_first=before is None,
+        wanted=typed,
+        since=_as_input(since),
+        until=_as_input(until),
+        is_filtered=bool(kept),
+        query=_encoded(kept),
+        choices=[(name, label, bool(typed[name])) for name, label in CHOICES],
         actions=sorted(CATALOGUE.values(), key=lambda action: action.name),
+        views=[(one, _encoded(one.filters), one.filters == kept) for one in views.views(member.actor)],
+        **_state(),
+    )
+
+
+@require_safe
+@page(Right.AUDIT_READ)
+def over_time(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
+    """The picture of the same search: events by hour, day or month, and links that narrow the time."""
+    typed = asked(request, *views.FILTERS)
+    since, until = _moment(typed["since"]), _moment(typed["until"], later=timedelta(days=1))
+    picture = timeline(since=since, until=until, **_wanted(typed))
+    rest = {name: value for name, value in _kept(typed).items() if name not in ("since", "until")}
+    columns = [
+        (column, _encoded({**rest, "since": _as_input(start), "until": _as_input(end)}))
+        for column, (start, end) in zip(picture.chart.columns, picture.spans, strict=True)
+    ]
+    return show(
+        request,
+        member,
+        "web/audit_timeline.html",
+        "audit",
+        chart=picture.chart,
+        columns=columns,
+        counted_since=picture.counted_since,
     )
 
 
 @require_safe
 @page(Right.AUDIT_READ)
 def detail(request: HttpRequest, member: MemberPrincipal, event_id: UUID) -> HttpResponse:
-    """One event with everything that is known about it."""
-    after = UUID(int=min(event_id.int + 1, LAST_ID))
-    event = next((one for one in events(before=after, limit=1) if one.pk == event_id), None)
+    """One event with everything that is known about it, and what proves it."""
+    event = _find(event_id)
+    proof = _proof(event)
+    return show(
+        request,
+        member,
+        "web/audit_event.html",
+        "audit",
+        event=event,
+        changes=[(name, _said(before), _said(after)) for name, (before, after) in event.changes.items()],
+        metadata=[(name, _said(value)) for name, value in event.metadata.items()],
+        as_json=json.dumps(event.content, indent=2, ensure_ascii=False),
+        as_ocsf=json.dumps(ocsf.ocsf(event), indent=2, ensure_ascii=False),
+        proof=proof,
+        proof_text=notes.tlog_proof(proof.index, proof.hashes, proof.note) if proof else "",
+    )
+
+
+@require_safe
+@page(Right.AUDIT_READ)
+def file(request: HttpRequest, member: MemberPrincipal, event_id: UUID, kind: str) -> HttpResponse:
+    """The proof (c2sp.org/tlog-proof), or the very bytes that it is of, as a file. What is not sealed has none yet."""
+    event = _find(event_id)
+    if kind == "json":
+        content = event.body
+    elif proof := _proof(event):
+        content = notes.tlog_proof(proof.index, proof.hashes, proof.note)
+    else:
+        return HttpResponse("The event is not sealed yet: try again in a second.\n", "text/plain", status=409)
+    answer = HttpResponse(content, content_type="text/plain; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="{event.pk}.{kind}"'
+    return answer
+
+
+@page(Right.AUDIT_READ)
+def view_new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
+    """Keep the search of the address under a name."""
+    kept = _kept(asked(request, *views.FILTERS))
+    form = ViewForm(request.POST or None)
+    made = attempt(member, form, lambda: views.save(actor=member.actor, filters=kept, **form.cleaned_data))
+    if made is None:
+        return show(request, member, "web/audit_view_new.html", "audit", form=form, kept=kept, query=_encoded(kept))
+    return redirect(f"{reverse('audit', kwargs={'slug': member.slug})}?{_encoded(made.filters)}")
+
+
+@require_POST
+@page(Right.AUDIT_READ)
+def view_delete(request: HttpRequest, member: MemberPrincipal, audit_view_id: UUID) -> HttpResponse:
+    """Forget a search that was kept."""
+    done = "The saved search is deleted."
+    perform(request, member, lambda: views.delete(actor=member.actor, view_id=audit_view_id), done)
+    return redirect("audit", slug=member.slug)
+
+
+def _wanted(typed: Mapping[str, str]) -> Wanted:
+    return {
+        "action": typed["action"],
+        "actor": typed["actor"],
+        "target": typed["target"],
+        "ip": typed["ip"],
+        "text": typed["text"],
+        "is_failure": bool(typed["is_failure"]),
+        "is_staff": bool(typed["is_staff"]),
+    }
+
+
+def _kept(typed: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in typed.items() if value}
+
+
+def _encoded(filters: Mapping[str, str]) -> str:
+    query = QueryDict(mutable=True)
+    query.update(dict(filters))
+    return query.urlencode()
+
+
+def _state() -> dict[str, Any]:
+    """How much of the log is proved."""
+    newest = AuditEvent.objects.order_by("-id").values_list("id", flat=True).first()
+    return {
+        "checkpoint": sealing.latest_checkpoint(),
+        "is_sealed": newest is None or Leaf.objects.filter(event_id=newest).exists(),
+    }
+
+
+def _find(event_id: UUID) -> AuditEvent:
+    event = selectors.event(event_id)
     if event is None:
         raise Http404
-    everything = {
-        "id": str(event.pk),
-        "action": event.action,
-        "occurred_at": event.occurred_at.isoformat(),
-        "actor": event.actor,
-        "target": event.target,
-        "context": event.context,
-        "metadata": event.metadata,
-    }
-    as_json = json.dumps(everything, indent=2, ensure_ascii=False)
-    return show(request, member, "web/audit_event.html", "audit", event=event, as_json=as_json)
+    return event
+
+
+def _proof(event: AuditEvent) -> sealing.Proved | None:
+    try:
+        return sealing.inclusion_proof(event.pk)
+    except sealing.NotSealed:
+        return None
+
+
+def _said(value: Any) -> str:
+    """A value of an event for people."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _uuid(text: str) -> UUID | None:
@@ -78,8 +210,15 @@ def _uuid(text: str) -> UUID | None:
         raise Http404 from None
 
 
-def _day(text: str, later: timedelta = timedelta()) -> datetime | None:
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + later if text else None
-    except (ValueError, OverflowError):  # no day, or the last one that there is
-        return None
+def _moment(text: str, later: timedelta = timedelta()) -> datetime | None:
+    """A day, or a minute of one, in UTC; `later` is added to a day alone."""
+    for pattern, added in (("%Y-%m-%d", later), ("%Y-%m-%dT%H:%M", timedelta())):
+        try:
+            return datetime.strptime(text, pattern).replace(tzinfo=UTC) + added
+        except (ValueError, OverflowError):  # nothing, no such day, or the last one that there is
+            continue
+    return None
+
+
+def _as_input(moment: datetime | None) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M") if moment else ""

@@ -70,18 +70,18 @@ def search(
     limit: int = 50,
     since: datetime | None = None,
     until: datetime | None = None,
-    budget: float = BUDGET,
     **wanted: Unpack[Wanted],
 ) -> Found:
-    """At most `limit` events (revealed) older than the id `before`, as `filters.Wanted` says, for at most `budget` s.
+    """At most `limit` events (revealed) older than the id `before`, as `filters.Wanted` says.
 
-    `since` and `until` hold to the millisecond. Where an index leads to the rows, time does not matter.
+    Where no index leads to the rows, it looks for BUDGET seconds and as long as the last statement takes. `since` and
+    `until` hold to the millisecond.
     """
     asked = question(wanted)
     if asked is None:
         return Found([], None, None)
     first, last = _ends(since, until, before)
-    ends_at, count = time.monotonic() + budget, FIRST_LOOK if asked.rest else limit + 1
+    ends_at, count = time.monotonic() + BUDGET, FIRST_LOOK if asked.rest else limit + 1
     found: list[AuditEvent] = []
     while True:
         events, end = _look(asked, first, last, count)

@@ -40,6 +40,7 @@ TODAY = {"since": datetime.now(UTC).isoformat()}
 WISH = {"plan": "pro"}
 STORE = {"name": "Logs", "kind": "https", "options": {"url": "https://logs.example.com/in"}}
 PAUSE = {"is_paused": True}
+VIEW = {"name": "Staff", "filters": {"is_staff": "on"}}
 STREAM = {"name": "SIEM", "kind": "https", "options": {"url": "https://siem.example.com/in"}}
 CAP = {"allowance": "operations", "amount": 1000}
 
@@ -145,6 +146,10 @@ API = (
     ApiRow("POST", "/v1/billing/cancel", MONEY_WRITE, ok=409),
     ApiRow("POST", "/v1/billing/resume", MONEY_WRITE, ok=409),
     ApiRow("GET", "/v1/audit/events", KeyScope.AUDIT_READ),
+    ApiRow("GET", "/v1/audit/events/{audit_event_id}", KeyScope.AUDIT_READ, stranger=404),
+    ApiRow("GET", "/v1/audit/views", KeyScope.AUDIT_READ),
+    ApiRow("POST", "/v1/audit/views", KeyScope.AUDIT_READ, body=VIEW, ok=201),
+    ApiRow("DELETE", "/v1/audit/views/{audit_view_id}", KeyScope.AUDIT_READ, ok=204, stranger=404),
     ApiRow("GET", "/v1/audit/exports", KeyScope.AUDIT_EXPORT),
     ApiRow("POST", "/v1/audit/exports", KeyScope.AUDIT_EXPORT, body={}, ok=202),
     ApiRow("GET", "/v1/audit/exports/{audit_export_id}", KeyScope.AUDIT_EXPORT, stranger=404),
@@ -309,6 +314,10 @@ CONSOLE = (
     ConsoleRow("POST", "billing/details/seats/", Right.BILLING_WRITE),
     ConsoleRow("POST", "billing/sandbox/advance/", Right.BILLING_WRITE),
     ConsoleRow("GET", "audit/", Right.AUDIT_READ),
+    ConsoleRow("GET", "audit/timeline/", Right.AUDIT_READ),
+    ConsoleRow("GET", "audit/erase/", Right.ORGANIZATION_CLOSE),
+    ConsoleRow("GET", "audit/views/new/?is_staff=on", Right.AUDIT_READ),
+    ConsoleRow("POST", "audit/views/{audit_view_id}/delete/", Right.AUDIT_READ),
     ConsoleRow("GET", "audit/exports/", Right.AUDIT_EXPORT),
     ConsoleRow("GET", "audit/exports/new/", Right.AUDIT_EXPORT),
     ConsoleRow("GET", "audit/exports/{audit_export_id}/", Right.AUDIT_EXPORT),
@@ -334,6 +343,8 @@ CONSOLE = (
     ConsoleRow("POST", "audit/streams/{audit_stream_id}/resend/{dead_letter_id}/", Right.AUDIT_EXPORT),
     ConsoleRow("POST", "audit/streams/{audit_stream_id}/delete/", Right.AUDIT_EXPORT),
     ConsoleRow("GET", "audit/{event_id}/", Right.AUDIT_READ),
+    ConsoleRow("GET", "audit/{event_id}/proof/", Right.AUDIT_READ),
+    ConsoleRow("GET", "audit/{event_id}/body/", Right.AUDIT_READ),
     ConsoleRow("GET", "settings/", Right.ORGANIZATION_READ),
     ConsoleRow("POST", "settings/name/", Right.ORGANIZATION_WRITE),
     ConsoleRow("POST", "settings/security/", Right.ORGANIZATION_WRITE),

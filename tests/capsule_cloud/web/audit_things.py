@@ -10,6 +10,8 @@ from tenancy.audit.exports import scheduling, selectors, services, targets
 from tenancy.audit.exports.models import Export, Schedule, Target
 from tenancy.audit.exports.services import Wish
 from tenancy.audit.exports.writing import KEPT
+from tenancy.audit.search import services as views
+from tenancy.audit.search.models import SavedView
 from tenancy.scope import scope
 from tests.capsule_cloud.web.stream_things import make_stream_things
 from tests.factories import Tenant
@@ -42,6 +44,9 @@ def make_audit_things(tenant: Tenant) -> dict[str, str]:
         )
         export.refresh_from_db()
         link, _ = selectors.link_to(export, NAME)
+        view = SavedView.objects.first()
+        if view is None:
+            view = views.save(actor=tenant.actor, name="Staff", filters={"is_staff": "on"}, is_shared=True)
     store = storage.own()
     folder = Path(settings.EXPORTS_DIR)
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +54,7 @@ def make_audit_things(tenant: Tenant) -> dict[str, str]:
     store.put(f"{export.folder}/{NAME}", folder / "made")
     return make_stream_things(tenant) | {
         "audit_export_id": str(export.pk),
+        "audit_view_id": str(view.pk),
         "audit_target_id": str(target.pk),
         "audit_schedule_id": str(schedule.pk),
         "name": f"{NAME}?link={link}",

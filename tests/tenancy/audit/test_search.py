@@ -136,9 +136,10 @@ def test_when_time_is_over_it_says_how_far_it_looked_and_goes_on(
 ) -> None:
     monkeypatch.setattr(selectors, "FIRST_LOOK", 1)
     monkeypatch.setattr(selectors, "LONGEST_LOOK", 1)
+    monkeypatch.setattr(selectors, "BUDGET", 0.0)
     found, before, pages = [], None, 0
     while True:
-        page = selectors.search(text="viewer", before=before, budget=0.0)
+        page = selectors.search(text="viewer", before=before)
         found += page.events
         pages += 1
         if page.before is None:
