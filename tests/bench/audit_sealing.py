@@ -1,5 +1,6 @@
 """How fast the trail is sealed, how far behind the sealer is under load, and how fast an export of it is checked."""
 
+import resource
 import subprocess
 import sys
 import threading
@@ -92,16 +93,18 @@ def _events(server: psycopg.Connection, organizations: int, count: int) -> list[
 
 
 def _sealing(server: psycopg.Connection, organizations: int, count: int, rounds: int) -> Row:
-    ours, bare = [], []
+    ours, bare, a_cpu_second = [], [], []
     for _ in range(rounds):
         of = _events(server, organizations, count)
+        cpu, python = Cpu(), time.process_time()
         ours.append(count / _seconds(lambda: sealer.seal(budget=600)))
+        a_cpu_second.append(count / (cpu.servers() + time.process_time() - python))
         bare.append(count / _seconds(partial(server.execute, BARE, [of])))
     share = median(one / other for one, other in zip(ours, bare, strict=True))
     rate = median(ours)
     return Row(
         f"seal, organizations: {organizations:,}",
-        f"{rate:,.0f} events/s",
+        f"{rate:,.0f} events/s, {median(a_cpu_second):,.0f} a CPU-s",
         f"{median(bare):,.0f}/s: hashes and leaves",
         f"{share:.2f} x",
         f"≥ {SEALED_TARGET:,}/s",
@@ -188,13 +191,16 @@ def _checking(folder: Path, organization_id: UUID) -> Row:
     publish(place / "audit-keys.json", *[notes.Signer(one, b"") for one in keys.public_halves()])
     command = [sys.executable, str(PROGRAM), "export", str(place / "trail.manifest.json"), "--keys"]
     run = [*command, str(place / "audit-keys.json")]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     rates = [size / _seconds(lambda: subprocess.run(run, check=True, stdout=subprocess.DEVNULL)) for _ in range(3)]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    a_cpu_second = 3 * size / (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     loop = "import hashlib,sys\nfor line in open(sys.argv[1], 'rb'): hashlib.sha256(b'\\x00' + line[:-1]).digest()"
     bare = size / _seconds(lambda: subprocess.run([sys.executable, "-c", loop, str(data)], check=True))
     rate = median(rates)
     return Row(
         f"verify_audit.py, {size:,} events",
-        f"{rate:,.0f} events/s",
+        f"{rate:,.0f} events/s, {a_cpu_second:,.0f} a CPU-s",
         f"{bare:,.0f}/s: SHA-256 of each line",
         f"{rate / bare:.2f} x",
         f"≥ {CHECKED_TARGET:,}/s",
