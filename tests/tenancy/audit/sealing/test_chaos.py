@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.live import ROOT
 
 
+@pytest.mark.timeout(900)
 def test_what_is_acknowledged_is_sealed_once_whoever_is_killed() -> None:
     command = [sys.executable, "-m", "tests.chaos", "--room", "audit", "--kills", "8"]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=900)
