@@ -125,6 +125,17 @@ SCHEDULE_CREATED = Action(
 SCHEDULE_PAUSED = Action("audit.schedule.paused", "paused a schedule of exports", Kind.UPDATE)
 SCHEDULE_RESUMED = Action("audit.schedule.resumed", "let a schedule of exports go on", Kind.UPDATE)
 SCHEDULE_DELETED = Action("audit.schedule.deleted", "deleted a schedule of exports", Kind.DELETE)
+# --- Retention ---
+EVENTS_EXPIRED = Action(
+    "audit.events.expired",
+    "deleted events that the plan keeps no longer; their hashes stay",
+    Kind.DELETE,
+    has={"events": WHOLE, "before": MOMENT},
+)
+HOLD_SET = Action("audit.hold.set", "put the audit log under a legal hold", Kind.UPDATE, severity=Severity.MEDIUM)
+HOLD_RELEASED = Action(
+    "audit.hold.released", "released the legal hold on the audit log", Kind.UPDATE, severity=Severity.MEDIUM
+)
 # --- Streams ---
 _STREAM: dict[str, Schema] = {"kind": TEXT, "place": TEXT}
 STREAM_CREATED = Action(
@@ -192,15 +203,4 @@ STREAM_RESENT = Action(
     "sent a stream an event again that it had refused",
     Kind.OTHER,
     has={"seq": WHOLE, "worked": FLAG},
-)
-# --- Retention ---
-EVENTS_EXPIRED = Action(
-    "audit.events.expired",
-    "deleted events that the plan keeps no longer; their hashes stay",
-    Kind.DELETE,
-    has={"events": WHOLE, "before": MOMENT},
-)
-HOLD_SET = Action("audit.hold.set", "put the audit log under a legal hold", Kind.UPDATE, severity=Severity.MEDIUM)
-HOLD_RELEASED = Action(
-    "audit.hold.released", "released the legal hold on the audit log", Kind.UPDATE, severity=Severity.MEDIUM
 )
