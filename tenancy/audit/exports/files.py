@@ -23,7 +23,7 @@ WAITING = 1  # pieces between the two threads
 ZSTD_LEVEL, GZIP_LEVEL = 3, 1
 ENDINGS = {Compression.NONE: "", Compression.GZIP: ".gz", Compression.ZSTD: ".zst"}
 REPEATED = ["action", "actor_id"]  # columns with few different values
-ROW_GROUP = 2 * rows.STEP
+ROW_GROUP = rows.STEP
 SLICE = 2_048  # rows of a table that become CSV at once
 _NO_HEADER = csv.WriteOptions(include_header=False, quoting_style="needed")
 _FORMULA = r"^[=+\-@\t\r]"
