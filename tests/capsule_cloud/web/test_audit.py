@@ -111,7 +111,7 @@ def test_an_event_shows_its_change_its_staff_and_its_proof(tenant: Tenant, owner
         assert said in early
     seal_all()
     late = owner.get(address).content.decode()
-    assert "Sealed: no." in late
+    assert "Sealed, at place" in late
     assert owner.get(address + "body/").content.decode() == event.body
     assert owner.get(address + "proof/").content.decode().startswith("c2sp.org/tlog-proof@v1")
     assert "sealed and signed" in owner.get(home + "audit/").content.decode()
