@@ -34,7 +34,7 @@ _BY_VALUE = (
 # The last row that was looked at comes along, so that the next look begins behind it
 _LOOK = (
     "WITH looked AS MATERIALIZED ({lane}) SELECT {columns}, false FROM looked AS audit_auditevent {where} "
-    "UNION ALL (SELECT id, organization_id, '', '', '', '', true FROM looked ORDER BY id LIMIT 1 OFFSET %(last)s)"
+    "UNION ALL (SELECT id, organization_id, '', '', '', '', true FROM looked ORDER BY id DESC LIMIT 1 OFFSET %(last)s)"
 )
 _COUNT = (
     "WITH looked AS MATERIALIZED ({lane}) "

@@ -165,6 +165,20 @@ def test_pages_together_are_the_whole(told: dict[str, AuditEvent], limit: int, w
     assert [one.pk for one in whole] == sorted((one.pk for one in whole), reverse=True)
 
 
+@pytest.mark.parametrize("longest", [2, 3])
+def test_each_look_begins_where_the_last_one_ended(
+    told: dict[str, AuditEvent], monkeypatch: pytest.MonkeyPatch, longest: int
+) -> None:
+    monkeypatch.setattr(selectors, "FIRST_LOOK", 2)
+    monkeypatch.setattr(selectors, "LONGEST_LOOK", longest)
+    looks: list[Any] = []
+    look = selectors._look
+    monkeypatch.setattr(selectors, "_look", lambda *args: looks.append(args) or look(*args))
+    found = selectors.search(text="organization")
+    assert found.events == list(AuditEvent.objects.order_by("-id"))  # every body says whose it is
+    assert len(looks) <= AuditEvent.objects.count() // 2 + 1
+
+
 def test_a_timeline_says_from_when_it_counted(told: dict[str, AuditEvent]) -> None:
     counted = selectors.counts(most=2)
     assert sum(count for _, _, count in counted.rows) == 2
