@@ -29,7 +29,7 @@ MEASURES = (
     "growth",
 )
 # Scripts with a database of their own; what they print is written down as it is.
-SCRIPTS = ("recall_quality", "tenants", "month_close", "audit_exports")
+SCRIPTS = ("recall_quality", "tenants", "month_close", "audit_exports", "audit_search")
 
 
 def main() -> int:

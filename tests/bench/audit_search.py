@@ -73,13 +73,13 @@ def main() -> None:
             taken = time.perf_counter() - begun
             [(size,)] = server.execute(SIZE).fetchall()
             print(f"{events:,} events, made in {taken:.0f} s, {size / 2**30:.1f} GiB with their indexes.\n")
-            print(report.table(("first page of 50", "allowed"), _measure(server, first)))
+            print(report.table(("first page of 50", "when the time was over"), _measure(server, first)))
 
 
 def _measure(server: "psycopg.Connection[Any]", first: uuid.UUID) -> list[report.Row]:
     selectors = importlib.import_module("tenancy.audit.selectors")
     key, person = (str(uuid.UUID(_md5(server, f"{name}{first}"))) for name in ("key5", "person105"))
-    # what, filters, the index that must lead there, whether it is promised
+    # what, filters, the index that must lead there (where none does, nothing is promised)
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("no filter", {}, "pkey"),
         ("actor: a key with a 20th of the events", {"actor": key}, "actor_id_id_idx"),
@@ -121,11 +121,11 @@ def _row(selectors: Any, first: uuid.UUID, what: str, filters: dict[str, Any], i
             found = selectors.search(**filters)
             times.append((time.perf_counter() - start) * 1000)
         if found.looked_back_to:
-            note = f", {len(found.events)} found, looked back {timezone.now() - found.looked_back_to}".split(".")[0]
+            note = f"{len(found.events)} found, back to {(timezone.now() - found.looked_back_to).days} days ago"
     p50, p99 = statistics.median(times), sorted(times)[int(len(times) * 0.99) - (len(times) > 1)]
     promised = f"p99 < {ALLOWED:g} ms" if index else ""
-    said = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms{note}"
-    return report.Row(what, said, promised, report.ratio(ALLOWED / p99), promised, p99 < ALLOWED if index else None)
+    said = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    return report.Row(what, said, note, report.ratio(ALLOWED / p99), promised, p99 < ALLOWED if index else None)
 
 
 def _check_plan(selectors: Any, filters: dict[str, Any], index: str) -> None:
