@@ -61,14 +61,14 @@ def measure(world: World) -> str:
         f"p95 {sealed:.2f} s: until it is sealed",
         "",
         f"p95 < {TARGET:.0f} s",
-        p95 < TARGET,
+        p95 < TARGET and written >= 0.95 * RATE * seconds,
     )
     note = f"Others used {cpu.others():.0%} of the machine meanwhile."
     return f"{report.table(('recorded until answered', 'the least'), [row])}\n\n{note}"
 
 
 def _under_load(server: psycopg.Connection, of: list[UUID], seconds: float) -> int:
-    """Events at a steady rate, one a transaction, while the sealer and the streams wake each TICK; how many."""
+    """Events at a steady rate, while the sealer and the streams wake each TICK; how many."""
     is_over = threading.Event()
 
     def wake(work: Callable[[], object]) -> None:
@@ -83,9 +83,10 @@ def _under_load(server: psycopg.Connection, of: list[UUID], seconds: float) -> i
         thread.start()
     begun, written = time.monotonic(), 0
     while (now := time.monotonic()) < begun + seconds:
-        if written < (now - begun) * RATE:
-            server.execute(INSERT, {"of": [of[written % len(of)]], "count": 1})
-            written += 1
+        if (due := int((now - begun) * RATE) - written) > 0:  # several where the machine was busy
+            turn = written % len(of)
+            server.execute(INSERT, {"of": [*of[turn:], *of[:turn]], "count": due})
+            written += due
         else:
             time.sleep(0.001)
     is_over.set()
