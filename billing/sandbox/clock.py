@@ -105,11 +105,11 @@ def play(books: Books, customers: list[str], target: int) -> None:
     """Do everything that is due for the customers until the moment `target`, each thing at its own moment."""
     done: tuple[str, int] | None = None
     while found := _next(books, customers, target):
-        what, at = found
-        if done == (what["id"], at):
-            raise Stuck(f"{what['id']} is still due at {at}")
-        done = (what["id"], at)
-        books.at = at
+        what, due = found
+        if done == (what["id"], due):
+            raise Stuck(f"{what['id']} is still due at {due}")
+        done = (what["id"], due)
+        books.at = max(due, books.at or due)  # what falls due in the past, as a reminder can, happens now
         _act(books, what)
     books.at = None
 
@@ -120,7 +120,7 @@ def _next(books: Books, customers: list[str], target: int) -> tuple[Json, int] |
     if first is None:
         return None
     row = min(rows.filter(due_at=first), key=lambda one: (ORDER.index(one.kind), one.pk))
-    return books.get(row.kind, row.stripe_id), max(first, books.at or first)
+    return books.get(row.kind, row.stripe_id), first
 
 
 def _act(books: Books, what: Json) -> None:
