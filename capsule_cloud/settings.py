@@ -333,6 +333,8 @@ if EGRESS_PROXY:
 EGRESS_LOOPBACK = bool(env.number("EGRESS_LOOPBACK", 0 if IS_PRODUCTION else 1))
 
 # --- The product's own limits ----------------------------------------------------------------------------------------
+# every event is held against its action's schema, for some microseconds: what fits in every test fits in production
+AUDIT_CHECKS_VALUES = bool(env.number("AUDIT_CHECKS_VALUES", 0 if IS_PRODUCTION else 1))
 USAGE_SPOOL_DIR = env.text("USAGE_SPOOL_DIR", str(embedded.data_dir() / "spool") if not IS_PRODUCTION else None)
 # Exports of the audit log are written in the folder, and kept there or in a bucket
 _exports = "/var/lib/capsule/exports" if IS_PRODUCTION else str(embedded.data_dir() / "exports")

@@ -72,7 +72,7 @@ def test_no_field_is_left_out(action: Action) -> None:
 
 
 def test_in_production_unknown_fields_are_still_refused(settings: LazySettings) -> None:
-    settings.IS_PRODUCTION = True
+    settings.AUDIT_CHECKS_VALUES = False
     actions.MEMBER_REMOVED.check({"keys_revoked": "many"})  # values were checked wherever a test has recorded one
     with pytest.raises(Unfit):
         actions.MEMBER_REMOVED.check({"keys_revoked": 1, "password": "x"})
