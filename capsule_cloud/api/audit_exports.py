@@ -320,9 +320,7 @@ class NewSchedule(WishFields):
     name = serializers.CharField(max_length=64)
     every = serializers.ChoiceField(choices=Schedule.Every.values, help_text="In UTC; weeks begin on Monday.")
     target_id = serializers.UUIDField(help_text="The store.")
-    from_beginning = serializers.BooleanField(
-        default=False, help_text="Whether the first holds all that is older."
-    )
+    from_beginning = serializers.BooleanField(default=False, help_text="Whether the first holds all that is older.")
 
 
 class ScheduleChange(serializers.Serializer[Any]):

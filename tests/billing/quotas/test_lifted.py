@@ -49,7 +49,11 @@ def next_period(tenant: Tenant) -> None:
 
 def cap(tenant: Tenant, amount: int, **more: Any) -> Any:
     """The customer's own cap on operations."""
-    chosen = {"allowance": "operations", "level": "organization", "subject_id": tenant.organization.pk} | more
+    chosen: dict[str, Any] = {
+        "allowance": "operations",
+        "level": "organization",
+        "subject_id": tenant.organization.pk,
+    } | more
     with scope(tenant.organization):
         return services.set_cap(actor=tenant.actor, amount=amount, reaction="stop", **chosen)
 

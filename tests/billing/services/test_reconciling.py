@@ -19,12 +19,12 @@ from billing.services.meter_pushes import collect, deliver
 from billing.services.reconciling import Difference, reconcile
 from billing.tasks import reconcile_usage
 from tenancy.audit import actions
-from tenancy.audit.models import AuditEvent
 from tenancy.scope import scope
 from tests.billing.services.conftest import Buy
 from tests.factories import Tenant, make_tenant
 from tests.raw import connect
 from tests.sums import catch_up
+from tests.trail import audited
 
 HOUR: datetime = timezone.now().replace(minute=0, second=0, microsecond=0)
 
@@ -50,8 +50,7 @@ def mine(tenant: Tenant) -> list[Difference]:
 def alarms(tenant: Tenant) -> list[dict[str, Any]]:
     """What the trail says."""
     with scope(tenant.organization):
-        found = AuditEvent.objects.filter(action=actions.USAGE_DIFFERENCE_FOUND.name)
-        return list(found.values_list("metadata", flat=True))
+        return [event.metadata for event in audited(actions.USAGE_DIFFERENCE_FOUND.name)]
 
 
 def test_nothing_is_told_when_all_adds_up(counted: Tenant) -> None:
