@@ -7,6 +7,7 @@ from billing.invoicing.models import Invoice, InvoiceLine
 from billing.metering.meters import Meter
 from billing.plans import Allowance
 from billing.quotas.models import Cap, Level, Notice, ParkedWrite, Span
+from capsule_cloud.lib import crypto
 from tenancy.scope import scope
 from tests.factories import Tenant
 
@@ -55,7 +56,7 @@ def make_billing_things(tenant: Tenant) -> dict[str, str]:
                 "meter": Meter.WRITE,
                 "quantity": 1,
                 "actor": {"kind": "user", "id": "", "label": ""},
-                "sealed_body": b"",
+                "sealed_body": crypto.seal(b'{"capsule_id":"gone","is_pinned":true}'),
                 "state": ParkedWrite.State.FAILED,
                 "error": "There is no such capsule.",
             },
