@@ -178,6 +178,7 @@ class FileResource(Resource):
             (200, "application/octet-stream"): OpenApiTypes.BINARY,
             (206, "application/octet-stream"): OpenApiTypes.BINARY,
             416: OpenApiResponse(description="The file has no such bytes."),
+            (503, "text/plain"): OpenApiResponse(OpenApiTypes.STR, "Too many downloads are under way: try again soon."),
         },
     )
     def get(self, request: Request, audit_export_id: UUID, name: str) -> HttpResponseBase:

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -9,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 AT_ONCE = 2  # in a process: each holds one of its threads as long as the other side reads
 RETRY_AFTER = 10  # seconds
 _RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
-_slots = threading.BoundedSemaphore(AT_ONCE)
+_begin = threading.Lock()
 Read = Callable[[int, int], Iterator[bytes]]
 
 
@@ -33,7 +34,9 @@ def asked_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def is_beginning(request: HttpRequest) -> bool:
-    """Whether this asks from a file's first byte on, and does not go on with an earlier download."""
+    """Whether this asks for bytes from a file's first on, and does not go on with an earlier download."""
+    if request.method == "HEAD":
+        return False
     header = request.headers.get("Range", "")
     return not header or header.strip().startswith("bytes=0-")
 
@@ -48,30 +51,31 @@ def answer(request: HttpRequest, *, name: str, size: int, sha256: str, read: Rea
     except ValueError:
         return HttpResponse(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
     start, end = part or (0, size)
-    if not _slots.acquire(blocking=False):
-        return HttpResponse(
-            "Too many downloads are under way: try again in a few seconds.\n",
-            status=503,
-            content_type="text/plain; charset=utf-8",
-            headers={"Retry-After": str(RETRY_AFTER)},
-        )
     headers["Content-Length"] = str(end - start)
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
     if part:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    return StreamingHttpResponse(
-        _Pieces(read(start, end)),
-        status=206 if part else 200,
-        content_type="application/octet-stream",
-        headers=headers,
-    )
+    status, content_type = 206 if part else 200, "application/octet-stream"
+    if request.method == "HEAD":
+        return HttpResponse(status=status, content_type=content_type, headers=headers)
+    pieces = _Pieces(read(start, end))
+    with _begin:
+        if len(_under_way) >= AT_ONCE:
+            return HttpResponse(
+                "Too many downloads are under way: try again in a few seconds.\n",
+                status=503,
+                content_type="text/plain; charset=utf-8",
+                headers={"Retry-After": str(RETRY_AFTER)},
+            )
+        _under_way.add(pieces)
+    return StreamingHttpResponse(pieces, status=status, content_type=content_type, headers=headers)
 
 
 class _Pieces:
-    """What is read, until the other side has it all or hangs up: then the slot is free again."""
+    """What is read, until the other side has it all or hangs up: then there is room for another."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._is_open = pieces, True
+        self._pieces = pieces
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -84,7 +88,10 @@ class _Pieces:
             raise
 
     def close(self) -> None:
-        """Give the slot back, once."""
-        if self._is_open:
-            self._is_open = False
-            _slots.release()
+        """Make room, however often this is called."""
+        _under_way.discard(self)
+
+
+# Weak: an answer that is dropped, never sent nor closed, takes its place with it. No lock may be needed for that, for
+# the garbage collector may come while this very thread holds it.
+_under_way: weakref.WeakSet[_Pieces] = weakref.WeakSet()

@@ -102,10 +102,17 @@ def api(tenant: Tenant) -> Api:
     return Api(tenant)
 
 
+def taken(answer: Any) -> Any:
+    """An answer whose body has been read: a download ends with that."""
+    if answer.streaming:
+        b"".join(answer.streaming_content)
+    return answer
+
+
 def call(api: Api, row: ApiRow, things: dict[str, str], secret: str | None = None) -> Any:
     """The answer to the row's request, with another key when one is given."""
     headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
-    return api(row.method, row.path.format(**things), row.body, **headers)
+    return taken(api(row.method, row.path.format(**things), row.body, **headers))
 
 
 def key_with(tenant: Tenant, scopes: set[KeyScope]) -> keys.NewKey:
@@ -177,7 +184,7 @@ def browser_of(user: User | None) -> Client:
 def open_page(user: User | None, tenant: Tenant, row: ConsoleRow, things: dict[str, str]) -> Any:
     path = f"/o/{tenant.organization.slug}/{row.path.format(**things)}"
     if row.method == "GET":
-        return browser_of(user).get(path)
+        return taken(browser_of(user).get(path))
     path, _, form = path.partition("?")
     return browser_of(user).post(path, form, content_type="application/x-www-form-urlencoded")
 

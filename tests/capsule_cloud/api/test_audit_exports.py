@@ -1,18 +1,24 @@
 """Exports by API: asked for, written, downloaded and resumed; stores and schedules without their secrets."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from django.test import Client
 
 from capsule_cloud.lib import downloads, storage
 from tenancy.audit.exports import targets, turns, writing
+from tenancy.audit.exports.models import Export
 from tenancy.roles import KeyScope
 from tenancy.scope import scope
 from tests.capsule_cloud.api.client import Api
+from tests.capsule_cloud.web.audit_things import make_audit_things
 from tests.factories import Tenant, make_tenant
+from tests.live import LiveServer
 from tests.sealing import seal_all
 from tests.trail import audited
 
@@ -91,6 +97,49 @@ def test_too_many_downloads_are_asked_to_wait(exporter: Api) -> None:
     again = exporter.get(url)
     assert again.status_code == 200
     b"".join(again.streaming_content)
+
+
+LARGE = 64 * 2**20  # bytes: more than the sockets between server and client take up
+
+
+def hang_up_early(client: httpx.Client, address: str) -> int:
+    """The status of a download that is left after its first bytes; while the server sees no end of others, it waits."""
+    until = time.monotonic() + 30
+    while True:
+        with client.stream("GET", address) as answer:
+            if answer.status_code != 503 or time.monotonic() > until:
+                assert next(answer.iter_raw())
+                return answer.status_code
+
+
+def test_the_real_server_makes_room_when_a_client_hangs_up_or_asks_for_the_headers_alone(
+    transactional_db: None, settings: Any, tmp_path: Path
+) -> None:
+    tenant = make_tenant([KeyScope.AUDIT_EXPORT])
+    things = make_audit_things(tenant)
+    with scope(tenant.organization):
+        export = Export.objects.get()
+        Export.objects.update(files=[export.files[0] | {"bytes": LARGE}])
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(LARGE)
+    storage.own().put(f"{export.folder}/{things['name']}", tmp_path / "large")
+    path = f"audit/exports/{things['audit_export_id']}/files/{things['name']}?link={things['link']}"
+    browser = Client()
+    browser.force_login(tenant.owner)
+    cookies = {name: cookie.value for name, cookie in browser.cookies.items()}
+    with (
+        LiveServer(workers=1, EXPORTS_DIR=settings.EXPORTS_DIR) as server,
+        httpx.Client(headers=tenant.headers, timeout=60) as program,
+        httpx.Client(cookies=cookies, timeout=60) as person,
+    ):
+        api, page = f"{server.url}/v1/{path}", f"{server.url}/o/{tenant.organization.slug}/{path}"
+        often = range(3 * downloads.AT_ONCE)
+        for client, address in ((program, api), (person, page)):
+            assert {hang_up_early(client, address) for _ in often} == {200}
+        heads = [person.head(page) for _ in often]
+        assert {(one.status_code, one.headers["Content-Length"]) for one in heads} == {(200, str(LARGE))}
+        assert program.head(api).status_code == 405
+        assert hang_up_early(program, api) == 200
 
 
 def test_an_export_that_is_deleted_offers_nothing(exporter: Api) -> None:

@@ -1,5 +1,6 @@
 """A download can be resumed, and too many at once are asked to wait."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -21,11 +22,18 @@ def read(start: int, end: int) -> Iterator[bytes]:
         yield CONTENT[at : min(at + 7, end)]
 
 
-def ask(**headers: str) -> tuple[HttpResponse | StreamingHttpResponse, bytes]:
-    """An answer, and what comes of its body."""
-    request = RequestFactory().get("/", headers={name.replace("_", "-"): value for name, value in headers.items()})
+def begin(method: str = "GET", **headers: str) -> HttpResponse | StreamingHttpResponse:
+    """An answer of which nothing is read yet."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = RequestFactory().generic(method, "/", headers=named)
     answer = downloads.answer(request, name="a.txt", size=len(CONTENT), sha256=SUM, read=read)
     assert isinstance(answer, HttpResponse | StreamingHttpResponse)
+    return answer
+
+
+def ask(**headers: str) -> tuple[HttpResponse | StreamingHttpResponse, bytes]:
+    """An answer, and what comes of its body."""
+    answer = begin(**headers)
     body = b"".join(answer.streaming_content) if isinstance(answer, StreamingHttpResponse) else answer.content  # type: ignore[arg-type]  # no asynchronous one
     answer.close()
     return answer, body
@@ -88,13 +96,6 @@ def test_a_download_that_goes_on_is_no_new_one(asked: str, is_first: bool) -> No
 
 
 def test_too_many_at_once_are_asked_to_come_back_and_whoever_hangs_up_makes_room() -> None:
-    request = RequestFactory().get("/")
-
-    def begin() -> HttpResponse | StreamingHttpResponse:
-        answer = downloads.answer(request, name="a", size=100, sha256=SUM, read=read)
-        assert isinstance(answer, HttpResponse | StreamingHttpResponse)
-        return answer
-
     under_way = [begin() for _ in range(downloads.AT_ONCE)]
     refused = begin()
     assert (refused.status_code, refused["Retry-After"]) == (503, "10")
@@ -103,12 +104,21 @@ def test_too_many_at_once_are_asked_to_come_back_and_whoever_hangs_up_makes_room
     assert again.status_code == 200
     for one in (*under_way, again):
         one.close()
-    assert [begin_and_end(begin) for _ in range(5)] == [200] * 5
+        one.close()  # makes room once
+    assert [ask()[0].status_code for _ in range(5)] == [200] * 5
 
 
-def begin_and_end(begin: object) -> int:
-    """The status of a download that is read to its end."""
-    answer = begin()  # type: ignore[operator]
-    b"".join(answer.streaming_content)
-    answer.close()
-    return int(answer.status_code)
+def test_an_answer_that_nobody_sends_or_closes_makes_room() -> None:
+    under_way = [begin() for _ in range(downloads.AT_ONCE)]
+    assert begin().status_code == 503
+    under_way.clear()
+    gc.collect()
+    assert ask()[0].status_code == 200
+
+
+def test_asking_for_the_headers_alone_is_no_download() -> None:
+    heads = [begin("HEAD") for _ in range(downloads.AT_ONCE)]
+    assert [(one.status_code, one["Content-Length"], one.content) for one in heads] == [(200, "100", b"")] * 2
+    assert begin("HEAD", Range="bytes=90-")["Content-Range"] == "bytes 90-99/100"
+    assert not downloads.is_beginning(RequestFactory().head("/"))
+    assert ask()[0].status_code == 200

@@ -20,7 +20,7 @@ NAME, CONTENT = "audit.jsonl", b'{"id":"one"}\n{"id":"two"}\n'
 
 
 def make_audit_things(tenant: Tenant) -> dict[str, str]:
-    """Path parameters; called again, it makes again what was taken away. `name` has the word that opens the file."""
+    """Path parameters; called again, it makes again what was taken away. `link` is the word that opens the file."""
     with scope(tenant.organization):
         target = Target.objects.first()
         if target is None:
@@ -57,5 +57,6 @@ def make_audit_things(tenant: Tenant) -> dict[str, str]:
         "audit_view_id": str(view.pk),
         "audit_target_id": str(target.pk),
         "audit_schedule_id": str(schedule.pk),
-        "name": f"{NAME}?link={link}",
+        "name": NAME,
+        "link": link,
     }

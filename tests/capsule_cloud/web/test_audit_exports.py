@@ -69,7 +69,10 @@ def test_an_export_is_asked_for_written_and_downloaded(
 
 def test_who_may_not_export_sees_nothing_of_it(tenant: Tenant, viewer: Client, home: str) -> None:
     things = make_audit_things(tenant)
-    for path in ("audit/exports/", f"audit/exports/{things['audit_export_id']}/files/{things['name']}"):
+    for path in (
+        "audit/exports/",
+        f"audit/exports/{things['audit_export_id']}/files/{things['name']}?link={things['link']}",
+    ):
         assert viewer.get(home + path).status_code == 403
 
 
@@ -114,7 +117,7 @@ def test_schedules_are_made_paused_and_deleted(tenant: Tenant, post: Page) -> No
 
 def test_files_can_be_taken_back(tenant: Tenant, post: Page, owner: Client, home: str) -> None:
     things = make_audit_things(tenant)
-    path = f"{home}audit/exports/{things['audit_export_id']}/files/{things['name']}"
+    path = f"{home}audit/exports/{things['audit_export_id']}/files/{things['name']}?link={things['link']}"
     answer = owner.get(path)
     assert b"".join(answer.streaming_content) == CONTENT  # type: ignore[attr-defined]
     assert "nobody gets them" in post(f"audit/exports/{things['audit_export_id']}/end/")
