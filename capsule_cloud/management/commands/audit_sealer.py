@@ -25,9 +25,12 @@ class Command(BaseCommand):
             self.stdout.write(f"sealed {sealer.restart_after_restore()} events that were waiting in the dump")
         self.stdout.write(f"sealed {sealer.seal()} events")
         lag = selectors.lag()
-        found = sealer.reconcile(since=timezone.now() - timedelta(days=options["days"]))
+        since = timezone.now() - timedelta(days=options["days"])
+        found = sealer.reconcile(since=since)
         self.stdout.write(f"waiting {lag.events}, the oldest for {lag.seconds:.0f} s")
         self.stdout.write(f"oldest open transaction {lag.held_up_seconds:.0f} s")
         self.stdout.write(f"of {options['days']} days: {found.events} events, {found.leaves} leaves")
+        for organization_id, events in selectors.set_aside(since).items():
+            self.stderr.write(f"set aside {organization_id}: its tree is damaged, {events} events are not sealed")
         if not found.is_none:
             raise CommandError(f"{found.unsealed} events are not sealed, {found.gone} sealed events are gone.")

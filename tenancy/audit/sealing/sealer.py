@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from tenancy.audit.sealing import keys, notes, selectors
-from tenancy.audit.sealing.merkle import EMPTY_ROOT, Frontier, Node, leaf_hash, split
+from tenancy.audit.sealing.merkle import EMPTY_ROOT, HASH_BYTES, Frontier, Node, leaf_hash, split
 from tenancy.audit.sealing.models import Log
 from tenancy.scope import Wide, unscoped
 
@@ -32,15 +32,16 @@ log = logging.getLogger("audit.sealing")
 def seal(*, budget: float = BUDGET, batch: int = BATCH) -> int:
     """Seal what is settled until nothing waits, or for `budget` seconds; returns how many events were.
 
-    Where another sealer is at it, 0 at once. Raises crypto.Unreadable without a usable key.
+    Where another sealer is at it, 0 at once. Whose tree is damaged is set aside. Raises crypto.Unreadable without a
+    usable key.
     """
     ends_at = time.monotonic() + budget
     total = 0
     while True:
         with _sealing() as wide:
-            done = _grow(wide, wide.rows("audit_sealing_take", batch))
-        total += done
-        if done < batch or time.monotonic() >= ends_at:
+            taken = wide.rows("audit_sealing_take", batch)
+            total += _grow(wide, taken)
+        if _events(taken) < batch or time.monotonic() >= ends_at:
             return total
 
 
@@ -76,11 +77,13 @@ def seal_missed(
     now = timezone.now()
     since, until = since or now - LOOKED_BACK, until or now - SETTLED
     total = 0
+    aside: list[UUID] = []
     while True:
         with _sealing() as wide:
-            done = _grow(wide, wide.rows("audit_sealing_take_missed", batch, since, until, everything))
-        total += done
-        if done < batch:
+            taken = wide.rows("audit_sealing_take_missed", batch, since, until, everything, aside)
+            total += _grow(wide, taken)
+        aside += [row["organization_id"] for row in taken if row["frontier"] is None]
+        if _events(taken) < batch:
             break
     if total and not everything:
         log.error("audit.sealing_missed events=%d", total)
@@ -123,7 +126,14 @@ def _sealing() -> Iterator[Wide]:
 
 
 def _grow(wide: Wide, taken: Taken) -> int:
-    """Grow the trees by the leaves that were just stored, sign their heads, and append those to the log of all."""
+    """Grow the trees by the leaves that were just stored, sign their heads, and append those to the log of all.
+
+    A damaged tree comes without its frontier, and none of its leaves were stored: it is said, and set aside.
+    """
+    for row in taken:
+        if row["frontier"] is None:
+            log.error("audit.sealing_set_aside organization=%s events=%d", row["organization_id"], _events([row]))
+    taken = [row for row in taken if row["frontier"] is not None]
     if not taken:
         return 0
     signers = keys.signers()
@@ -166,6 +176,10 @@ def _grow(wide: Wide, taken: Taken) -> int:
     )
     log.debug("audit.sealed events=%d organizations=%d", events, len(taken))
     return events
+
+
+def _events(taken: Taken) -> int:
+    return sum(len(row["hashes"]) for row in taken) // HASH_BYTES
 
 
 def _origin(state: Log) -> str:

@@ -171,6 +171,13 @@ def differences(since: datetime, until: datetime | None = None) -> Differences:
     return Differences(**row)
 
 
+def set_aside(since: datetime) -> dict[UUID, int]:
+    """Whose events cannot be sealed because their tree is damaged, and how many of them were recorded since."""
+    with unscoped(reason="the trail of every organization is sealed in one stream") as wide:
+        rows = wide.rows("audit_sealing_aside", since, timezone.now())
+    return {row["organization_id"]: row["events"] for row in rows}
+
+
 def organization_origin() -> str:
     """The name of the log of the organization in scope. Raises NotSealed before there is any."""
     origin = log_head().origin

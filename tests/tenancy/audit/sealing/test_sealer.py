@@ -28,7 +28,7 @@ from tenancy.scope import scope, unscoped
 from tests.factories import Tenant, make_tenant
 from tests.live import environment
 from tests.raw import connect, inside
-from tests.sealing import seal_all
+from tests.sealing import forget_trail, seal_all
 from tests.tenancy.audit.sealing.made_exports import verifier
 from tests.threads import at_once
 
@@ -328,6 +328,57 @@ def test_the_command_seals_compares_and_says_how_it_is(tenant: Tenant, server: p
         server.execute("ALTER TABLE audit_sealing_leaf DISABLE TRIGGER no_change")
         server.execute("DELETE FROM audit_sealing_leaf WHERE event_id = %s", [missed])
         server.execute("ALTER TABLE audit_sealing_leaf ENABLE ALWAYS TRIGGER no_change")
+
+
+DAMAGES = {
+    "a head without its leaves": "UPDATE audit_sealing_treehead SET size = size + 1 WHERE organization_id = %s",
+    "leaves without their head": "DELETE FROM audit_sealing_treehead WHERE organization_id = %s",
+    "a frontier of another size": "UPDATE audit_sealing_treehead SET frontier = 'x' WHERE organization_id = %s",
+    "a leaf ahead": "INSERT INTO audit_sealing_leaf VALUES (%s, 999, uuidv7(), '')",
+    "a node ahead": "INSERT INTO audit_sealing_node VALUES (%s, 8, 0, '')",
+    "a checkpoint ahead": "INSERT INTO audit_sealing_checkpoint VALUES (%s, 999, '', '', 0, now())",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_tree_keeps_nobody_else_from_being_sealed(
+    tenant: Tenant, server: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    lame = make_tenant()
+    sealer.seal()
+    server.execute(damage, [lame.organization.pk])
+    write(lame, 5)
+    write(tenant, 3)
+    write(lame, 1)
+    try:
+        with caplog.at_level(logging.ERROR):
+            assert sealer.seal(batch=2) == 3
+        assert f"audit.sealing_set_aside organization={lame.organization.pk} events=2" in caplog.text
+        assert_whole(tenant.organization.pk)
+        with scope(lame.organization):
+            assert not Leaf.objects.filter(event_id__in=AuditEvent.objects.order_by("-id")[:6].values("id")).exists()
+        output, errors = StringIO(), StringIO()
+        with pytest.raises(CommandError, match=r"\d+ events are not sealed"):
+            call_command("audit_sealer", stdout=output, stderr=errors)
+        assert f"set aside {lame.organization.pk}: its tree is damaged, 6 events are not sealed" in errors.getvalue()
+        [(last,)] = server.execute("SELECT cursor_xid FROM audit_sealing_log").fetchall()
+        insert_event(server, tenant.organization.pk, last, 78)  # behind more of the lame one's than a batch holds
+        since = timezone.now() - timedelta(days=3_650)
+        later = timezone.now() + timedelta(days=1)
+        assert sealer.seal_missed(since=since, until=later, batch=2) == 1
+        assert_whole(tenant.organization.pk)
+    finally:
+        forget_trail(lame.organization.pk)
+
+
+def test_a_mended_tree_is_sealed_on(tenant: Tenant, server: psycopg.Connection[Any]) -> None:
+    resize = "UPDATE audit_sealing_treehead SET size = size + %s WHERE organization_id = %s"
+    server.execute(resize, [1, tenant.organization.pk])
+    write(tenant, 3)
+    assert sealer.seal() == 0
+    server.execute(resize, [-1, tenant.organization.pk])
+    assert sealer.seal_missed(until=timezone.now() + timedelta(days=1)) == 3
+    assert_whole(tenant.organization.pk)
 
 
 def test_a_late_sealer_is_an_error_in_the_log(
