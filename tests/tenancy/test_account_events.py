@@ -80,7 +80,7 @@ def test_second_factors_come_fail_and_go(transactional_db: None) -> None:
     assert (failed.actor["kind"], failed.target["id"]) == ("unknown", str(tenant.owner.pk))
 
     assert browser.post("/account/2fa/recovery-codes/generate/").status_code == 302
-    assert RecoveryCodes(Authenticator.objects.get(type="recovery_codes")).get_unused_codes()
+    assert RecoveryCodes(Authenticator.objects.get(user=tenant.owner, type="recovery_codes")).get_unused_codes()
     [renewed] = told(tenant, actions.SECOND_FACTOR_RESET)
     assert renewed.metadata == {"type": "recovery_codes"}
     assert browser.post("/account/2fa/totp/deactivate/").status_code == 302
