@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from capsule_cloud.web.audit_timeline import timeline
-from capsule_cloud.web.console import asked, attempt, page, perform, show
+from capsule_cloud.web.console import asked, asked_id, attempt, page, perform, show
 from tenancy.access import MemberPrincipal
 from tenancy.audit import ocsf, selectors
 from tenancy.audit.actions import CATALOGUE
@@ -44,7 +44,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """The trail, newest first; `before` is where the page before ended."""
     typed = asked(request, *views.FILTERS)
     since, until = _moment(typed["since"]), _moment(typed["until"], later=timedelta(days=1))
-    before = _uuid(request.GET.get("before", ""))
+    before = asked_id(request, "before")
     found = selectors.search(before=before, limit=PAGE_SIZE, since=since, until=until, **_wanted(typed))
     more = request.GET.copy()
     if found.before:
@@ -201,13 +201,6 @@ def _said(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        raise Http404 from None
 
 
 def _moment(text: str, later: timedelta = timedelta()) -> datetime | None:

@@ -7,9 +7,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from capsule_cloud.lib import crypto
+from capsule_cloud.web import once
 from capsule_cloud.web.audit_stream_forms import PlaceForm, StreamForm
-from capsule_cloud.web.console import attempt, page, perform, show
+from capsule_cloud.web.console import asked_id, attempt, page, perform, show
 from capsule_cloud.web.webhook_forms import SecretRotateForm
 from tenancy.access import MemberPrincipal
 from tenancy.audit.streams import selectors, services
@@ -49,7 +49,7 @@ def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 def detail(request: HttpRequest, member: MemberPrincipal, audit_stream_id: UUID) -> HttpResponse:
     """One stream: how it fares, what it refused, and its log, newest first."""
     health = _find(audit_stream_id)
-    rows = selectors.deliveries(stream_id=audit_stream_id, before=_before(request), limit=PAGE_SIZE + 1)
+    rows = selectors.deliveries(stream_id=audit_stream_id, before=asked_id(request, "before"), limit=PAGE_SIZE + 1)
     return show(
         request,
         member,
@@ -95,9 +95,7 @@ def _show_form(
 def secret(request: HttpRequest, member: MemberPrincipal, audit_stream_id: UUID) -> HttpResponse:
     """A new secret, once: asked again, the page only says so."""
     stream = _find(audit_stream_id).stream
-    once = request.session.pop(ONCE, None)
-    is_mine = once and once["stream"] == str(audit_stream_id)
-    plain = crypto.unseal(once["sealed"].encode()).decode() if is_mine else ""
+    plain = once.take(request, ONCE, audit_stream_id)
     return show(request, member, "web/audit_stream_secret.html", "audit", stream=stream, secret=plain)
 
 
@@ -204,17 +202,7 @@ def _find(stream_id: UUID) -> selectors.Health:
         raise Http404 from None
 
 
-def _before(request: HttpRequest) -> UUID | None:
-    text = request.GET.get("before", "")
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        raise Http404 from None
-
-
 def _show_once(request: HttpRequest, member: MemberPrincipal, made: services.NewSecret) -> HttpResponse:
-    # the secret waits in the session, sealed, for exactly one page
-    sealed = crypto.seal(made.secret.encode()).decode()
-    request.session[ONCE] = {"stream": str(made.stream.pk), "sealed": sealed}
+    once.keep(request, ONCE, made.stream.pk, made.secret)
     messages.success(request, "The secret is ready.")
     return redirect("audit_stream_secret", slug=member.slug, audit_stream_id=made.stream.pk)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
 from allauth.account.decorators import reauthentication_required
 from django import forms
@@ -227,6 +228,15 @@ def perform(request: HttpRequest, member: MemberPrincipal, call: Callable[[], Re
 def asked(request: HttpRequest, *names: str) -> dict[str, str]:
     """The filters of a list as they were typed, without what PostgreSQL cannot compare with (NUL)."""
     return {name: request.GET.get(name, "").replace("\x00", "").strip() for name in names}
+
+
+def asked_id(request: HttpRequest, name: str) -> UUID | None:
+    """An id of the query, None without one. Raises Http404 for what is none."""
+    text = request.GET.get(name, "")
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        raise Http404 from None
 
 
 def asked_number(request: HttpRequest, name: str, *, default: int, most: int) -> int:

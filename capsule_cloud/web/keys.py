@@ -7,8 +7,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from capsule_cloud.lib import crypto
-from capsule_cloud.web import forms
+from capsule_cloud.web import forms, once
 from capsule_cloud.web.console import LAST_PROJECT, attempt, chosen_project, page, perform, show, signed_in
 from capsule_cloud.web.snippets import first_steps
 from tenancy import selectors
@@ -60,8 +59,7 @@ def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 def secret(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpResponse:
     """A new key's secret, once: asked again, the page only says so."""
     key = _find(key_id)
-    once = request.session.pop(ONCE, None)
-    plain = crypto.unseal(once["sealed"].encode()).decode() if once and once["key"] == str(key.pk) else ""
+    plain = once.take(request, ONCE, key.pk)
     return show(
         request,
         member,
@@ -98,8 +96,7 @@ def revoke(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpR
 
 
 def _show_once(request: HttpRequest, member: MemberPrincipal, made: keys.NewKey) -> HttpResponse:
-    # the secret waits in the session, sealed, for exactly one page: a reload makes no second key and shows none again
-    request.session[ONCE] = {"key": str(made.key.pk), "sealed": crypto.seal(made.secret.encode()).decode()}
+    once.keep(request, ONCE, made.key.pk, made.secret)
     messages.success(request, f"{made.key.name} is ready to use.")
     return redirect("key_secret", slug=member.slug, key_id=made.key.pk)
 

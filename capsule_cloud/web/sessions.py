@@ -1,7 +1,5 @@
 """Sessions: list, turns, the skills noticed in them, seal."""
 
-from uuid import UUID
-
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
@@ -13,6 +11,7 @@ from capsule_cloud.memory.services import reads, sessions, triggers
 from capsule_cloud.web.console import (
     address,
     asked,
+    asked_id,
     asked_number,
     chosen_project,
     page,
@@ -42,7 +41,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
             user_id=wanted["user"],
             state=state,
             starts_with=wanted["q"],
-            after=_uuid(request.GET.get("after", "")),
+            after=asked_id(request, "after"),
             limit=PAGE_SIZE,
         )
     more = request.GET.copy()
@@ -137,10 +136,3 @@ def resolve(request: HttpRequest, member: MemberPrincipal, project: str) -> Http
         "Decided.",
     )
     return redirect(address("session", member, one, session_id))
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        raise Http404 from None

@@ -9,8 +9,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from capsule_cloud.lib import crypto
-from capsule_cloud.web.console import attempt, page, perform, show
+from capsule_cloud.web import once
+from capsule_cloud.web.console import asked_id, attempt, page, perform, show
 from capsule_cloud.web.webhook_forms import EndpointForm, ReplayForm, SecretRotateForm
 from capsule_cloud.web.webhook_snippets import verification
 from tenancy.access import MemberPrincipal
@@ -58,7 +58,7 @@ def detail(request: HttpRequest, member: MemberPrincipal, endpoint_id: UUID) -> 
     state = state if state in Delivery.State.values else ""
     kind = kind if kind in catalogue.TYPES else ""
     rows = selectors.deliveries(
-        endpoint_id=endpoint_id, state=state, kind=kind, before=_before(request), limit=PAGE_SIZE + 1
+        endpoint_id=endpoint_id, state=state, kind=kind, before=asked_id(request, "before"), limit=PAGE_SIZE + 1
     )
     more = request.GET.copy()
     if len(rows) > PAGE_SIZE:
@@ -97,9 +97,6 @@ def edit(request: HttpRequest, member: MemberPrincipal, endpoint_id: UUID) -> Ht
 def secret(request: HttpRequest, member: MemberPrincipal, endpoint_id: UUID) -> HttpResponse:
     """A new secret, once: asked again, the page only says so."""
     health = _find(endpoint_id)
-    once = request.session.pop(ONCE, None)
-    is_mine = once and once["endpoint"] == str(endpoint_id)
-    plain = crypto.unseal(once["sealed"].encode()).decode() if is_mine else ""
     return show(
         request,
         member,
@@ -107,7 +104,7 @@ def secret(request: HttpRequest, member: MemberPrincipal, endpoint_id: UUID) -> 
         "webhooks",
         health=health,
         endpoint=health.endpoint,
-        secret=plain,
+        secret=once.take(request, ONCE, endpoint_id),
         snippets=verification(),
     )
 
@@ -225,17 +222,7 @@ def _find(endpoint_id: UUID) -> selectors.Health:
         raise Http404 from None
 
 
-def _before(request: HttpRequest) -> UUID | None:
-    text = request.GET.get("before", "")
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        raise Http404 from None
-
-
 def _show_once(request: HttpRequest, member: MemberPrincipal, made: services.NewSecret) -> HttpResponse:
-    # the secret waits in the session, sealed, for exactly one page
-    endpoint = str(made.endpoint.pk)
-    request.session[ONCE] = {"endpoint": endpoint, "sealed": crypto.seal(made.secret.encode()).decode()}
+    once.keep(request, ONCE, made.endpoint.pk, made.secret)
     messages.success(request, "The secret is ready.")
     return redirect("webhook_secret", slug=member.slug, endpoint_id=made.endpoint.pk)
