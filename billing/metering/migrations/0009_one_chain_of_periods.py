@@ -52,7 +52,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("metering", "0008_reports_from_elsewhere"),
-        ("audit", "0002_the_tenant_wall"),
+        ("audit", "0004_rows_only_through_append"),
         ("tenancy", "0007_clocks_that_are_ahead"),
     ]
 
@@ -179,18 +179,20 @@ class Migration(migrations.Migration):
                     FROM due d LEFT JOIN totals t ON t.period_id = d.id LEFT JOIN sums s ON s.period_id = d.id
                     WHERE p.id = d.id AND p.organization_id = d.organization_id
                     RETURNING p.organization_id, p.id, p.starts_at, p.ends_at, p.totals, p.checksum
-                ), said AS (
-                    INSERT INTO audit_auditevent
-                        (id, organization_id, action, actor, target, context, metadata, occurred_at)
-                    SELECT uuidv7(), c.organization_id, p_action, p_actor,
-                        jsonb_build_object('kind', 'usage_period', 'id', c.id, 'label', to_char(
-                            c.starts_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || ' to '
-                            || to_char(c.ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')),
-                        p_context, jsonb_build_object('totals', c.totals, 'checksum', c.checksum, 'adjustments',
-                            (SELECT count(*) FROM adjusted a WHERE a.told_in_id = c.id)), now()
+                ), said AS MATERIALIZED (
+                    SELECT c.organization_id, c.id, audit_append_anywhere(
+                        c.organization_id, p_action, p_actor ->> 'id', c.id::text,
+                        json_build_object('v', 1, 'action', p_action, 'actor', p_actor,
+                            'target', json_build_object('kind', 'usage_period', 'id', c.id, 'label', to_char(
+                                c.starts_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || ' to '
+                                || to_char(c.ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')),
+                            'context', p_context,
+                            'metadata', json_build_object('totals', c.totals, 'checksum', c.checksum, 'adjustments',
+                                (SELECT count(*) FROM adjusted a WHERE a.told_in_id = c.id)))::text
+                    ) AS event
                     FROM closed c
                 )
-                SELECT c.organization_id, c.id FROM closed c;
+                SELECT s.organization_id, s.id FROM said s WHERE s.event IS NOT NULL;
             END $$""",  # noqa: S608  # the texts above
         ),
         DefinerFunction(

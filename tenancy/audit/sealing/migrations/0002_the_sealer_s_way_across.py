@@ -4,22 +4,52 @@ from django.db import migrations
 
 from tenancy.rls import DefinerFunction
 
+
+def damaged(organization_id: str) -> str:
+    """Whether a tree cannot grow, as an SQL expression: its head is not of its leaves, or what comes is there."""
+    return f"""coalesce((
+        SELECT h.size <> 1 + coalesce(
+                (SELECT max(l.seq) FROM audit_sealing_leaf l WHERE l.organization_id = o.id), -1
+            )
+            OR octet_length(h.frontier) <> 32 * bit_count(h.size::bit(64))
+            OR h.size < (SELECT max(c.size) FROM audit_sealing_checkpoint c WHERE c.organization_id = o.id)
+            OR EXISTS (
+                SELECT FROM (VALUES (8), (16), (24)) AS stored(level)
+                WHERE (h.size >> stored.level) <= (
+                    SELECT max(n.place) FROM audit_sealing_node n
+                    WHERE n.organization_id = o.id AND n.level = stored.level
+                )
+            )
+        FROM (SELECT {organization_id} AS id) o
+        LEFT JOIN audit_sealing_treehead t ON t.organization_id = o.id
+        CROSS JOIN LATERAL (
+            SELECT coalesce(t.size, 0) AS size, coalesce(t.frontier, ''::bytea) AS frontier
+        ) h
+    ), false)"""  # noqa: S608  # our own names
+
+
 # Places events after their organization's last leaf and hands out what the trees need in order to grow. The hash is
-# RFC 6962's of a leaf. A cover of `taken`: the events, with their xid.
-PLACE = """
-    placed AS MATERIALIZED (
+# RFC 6962's of a leaf. A cover of `taken`: the events, with their xid. A damaged tree gets no leaves, and is given out
+# without its frontier; it is looked at once for each organization, not for each event.
+PLACE = f"""
+    aside AS MATERIALIZED (
+        SELECT d.organization_id FROM (SELECT DISTINCT t.organization_id FROM taken t) d
+        WHERE {damaged("d.organization_id")}
+    ), placed AS MATERIALIZED (
         SELECT t.organization_id, t.id, t.hash, coalesce(h.size, 0) AS size, h.frontier,
-            coalesce(h.size, 0) - 1 + row_number() OVER (PARTITION BY t.organization_id ORDER BY t.xid, t.id) AS seq
+            coalesce(h.size, 0) - 1 + row_number() OVER (PARTITION BY t.organization_id ORDER BY t.xid, t.id) AS seq,
+            t.organization_id IN (SELECT a.organization_id FROM aside a) AS is_aside
         FROM taken t LEFT JOIN audit_sealing_treehead h ON h.organization_id = t.organization_id
     ), stored AS (
         INSERT INTO audit_sealing_leaf (organization_id, seq, event_id, hash)
-        SELECT p.organization_id, p.seq, p.id, p.hash FROM placed p ORDER BY p.organization_id, p.seq
+        SELECT p.organization_id, p.seq, p.id, p.hash FROM placed p WHERE NOT p.is_aside
+        ORDER BY p.organization_id, p.seq
     )
-"""
+"""  # noqa: S608  # our own names
 GIVE = """
-    SELECT p.organization_id, p.size, coalesce(p.frontier, ''::bytea), string_agg(p.hash, ''::bytea ORDER BY p.seq),
-        min(uuid_extract_timestamp(p.id))
-    FROM placed p GROUP BY p.organization_id, p.size, p.frontier
+    SELECT p.organization_id, p.size, CASE WHEN NOT p.is_aside THEN coalesce(p.frontier, ''::bytea) END,
+        string_agg(p.hash, ''::bytea ORDER BY p.seq), min(uuid_extract_timestamp(p.id))
+    FROM placed p GROUP BY p.organization_id, p.size, p.frontier, p.is_aside
 """
 RETURNED = "RETURNS TABLE (organization_id uuid, size bigint, frontier bytea, hashes bytea, oldest timestamptz)"
 # Only index scans keep the order that LIMIT stops: a plan that sorts would read everything that is not sealed.
@@ -37,6 +67,9 @@ class Migration(migrations.Migration):
         DefinerFunction(
             # Everything below xmin has ended: no event can appear there any more, so what the cursor has passed is
             # whole. The columns are qualified: ordered by its text, transaction 100,000 would come before 99,999.
+            # Whether an event has its leaf, so that a cursor that is set back seals nothing twice, is asked for each
+            # in a subquery: a join might sort, and LIMIT stop nothing. The cursor passes what is set aside:
+            # audit_sealing_take_missed finds it once the tree is mended.
             "audit_sealing_take(integer)",
             f"""audit_sealing_take(p_limit integer) {RETURNED} {SETTINGS} AS $$
             DECLARE
@@ -57,10 +90,10 @@ class Migration(migrations.Migration):
                     SELECT e.organization_id, e.id, e.xid, {HASH} AS hash
                     FROM audit_auditevent e
                     WHERE (e.xid, e.id) > (v_log.cursor_xid::text::xid8, v_log.cursor_id) AND e.xid < v_horizon
-                        AND NOT (v_log.is_restored AND EXISTS (
-                            SELECT FROM audit_sealing_leaf l
+                        AND NOT coalesce((
+                            SELECT true FROM audit_sealing_leaf l
                             WHERE l.organization_id = e.organization_id AND l.event_id = e.id
-                        ))
+                        ), false)
                     ORDER BY e.xid, e.id LIMIT p_limit
                 ), {PLACE}, moved AS (
                     UPDATE audit_sealing_log l SET cursor_xid = o.xid::text::bigint, cursor_id = o.id
@@ -70,10 +103,12 @@ class Migration(migrations.Migration):
             END $$""",  # noqa: S608  # the texts above
         ),
         DefinerFunction(
-            # What the cursor has passed and nobody has sealed; with `p_everything` also what it has not passed.
-            "audit_sealing_take_missed(integer, timestamptz, timestamptz, boolean)",
+            # What the cursor has passed and nobody has sealed; with `p_everything` also what it has not passed. But not
+            # of the organizations that earlier batches found damaged: a batch full of their events would be the same
+            # for ever.
+            "audit_sealing_take_missed(integer, timestamptz, timestamptz, boolean, uuid[])",
             f"""audit_sealing_take_missed(
-                p_limit integer, p_since timestamptz, p_until timestamptz, p_everything boolean
+                p_limit integer, p_since timestamptz, p_until timestamptz, p_everything boolean, p_aside uuid[]
             ) {RETURNED} {SETTINGS} AS $$
             DECLARE
                 v_log audit_sealing_log;
@@ -89,6 +124,7 @@ class Migration(migrations.Migration):
                     SELECT e.organization_id, e.id, e.xid, {HASH} AS hash
                     FROM audit_auditevent e
                     WHERE e.id >= audit_first_id(p_since) AND e.id < audit_first_id(p_until)
+                        AND e.organization_id <> ALL (p_aside)
                         AND (p_everything OR (
                             e.xid < v_horizon
                             AND (e.xid, e.id) <= (v_log.cursor_xid::text::xid8, v_log.cursor_id)
@@ -147,7 +183,8 @@ class Migration(migrations.Migration):
             END $$""",
         ),
         DefinerFunction(
-            # How much waits, counted up to 100,000, and since when.
+            # How much waits, counted up to 100,000, and since when. Of a restored dump, events of high transaction
+            # numbers are ahead of the cursor for long, and sealed.
             "audit_sealing_waiting()",
             """audit_sealing_waiting() RETURNS TABLE (events bigint, since timestamptz)
             LANGUAGE sql STABLE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
@@ -155,9 +192,30 @@ class Migration(migrations.Migration):
                 FROM (
                     SELECT e.id FROM audit_auditevent e, audit_sealing_log l
                     WHERE (e.xid, e.id) > (l.cursor_xid::text::xid8, l.cursor_id)
+                        AND NOT coalesce((
+                            SELECT true FROM audit_sealing_leaf f
+                            WHERE f.organization_id = e.organization_id AND f.event_id = e.id
+                        ), false)
                     ORDER BY e.xid, e.id LIMIT 100000
                 ) w
             $$""",
+        ),
+        DefinerFunction(
+            # Whose trees are damaged, of those who have events without leaves, and how many of them.
+            "audit_sealing_aside(timestamptz, timestamptz)",
+            f"""audit_sealing_aside(p_since timestamptz, p_until timestamptz)
+            RETURNS TABLE (organization_id uuid, events bigint) LANGUAGE sql STABLE AS $$
+                WITH unsealed AS MATERIALIZED (
+                    SELECT e.organization_id, count(*) AS events FROM audit_auditevent e
+                    WHERE e.id >= audit_first_id(p_since) AND e.id < audit_first_id(p_until) AND NOT EXISTS (
+                        SELECT FROM audit_sealing_leaf l
+                        WHERE l.organization_id = e.organization_id AND l.event_id = e.id
+                    )
+                    GROUP BY e.organization_id
+                )
+                SELECT u.organization_id, u.events FROM unsealed u WHERE {damaged("u.organization_id")}
+                ORDER BY u.organization_id
+            $$""",  # noqa: S608  # likewise
         ),
         DefinerFunction(
             # Of the events of a span of time below the cursor and of the leaves: how many have no partner. Leaves

@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("audit_streams", "0001_streams_and_their_logs"),
-        ("audit_sealing", "0003_never_twice"),
+        ("audit_sealing", "0002_the_sealer_s_way_across"),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
     """A function that nothing calls."""
 
-    dependencies = [("metering", "0011_closings_are_appended_to_the_trail")]
+    dependencies = [("metering", "0010_how_far_each_machine_is_stored")]
 
     operations = [
         migrations.RunSQL(
