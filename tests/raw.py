@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from capsule_cloud.lib import embedded
+from capsule_cloud.memory import entries
 
 SAMPLES: dict[str, Any] = {
     "uuid": uuid.uuid4,
@@ -40,7 +41,9 @@ FITTING: dict[str, Any] = {
     "period_end": "2026-02-01T00:00:00Z",
     "end": 2,
     "credited": 0,
-    "plan_key": "pro",  # sweeps of later tests find this row too
+    # sweeps of later tests find these rows too
+    "plan_key": "pro",
+    "embedding_model": entries.RECIPE,
 }
 
 

@@ -165,7 +165,8 @@ def test_filters_narrow_the_trail(tenant: Tenant, stranger: Tenant) -> None:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_text_is_a_filter(actor: str, target: str, action: str, tenant: Tenant) -> None:
     found = read(tenant, actor=actor, target=target, action=action)
-    assert all(event.action.startswith(action) for event in found)
+    beginnings = tuple(action.replace(",", " ").split()) or ("",)
+    assert all(event.action.startswith(beginnings) for event in found)
 
 
 @pytest.mark.parametrize("field", ["action", "actor", "target"])
