@@ -111,6 +111,7 @@ def detail(request: HttpRequest, member: MemberPrincipal, event_id: UUID) -> Htt
         as_json=json.dumps(event.content, indent=2, ensure_ascii=False),
         as_ocsf=json.dumps(ocsf.ocsf(event), indent=2, ensure_ascii=False),
         proof=proof,
+        proved_at=checkpoint.at if proof and (checkpoint := sealing.checkpoint_at(proof.size)) else None,
         proof_text=notes.tlog_proof(proof.index, proof.hashes, proof.note) if proof else "",
     )
 
@@ -174,12 +175,15 @@ def _encoded(filters: Mapping[str, str]) -> str:
 
 
 def _state() -> dict[str, Any]:
-    """How much of the log is proved."""
+    """How much of the log is proved, and since when the rest waits."""
     newest = AuditEvent.objects.order_by("-id").values_list("id", flat=True).first()
-    return {
-        "checkpoint": sealing.latest_checkpoint(),
-        "is_sealed": newest is None or Leaf.objects.filter(event_id=newest).exists(),
-    }
+    waiting_since = None
+    if newest and not Leaf.objects.filter(event_id=newest).exists():
+        last = Leaf.objects.order_by("-seq").values_list("event_id", flat=True).first()
+        rest = AuditEvent.objects.filter(id__gt=last) if last else AuditEvent.objects.all()
+        oldest = rest.order_by("id").first()
+        waiting_since = oldest.occurred_at if oldest else None
+    return {"checkpoint": sealing.latest_checkpoint(), "waiting_since": waiting_since}
 
 
 def _find(event_id: UUID) -> AuditEvent:

@@ -1,6 +1,7 @@
 """Reads streams of the organization in scope, how far behind they are, and their logs."""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.utils import timezone
@@ -22,6 +23,11 @@ class Health:
     behind: int
     seconds_behind: float
     set_aside: int
+
+    @property
+    def behind_since(self) -> datetime | None:
+        """When the oldest event that it has not been sent was recorded; None where it has been sent all."""
+        return timezone.now() - timedelta(seconds=self.seconds_behind) if self.behind else None
 
     @property
     def public_key(self) -> str:
