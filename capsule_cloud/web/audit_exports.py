@@ -159,10 +159,13 @@ def target_test(request: HttpRequest, member: MemberPrincipal, audit_target_id: 
     return redirect("audit_target", slug=member.slug, audit_target_id=audit_target_id)
 
 
-@require_POST
 @page(Right.AUDIT_EXPORT)
 def target_delete(request: HttpRequest, member: MemberPrincipal, audit_target_id: UUID) -> HttpResponse:
-    """Forget a store and its secrets."""
+    """Forget a store and its secrets, once somebody has said yes."""
+    found = _find_target(audit_target_id)
+    if request.method != "POST":
+        users = [one for one in selectors.schedules() if one.target_id == audit_target_id]
+        return show(request, member, "web/audit_target_delete.html", "audit", target=found, schedules=users)
     gone = perform(
         request,
         member,
@@ -200,17 +203,17 @@ def schedule_pause(request: HttpRequest, member: MemberPrincipal, audit_schedule
     return redirect("audit_exports", slug=member.slug)
 
 
-@require_POST
 @page(Right.AUDIT_EXPORT)
 def schedule_delete(request: HttpRequest, member: MemberPrincipal, audit_schedule_id: UUID) -> HttpResponse:
-    """Make no more of these."""
-    perform(
-        request,
-        member,
-        lambda: scheduling.delete(actor=member.actor, schedule_id=audit_schedule_id),
-        "The schedule is deleted. Exports that it made stay.",
-    )
-    return redirect("audit_exports", slug=member.slug)
+    """Make no more of these, once somebody has said yes."""
+    found = next((one for one in selectors.schedules() if one.pk == audit_schedule_id), None)
+    if found is None:
+        raise Http404
+    if request.method == "POST":
+        gone = "The schedule is deleted. Exports that it made stay."
+        perform(request, member, lambda: scheduling.delete(actor=member.actor, schedule_id=audit_schedule_id), gone)
+        return redirect("audit_exports", slug=member.slug)
+    return show(request, member, "web/audit_schedule_delete.html", "audit", schedule=found)
 
 
 def _find(export_id: UUID) -> Export:
