@@ -32,6 +32,7 @@ class Right(StrEnum):
     MEMORY_DELETE = "memory:delete"
     AUDIT_READ = "audit:read"
     AUDIT_EXPORT = "audit:export"
+    AUDIT_ERASE = "audit:erase"
     USAGE_READ = "usage:read"
     BILLING_READ = "billing:read"
     BILLING_WRITE = "billing:write"
@@ -78,6 +79,7 @@ class KeyScope(models.TextChoices):
     KEYS_WRITE = "keys:write", "Create, rotate and revoke API keys"
     AUDIT_READ = "audit:read", "Read the audit log"
     AUDIT_EXPORT = "audit:export", "Export the audit log, and send it to stores of yours"
+    AUDIT_ERASE = "audit:erase", "Erase people from the audit log, for good"
     BILLING_READ = "billing:read", "Read the plan, invoices and credits"
     BILLING_WRITE = "billing:write", "Change the plan and caps, and pay"
     WEBHOOKS_READ = "webhooks:read", "Read webhook endpoints and their logs"
@@ -95,6 +97,7 @@ SCOPE_RIGHTS: dict[KeyScope, frozenset[Right]] = {
     KeyScope.KEYS_WRITE: frozenset({Right.KEYS_WRITE}),
     KeyScope.AUDIT_READ: frozenset({Right.AUDIT_READ}),
     KeyScope.AUDIT_EXPORT: frozenset({Right.AUDIT_EXPORT}),
+    KeyScope.AUDIT_ERASE: frozenset({Right.AUDIT_ERASE}),
     KeyScope.BILLING_READ: frozenset({Right.BILLING_READ}),
     KeyScope.BILLING_WRITE: frozenset({Right.BILLING_WRITE}),
     KeyScope.WEBHOOKS_READ: frozenset({Right.WEBHOOKS_READ}),

@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from capsule_cloud.api import (
     audit,
+    audit_erasure,
     audit_exports,
     audit_proofs,
     audit_streams,
@@ -98,6 +99,7 @@ control_plane = [
     path("audit/views", audit.AuditViewsResource.as_view()),
     path("audit/views/<uuid:audit_view_id>", audit.AuditViewResource.as_view()),
     path("audit/events/<uuid:audit_event_id>/proof", audit_proofs.EventProofResource.as_view()),
+    path("audit/erasures", audit_erasure.ErasuresResource.as_view()),
     path("audit/exports", audit_exports.ExportsResource.as_view()),
     path("audit/exports/<uuid:audit_export_id>", audit_exports.ExportResource.as_view()),
     path("audit/exports/<uuid:audit_export_id>/send", audit_exports.SendResource.as_view()),

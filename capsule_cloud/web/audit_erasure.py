@@ -24,7 +24,7 @@ class ErasureForm(forms.Form):
     )
     subject_id = forms.CharField(
         label="Their id",
-        max_length=254,
+        max_length=255,
         help_text="As events have it under actor or target: open one of theirs to see it.",
     )
     reason = forms.CharField(
@@ -41,7 +41,7 @@ class ErasureForm(forms.Form):
         return "ERASE"
 
 
-@page(Right.ORGANIZATION_CLOSE)
+@page(Right.AUDIT_ERASE)
 @sensitive
 def erase(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """Erase what the log keeps of a person, after the owner signed in again."""
