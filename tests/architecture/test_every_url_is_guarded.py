@@ -2,17 +2,22 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from django.conf import settings
+from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from pytest_django import DjangoDbBlocker
 
 from capsule_cloud.api.resource import Resource
+from tenancy import access
 from tenancy.audit.models import AuditEvent
-from tenancy.models import Membership, User
+from tenancy.models import Membership, Organization, User
 from tenancy.roles import RIGHTS, KeyScope, Role
 from tenancy.scope import scope
 from tenancy.services import keys
@@ -30,10 +35,7 @@ from tests.architecture.access_table import (
 )
 from tests.capsule_cloud.api.client import Api
 from tests.capsule_cloud.api.things import make_things
-from tests.capsule_cloud.web.audit_things import make_audit_things
-from tests.capsule_cloud.web.billing_things import make_billing_things
-from tests.capsule_cloud.web.webhook_things import make_webhook_things
-from tests.factories import Tenant
+from tests.factories import Tenant, make_tenant
 
 REMEDY = "add it to the table in tests/architecture/access_table.py"
 LOGIN = "/account/login/"
@@ -90,16 +92,57 @@ def test_every_url_has_a_row() -> None:
     assert not listed - served, f"These addresses are in the access table but nowhere else: {listed - served}."
 
 
-@pytest.fixture
-def things(api: Api) -> dict[str, str]:
-    """Path parameters of the tenant's things."""
-    return make_things(api)
+@dataclass(frozen=True, slots=True)
+class World:
+    """An organization with one of everything, signed-in people of several roles, keys, and a stranger.
+
+    It is committed once, because making it takes longer than everything that a test asks; a test's own transaction
+    takes back whatever the test did to it.
+    """
+
+    api: Api
+    stranger: Api
+    browser: Client  # of whoever's cookie it is given; a new one loads every middleware again
+    things: dict[str, str]  # path parameters of the API
+    pages: dict[str, str]  # of the console
+    sessions: dict[UUID, str]  # cookies, by their person
+    people: dict[Role, User]
+    with_scope: dict[KeyScope, keys.NewKey]
+    without_scope: dict[KeyScope, keys.NewKey]
+
+
+@pytest.fixture(scope="module")
+def committed_world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> World:
+    """The world, for every test of this file that runs in this process."""
+    with django_db_blocker.unblock():
+        api, stranger = Api(make_tenant()), Api(make_tenant())
+        tenant = api.tenant
+        with scope(tenant.organization):
+            Organization.objects.update(requests_per_minute=10_000_000, key_limit=1_000, project_limit=1_000)
+        things = make_things(api)
+        people = {role: member_of(tenant, role) for role in (Role.BILLING, Role.VIEWER, Role.MEMBER)}
+        people[Role.OWNER] = tenant.owner
+        with scope(tenant.organization):
+            event = AuditEvent.objects.latest("id")
+        pages = {"project": tenant.project.slug, "event_id": str(event.pk), "user_id": str(people[Role.MEMBER].pk)}
+        return World(
+            api,
+            stranger,
+            Client(),
+            things,
+            things | pages,
+            {user.pk: signed_in(user) for user in (*people.values(), stranger.tenant.owner)},
+            people,
+            {one: key_with(tenant, {one}) for one in KeyScope},
+            {one: key_with(tenant, set(KeyScope) - {one}) for one in KeyScope},
+        )
 
 
 @pytest.fixture
-def api(tenant: Tenant) -> Api:
-    """The API, called with a key that may do everything."""
-    return Api(tenant)
+def world(committed_world: World, db: None) -> World:
+    """The world as it was made: no test before has left anything in the database, nor what it knew of keys."""
+    access.reset_key_cache()
+    return committed_world
 
 
 def taken(answer: Any) -> Any:
@@ -122,16 +165,16 @@ def key_with(tenant: Tenant, scopes: set[KeyScope]) -> keys.NewKey:
 
 
 @pytest.mark.parametrize("row", API, ids=lambda row: f"{row.method} {row.path}")
-def test_an_api_route_opens_to_its_scope_alone(api: Api, stranger: Tenant, things: dict[str, str], row: ApiRow) -> None:
+def test_an_api_route_opens_to_its_scope_alone(world: World, row: ApiRow) -> None:
+    api, things = world.api, world.things
     assert call(api, row, things, secret="").status_code == 401
     if row.scope is not None:
-        others = key_with(api.tenant, set(KeyScope) - {row.scope})
-        refused = call(api, row, things, others.secret)
+        refused = call(api, row, things, world.without_scope[row.scope].secret)
         assert refused.status_code == 403
         assert row.scope in refused.content.decode()
     if row.stranger is not None:
-        assert call(Api(stranger), row, things).status_code == row.stranger
-    own = key_with(api.tenant, {row.scope or KeyScope.MEMORY_READ})
+        assert call(world.stranger, row, things).status_code == row.stranger
+    own = world.with_scope[row.scope or KeyScope.MEMORY_READ]
     assert call(api, row, things | {"key_id": str(own.key.pk)}, own.secret).status_code == row.ok
 
 
@@ -159,11 +202,11 @@ def staff_pages() -> list[str]:
 
 
 @pytest.mark.parametrize("path", staff_pages())
-def test_a_page_of_the_staff_is_not_there_for_anybody_else(api: Api, path: str) -> None:
+def test_a_page_of_the_staff_is_not_there_for_anybody_else(world: World, path: str) -> None:
     path = path.format(object_id="x")
-    for user in (None, api.tenant.owner):
+    for user in (None, world.api.tenant.owner):
         for method in ("get", "post"):
-            assert getattr(browser_of(user), method)(path).status_code == 404
+            assert getattr(browser_of(world, user), method)(path).status_code == 404
 
 
 def member_of(tenant: Tenant, role: Role) -> User:
@@ -174,39 +217,41 @@ def member_of(tenant: Tenant, role: Role) -> User:
     return user
 
 
-def browser_of(user: User | None) -> Client:
+def signed_in(user: User) -> str:
+    """The cookie of a new session of the person."""
     client = Client()
+    client.force_login(user)
+    return client.cookies[settings.SESSION_COOKIE_NAME].value
+
+
+def browser_of(world: World, user: User | None) -> Client:
+    """The browser, with nothing but the person's cookie."""
+    world.browser.cookies.clear()
     if user is not None:
-        client.force_login(user)
-    return client
+        world.browser.cookies[settings.SESSION_COOKIE_NAME] = world.sessions[user.pk]
+    return world.browser
 
 
-def open_page(user: User | None, tenant: Tenant, row: ConsoleRow, things: dict[str, str]) -> Any:
-    path = f"/o/{tenant.organization.slug}/{row.path.format(**things)}"
+def open_page(world: World, user: User | None, row: ConsoleRow) -> Any:
+    """The answer to the row's request; what the request did is taken back, for whoever comes next."""
+    path, browser = f"/o/{world.api.tenant.organization.slug}/{row.path.format(**world.pages)}", browser_of(world, user)
+    before = transaction.savepoint()
     if row.method == "GET":
-        return taken(browser_of(user).get(path))
-    path, _, form = path.partition("?")
-    return browser_of(user).post(path, form, content_type="application/x-www-form-urlencoded")
+        answer = taken(browser.get(path))
+    else:
+        path, _, form = path.partition("?")
+        answer = browser.post(path, form, content_type="application/x-www-form-urlencoded")
+    transaction.savepoint_rollback(before)
+    return answer
 
 
 @pytest.mark.parametrize("row", CONSOLE, ids=lambda row: f"{row.method} {row.path}")
-def test_a_page_of_the_console_opens_to_its_right_alone(
-    api: Api, stranger: Tenant, things: dict[str, str], row: ConsoleRow
-) -> None:
-    tenant = api.tenant
-    with scope(tenant.organization):
-        event = AuditEvent.objects.latest("id")
-    other = member_of(tenant, Role.MEMBER)
-    things |= {"project": tenant.project.slug, "event_id": str(event.pk), "user_id": str(other.pk)}
-    things |= make_billing_things(tenant) | make_webhook_things(tenant) | make_audit_things(tenant)
-    anonymous = open_page(None, tenant, row, things)
+def test_a_page_of_the_console_opens_to_its_right_alone(world: World, row: ConsoleRow) -> None:
+    anonymous = open_page(world, None, row)
     assert (anonymous.status_code, anonymous.headers["Location"].partition("?")[0]) == (302, LOGIN)
-    assert open_page(stranger.owner, tenant, row, things).status_code == 404
+    assert open_page(world, world.stranger.tenant.owner, row).status_code == 404
     for role in (Role.BILLING, Role.VIEWER, Role.OWNER):
-        # the role before may have taken one away
-        things |= make_billing_things(tenant) | make_webhook_things(tenant) | make_audit_things(tenant)
-        user = tenant.owner if role is Role.OWNER else member_of(tenant, role)
-        status = open_page(user, tenant, row, things).status_code
+        status = open_page(world, world.people[role], row).status_code
         if row.right in RIGHTS[role]:
             assert status not in DENIED, f"{role} has {row.right} and is answered {status}"
         else:
@@ -221,10 +266,11 @@ def test_a_personal_page_asks_who_it_is(db: None, path: str) -> None:
 
 
 def test_whoever_is_not_signed_in_sees_of_allauth_only_what_comes_before(db: None) -> None:
-    open_to_all = set()
+    browser, open_to_all = Client(), set()
     for path, pattern in every_url():
         if is_allauth(pattern) and "{" not in path and "(?P" not in path and pattern.name:
-            answer = Client().get(reverse(pattern.name))
+            browser.cookies.clear()
+            answer = browser.get(reverse(pattern.name))
             if answer.status_code == 200:
                 open_to_all.add(pattern.name)
     assert open_to_all <= BEFORE_SIGN_IN, f"Open before sign-in: {open_to_all - BEFORE_SIGN_IN}; {REMEDY}."
