@@ -16,6 +16,7 @@ from tenancy.audit.streams.models import Stream
 
 MOST_EVENTS, MOST_BYTES = 500, 1_000_000  # of a batch; a single event may be larger
 STORE_EVENTS, STORE_BYTES = 5_000, 8_000_000  # of a file
+MOST_LEFT_OUT = 1_000_000  # places at once whose events have left: looking at so many takes a fraction of a second
 Json = dict[str, Any]
 Nodes = tuple[tuple[int, bytes], ...]  # (level, hash) of whole subtrees, from left to right
 
@@ -113,7 +114,7 @@ def _batch(stream: Stream, first: int, most: int, most_bytes: int, *, is_store: 
     leaves = sealed.leaves(first, end - first)
     events = {one.pk: one for one in AuditEvent.objects.filter(pk__in=[leaf.event_id for leaf in leaves])}
     chosen, has_bodies = _run(leaves, events, most_bytes)
-    end = first + len(chosen)
+    end = first + len(chosen) if has_bodies else max(first + len(chosen), _next_body(first, whole.size))
     checkpoint = whole if is_store else Checkpoint.objects.filter(size__gte=end).order_by("size").first() or whole
     if not has_bodies:
         return Batch(first, end, (), {}, checkpoint, (), (), has_more=True)
@@ -127,6 +128,20 @@ def _batch(stream: Stream, first: int, most: int, most_bytes: int, *, is_store: 
     before = tuple((level, tree.subtree(level, index)) for level, index in cover(0, first))
     after = tuple((level, tree.subtree(level, index)) for level, index in cover(end, checkpoint.size))
     return Batch(first, end, lines, names, checkpoint, before, after, has_more=end < whole.size)
+
+
+def _next_body(first: int, size: int) -> int:
+    """The first place from there on whose event may still be here: all before it have left by their retention.
+
+    What is old goes first, so nothing is here that is older than the oldest event that is.
+    """
+    end = min(first + MOST_LEFT_OUT, size)
+    oldest = AuditEvent.objects.order_by("id").values_list("id", flat=True).first()
+    if oldest is None:
+        return end
+    here = Leaf.objects.filter(seq__gte=first, seq__lt=end, event_id__gte=oldest)
+    found = here.order_by("seq").values_list("seq", flat=True).first()
+    return end if found is None else found
 
 
 def _run(leaves: Sequence[Leaf], events: Mapping[Any, AuditEvent], most_bytes: int) -> tuple[list[Leaf], bool]:
