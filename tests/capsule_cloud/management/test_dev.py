@@ -4,25 +4,23 @@ import http.client
 import io
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 
-from capsule_cloud.lib.embedded import places
 from capsule_cloud.lib.embedded.server import command_line
 from capsule_cloud.lib.supervision import Log
 from capsule_cloud.management.commands.dev import LogStream, chosen_port
 from tests.architecture.sources import ROOT
+from tests.machines import environment, migrated_folder
 
 PATIENCE = 120.0
 
@@ -31,15 +29,12 @@ class Service:
     """A running `manage.py dev` and everything that it printed."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        keep = {
-            name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "CAPSULE_", "PUBLIC_"))
-        }
         self.port = port
         self.output = ""
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "dev", "--port", str(port)],
             cwd=ROOT,
-            env={**keep, "CAPSULE_DATA_DIR": str(folder)},
+            env=environment(folder),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -89,11 +84,9 @@ class Service:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """An empty data folder that the unprivileged servers can reach."""
-    base = places.ROOT_HOME if os.geteuid() == 0 else Path("/tmp")  # noqa: S108
-    path = base / f"t-{uuid.uuid4().hex[:12]}"
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    """A data folder whose database is migrated."""
+    with migrated_folder() as path:
+        yield path
 
 
 def children_of(pid: int) -> list[str]:
@@ -108,13 +101,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_one_command_starts_everything_heals_it_and_stops_it(folder: Path) -> None:
+def test_one_command_starts_everything_serves_a_new_customer_heals_it_and_stops_it(folder: Path) -> None:
     first = Service(folder, free_port())
     first.wait_for(lambda: "recall it" in first.output.lower() and "/api/v1/recall" in first.output)
     assert first.is_answering()
     assert re.search(r"Sign in: +demo@example.com +\S{16}", first.output)
     before = first.children()
     assert set(before) == {"web", "worker", "postgres", "valkey"}
+    journey = io.StringIO()
+    call_command("demo", url=f"http://127.0.0.1:{first.port}", stdout=journey, no_color=True)
+    assert "All 14 steps work" in journey.getvalue()
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
     first.wait_for(lambda: len(first.children()) == 4 and not set(before.values()) & set(first.children().values()))
