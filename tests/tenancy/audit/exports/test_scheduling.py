@@ -1,6 +1,7 @@
 """Schedules put every event into a store exactly once, in time, also after an outage; what a store does is shown."""
 
 import json
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -183,7 +184,7 @@ def test_a_store_that_redirects_inwards_gets_nothing_anywhere_else(
 
 def test_a_store_that_breaks_off_is_tried_again(tenant: Tenant, store: Target, server: Server) -> None:
     def break_off(wire: Any, got: object) -> None:
-        wire.close()
+        wire.shutdown(socket.SHUT_RDWR)  # closing alone would leave it open while the server's side is read as a file
 
     server.behaviour = break_off
     make_trail(tenant, 1)
