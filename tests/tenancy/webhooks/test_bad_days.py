@@ -1,9 +1,5 @@
 """Customers' servers on their worst days: each costs itself alone."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -18,7 +14,7 @@ from tenancy.scope import scope
 from tenancy.webhooks import delivery
 from tenancy.webhooks.models import Delivery
 from tests.factories import Tenant, make_tenant
-from tests.live import ROOT, environment
+from tests.forks import Forks
 from tests.raw import connect
 from tests.targets import Received, Target, says
 from tests.tenancy.webhooks.conftest import AddEndpoint, attempts, deliveries, endpoint_of, happen
@@ -161,13 +157,13 @@ def test_one_dead_server_among_a_thousand_endpoints_delays_nobody(
     assert sum(arrived) >= 900, "they arrived while the dead one was waited for"
 
 
+KILLS = 5
 WORKER = """
-import django; django.setup()
 from tenancy.webhooks import delivery
 delivery.LEASE = delivery.timedelta(seconds=2)
-print("begun", flush=True)
-while True:
-    delivery.deliver()
+def work():
+    while True:
+        delivery.deliver()
 """
 
 
@@ -184,27 +180,21 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing(target: Target, add
 
     target.behaviour = slow
     happen(tenant, 200)
-    environ = environment(DJANGO_SETTINGS_MODULE="capsule_cloud.settings", PYTHONWARNINGS="ignore")
-    kills = 0
     deadline = time.monotonic() + 90
-    while kills < 5 or any(one.state == "pending" for one in deliveries(tenant)):
-        assert time.monotonic() < deadline
-        before = len(target.received)
-        worker = subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, env=environ, stdout=subprocess.PIPE)
-        try:
-            if kills < 5:
-                target.wait_for(before + 20)
-                kills += 1
-            else:
-                while any(one.state == "pending" for one in deliveries(tenant)):
-                    assert time.monotonic() < deadline
-                    target.over.wait(0.05)
-        finally:
-            os.kill(worker.pid, signal.SIGKILL)
-            worker.communicate()
+    with Forks(WORKER) as workers:
+        for _ in range(KILLS):
+            before = len(target.received)
+            workers.start()
+            target.wait_for(before + 20)
+            workers.kill()
+        workers.start()
+        while any(one.state == "pending" for one in deliveries(tenant)):
+            assert time.monotonic() < deadline
+            target.over.wait(0.05)
+        workers.kill()
     arrived = [one.headers["webhook-id"] for one in target.received]
     assert len(set(arrived)) == 200
-    assert len(arrived) <= 200 + kills * delivery.EACH
+    assert len(arrived) <= 200 + KILLS * delivery.EACH
     assert {one.state for one in deliveries(tenant)} == {"delivered"}
     with scope(tenant.organization):
         assert not Delivery.objects.filter(leased_until__gt=timezone.now()).exists()

@@ -1,9 +1,5 @@
 """A real process writes an export and is killed with SIGKILL, again and again; what comes out in the end is whole."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,15 +12,13 @@ from tenancy.audit.exports.services import Wish
 from tenancy.audit.sealing import sealer
 from tenancy.scope import scope
 from tests.factories import make_tenant
-from tests.live import environment
+from tests.forks import Forks
 from tests.tenancy.audit.exports.exported import ask, bodies, file_of, fresh, make_trail, wrongs
 
 KILLS = 2
 # A step is slow and small here, so that death comes in the middle of the file
 WRITER = """
-import sys, time
-import django
-django.setup()
+import time
 from tenancy.audit.exports import rows, writing, turns
 rows.STEP, writing.BEAT, writing.SETTLED_EVERY = 20, 0.0, 0.0
 read = writing._Writing._read
@@ -33,10 +27,11 @@ def slowly(self, start, end):
     time.sleep(0.05)
     return read(self, start, end)
 writing._Writing._read = slowly
-turn = turns.claim()
-print("claimed" if turn else "nothing", flush=True)
-writing.attend(turn)
-print("done", flush=True)
+def work():
+    turn = turns.claim()
+    print("claimed" if turn else "nothing", flush=True)
+    writing.attend(turn)
+    print("done", flush=True)
 """
 
 
@@ -50,20 +45,17 @@ def test_a_writer_that_is_killed_again_and_again_leaves_a_whole_export(wish: Wis
     export = ask(tenant, wish)
     with scope(tenant.organization):  # whatever else other tests left is not its business
         Export.objects.filter(pk=export.pk).update(due_at=timezone.now().replace(year=2020))
-    env = environment() | {"EXPORTS_DIR": str(exports_dir), "PYTHONWARNINGS": "ignore"}
-    for _ in range(KILLS):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE, text=True, env=env)
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "claimed\n"
-        for _ in range(5):
-            assert writer.stdout.readline().strip().isdigit()
-        os.kill(writer.pid, signal.SIGKILL)
-        assert writer.wait(30) == -signal.SIGKILL
-        writer.stdout.close()
-        assert fresh(tenant, export).files == []
-        assert not list(exports_dir.glob("kept/*"))
-        with scope(tenant.organization):
-            Export.objects.filter(pk=export.pk).update(leased_until=timezone.now())
+    with Forks(WRITER, EXPORTS_DIR=str(exports_dir)) as writers:
+        for _ in range(KILLS):
+            writers.start()
+            assert writers.line() == "claimed"
+            for _ in range(5):
+                assert writers.line().isdigit()
+            writers.kill()
+            assert fresh(tenant, export).files == []
+            assert not list(exports_dir.glob("kept/*"))
+            with scope(tenant.organization):
+                Export.objects.filter(pk=export.pk).update(leased_until=timezone.now())
     if wish.form != "parquet":
         assert fresh(tenant, export).settled["position"] >= KILLS * 4 * 20 - 60  # each went on where the one before was
     ends_at = time.monotonic() + 60

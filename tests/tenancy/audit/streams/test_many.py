@@ -1,9 +1,5 @@
 """A thousand organizations with a dead target among them, and a worker that is killed in the middle."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from threading import Event
 from typing import Any
@@ -15,7 +11,7 @@ from tenancy.audit.streams import engine, parcels
 from tenancy.audit.streams.models import Stream
 from tenancy.scope import scope
 from tests.factories import Tenant, make_tenant
-from tests.live import ROOT, environment
+from tests.forks import Forks
 from tests.raw import connect
 from tests.targets import Received, Target, says
 from tests.tenancy.audit.streams.conftest import AddStream
@@ -87,12 +83,12 @@ def test_one_dead_target_among_a_thousand_organizations_delays_nobody(
 
 
 WORKER = """
-import django; django.setup()
 from tenancy.audit.streams import batches, engine
 batches.MOST_EVENTS = 10
 engine.LEASE = engine.timedelta(seconds=1)
-while True:
-    engine.deliver()
+def work():
+    while True:
+        engine.deliver()
 """
 
 
@@ -113,11 +109,10 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing_and_keeps_the_order
         answer(wire, request)
 
     target.behaviour = slow
-    environ = environment(DJANGO_SETTINGS_MODULE="capsule_cloud.settings", PYTHONWARNINGS="ignore")
-    for kill in range(6):
-        before = len(target.received)
-        worker = subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, env=environ)
-        try:
+    with Forks(WORKER) as workers:
+        for kill in range(6):
+            before = len(target.received)
+            workers.start()
             if kill < 5:
                 target.wait_for(before + 3, 60)
             else:
@@ -125,9 +120,7 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing_and_keeps_the_order
                 while (place := stream_of(tenant, new).next_seq) < size:
                     assert time.monotonic() < deadline, place
                     target.over.wait(0.1)
-        finally:
-            os.kill(worker.pid, signal.SIGKILL)
-            worker.wait()
+            workers.kill()
     came = places(target)
     assert set(came) == set(range(size))
     first_time = list(dict.fromkeys(came))
