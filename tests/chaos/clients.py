@@ -72,6 +72,8 @@ class Clients:
             answer = _send(http, deed)
         except httpx.TransportError:
             return False
+        if answer.is_client_error and answer.status_code != httpx.codes.CONFLICT:  # as the first attempt is under way
+            raise AssertionError(f"{answer.status_code}: {answer.text}")
         if answer.status_code != httpx.codes.OK:
             return False
         deed.is_acknowledged = True

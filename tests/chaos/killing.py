@@ -46,4 +46,5 @@ def _victims(weights: Mapping[str, int], kills: int, chance: Random) -> list[str
 
 def _lift_limits() -> None:
     with psycopg.connect(embedded.urls().superuser, autocommit=True) as server:
-        server.execute("UPDATE tenancy_organization SET requests_per_minute = 2000000000, operation_limit = NULL")
+        limits = "requests_per_minute = 2000000000, operation_limit = NULL, end_user_limit = NULL"
+        server.execute(f"UPDATE tenancy_organization SET {limits}".encode())
