@@ -5,6 +5,7 @@ import importlib
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import django
 
@@ -17,9 +18,10 @@ def main() -> int:
     parser.add_argument("--room", choices=["metering", "audit"], default="metering")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7, help="chooses the victims")
+    parser.add_argument("--folder", type=Path, help="the data folder, which may have a database (default: a new one)")
     wanted = parser.parse_args()
     base = embedded.data_dir()
-    folder = base.with_name(f"{base.name}-chaos-{os.getpid()}")
+    folder: Path = wanted.folder or base.with_name(f"{base.name}-chaos-{os.getpid()}")
     for name in ("DATABASE_URL", "DATABASE_MIGRATE_URL", "BROKER_URL", "CACHE_URL", "USAGE_SPOOL_DIR"):
         os.environ.pop(name, None)
     os.environ |= {"CAPSULE_DATA_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "capsule_cloud.settings"}

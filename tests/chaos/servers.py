@@ -1,9 +1,9 @@
 """The product in processes that may be killed and started again: PostgreSQL, Valkey, web, jobs, one that is busy."""
 
+import io
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +15,7 @@ import psycopg
 
 from capsule_cloud.lib import embedded
 from capsule_cloud.lib.processes import Child, Program
+from capsule_cloud.lib.supervision import Log
 from capsule_cloud.management.commands import dev
 from tests.bench.house import free_port
 
@@ -137,8 +138,7 @@ def product(folder: Path, busy: str) -> Iterator[Servers]:
             for name in ("postgres", "valkey"):
                 servers.start(name)
             embedded.provision(embedded.urls().superuser, embedded.DATABASE)
-            migrate = [sys.executable, "manage.py", "migrate", "--database", "owner", "--skip-checks"]
-            subprocess.run([*migrate, "--verbosity", "0"], check=True)
+            dev.migrate(Log(io.StringIO()))
             for name in ("web", "jobs", busy):
                 servers.start(name)
             yield servers

@@ -4,11 +4,15 @@ import subprocess
 import sys
 
 from tests.live import ROOT
+from tests.machines import environment, migrated_folder
 
 
 def test_what_is_acknowledged_is_counted_once_whoever_is_killed() -> None:
-    command = [sys.executable, "-m", "tests.chaos", "--kills", "7"]
-    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    with migrated_folder() as folder:
+        command = [sys.executable, "-m", "tests.chaos", "--kills", "7", "--folder", str(folder)]
+        done = subprocess.run(
+            command, check=False, cwd=ROOT, env=environment(folder), capture_output=True, text=True, timeout=900
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     first, second, *_, last = done.stdout.splitlines()
     assert first.startswith("7 kill -9")
