@@ -1,8 +1,6 @@
 """Who is asking: API keys for programs, memberships for people."""
 
 import ipaddress
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +19,7 @@ from tenancy.roles import KeyScope, Right, Role
 from tenancy.scope import scope
 from tenancy.services import keys
 from tests.factories import Tenant, add_member, make_tenant
-from tests.live import ROOT, environment
+from tests.forks import Fork
 from tests.raw import connect
 
 
@@ -175,10 +173,9 @@ def test_the_cache_does_not_grow_without_end(tenant: Tenant, monkeypatch: pytest
 
 
 WATCHER = """
-import sys, time, django
-django.setup()
+import sys, time
 from tenancy import access
-header = f"Bearer {sys.stdin.readline().strip()}"
+header = f"Bearer {sys.argv[1]}"
 access.authenticate_key(header, "127.0.0.1")
 print("in", flush=True)
 deadline = time.monotonic() + 30
@@ -198,25 +195,16 @@ def test_revocation_is_effective_in_another_process_within_a_second(how: str, tr
         parent = keys.Maker(tenant.principal.actor, parent_id=tenant.key.pk)
         below = keys.create(maker=parent, project_id=tenant.project.pk, name="below", scopes=[KeyScope.MEMORY_READ])
     secret = below.secret if how == "remove the row's parent" else tenant.secret
-    with subprocess.Popen(
-        [sys.executable, "-c", WATCHER],
-        cwd=ROOT,
-        env=environment(DJANGO_SETTINGS_MODULE="capsule_cloud.settings"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        print(secret, file=process.stdin, flush=True)
-        assert process.stdout.readline() == "in\n"
+    with Fork(WATCHER, secret) as process:
+        assert process.line() == "in\n"
         with scope(tenant.organization):
             if how == "close":
                 Organization.objects.update(closed_at=timezone.now())
             else:
                 keys.revoke(actor=tenant.actor, key_id=tenant.key.pk)
         revoked_at = time.monotonic()
-        assert float(process.stdout.readline()) - revoked_at < 1
+        assert float(process.line()) - revoked_at < 1
+        assert process.wait() == 0
 
 
 def test_the_last_use_is_noted_once_a_minute(tenant: Tenant) -> None:

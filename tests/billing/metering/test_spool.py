@@ -21,7 +21,8 @@ from billing.metering.models import SpoolPosition, SpoolReject, UsageEvent
 from billing.metering.services import Use, shipping
 from tenancy.scope import scope
 from tests.factories import Tenant
-from tests.live import ROOT, environment
+from tests.forks import Fork
+from tests.live import ROOT
 from tests.raw import connect
 from tests.threads import at_once
 
@@ -45,8 +46,7 @@ def written(path: Path) -> bytes:
 
 
 WRITER = """
-import sys, django
-django.setup()
+import sys
 from uuid import UUID
 from billing.metering.meters import COUNTERS, Meter
 from billing.metering.services import Use, spool
@@ -56,21 +56,13 @@ while True:
 """
 
 
-def start(script: str, folder: Path, *arguments: object) -> "subprocess.Popen[str]":
-    """Run the script in a process of its own, on this test's spool and database."""
-    more = {"USAGE_SPOOL_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "capsule_cloud.settings"}
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, env=environment(**more), stdout=subprocess.PIPE, text=True)
-
-
 @pytest.mark.parametrize("kill_after", [1, 250])
 def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged(
     kill_after: int, folder: Path, committed: Tenant
 ) -> None:
     ids = (committed.organization.pk, committed.project.pk, committed.key.pk)
-    with start(WRITER, folder, *ids) as process:
-        assert process.stdout is not None
-        said = [process.stdout.readline() for _ in range(kill_after)]
+    with Fork(WRITER, *ids, USAGE_SPOOL_DIR=str(folder)) as process:
+        said = [process.line() for _ in range(kill_after)]
         process.kill()
         said += process.stdout.readlines()
     acknowledged = {line.strip() for line in said if line.endswith("\n")}
@@ -84,8 +76,6 @@ def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged(
 
 
 SHIPPER = """
-import django
-django.setup()
 from billing.metering import spool
 from billing.metering.services import shipping
 spool.BATCH_BYTES = 2000
@@ -105,9 +95,8 @@ def test_a_shipper_killed_at_any_batch_counts_nothing_twice(folder: Path, commit
     spool.close()
     [name] = [path.name for path in folder.glob("*.usage")]
     for kill_after in (1, 5):
-        with start(SHIPPER, folder) as process:
-            assert process.stdout is not None
-            assert "done\n" not in [process.stdout.readline() for _ in range(kill_after)]
+        with Fork(SHIPPER, USAGE_SPOOL_DIR=str(folder)) as process:
+            assert "done\n" not in [process.line() for _ in range(kill_after)]
             process.kill()
     assert 0 < len(stored(committed)) < 300
     assert SpoolPosition.objects.get(segment=name).offset > 0

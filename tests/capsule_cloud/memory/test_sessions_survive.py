@@ -1,22 +1,17 @@
 """A worker that is killed loses nothing that it acknowledged."""
 
-import subprocess
-import sys
-
 import pytest
 
 from capsule_cloud.memory.models import Capsule, Session, Turn
 from tenancy.scope import scope
 from tests.capsule_cloud.memory.conversations import ingest, seal
 from tests.factories import Tenant, make_tenant
-from tests.live import ROOT, environment
+from tests.forks import Fork
 
 # Acknowledges each turn on its standard output, for ever.
 WORKER = """
 import sys
 from uuid import UUID
-import django
-django.setup()
 from capsule_cloud.memory.services.sessions import TurnPair, ingest
 from tenancy.audit.services import SYSTEM
 organization_id, project_id = map(UUID, sys.argv[1:])
@@ -37,10 +32,8 @@ def committed(transactional_db: None) -> Tenant:
 
 @pytest.mark.parametrize("acknowledged", [1, 70, 133])
 def test_a_killed_worker_loses_nothing_that_it_acknowledged(committed: Tenant, acknowledged: int) -> None:
-    command = [sys.executable, "-c", WORKER, str(committed.organization.pk), str(committed.project.pk)]
-    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as worker:
-        assert worker.stdout is not None
-        lines = [worker.stdout.readline() for _ in range(acknowledged)]
+    with Fork(WORKER, committed.organization.pk, committed.project.pk) as worker:
+        lines = [worker.line() for _ in range(acknowledged)]
         worker.kill()
         lines += worker.stdout.readlines()
 

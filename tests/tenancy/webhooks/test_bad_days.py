@@ -14,7 +14,7 @@ from tenancy.scope import scope
 from tenancy.webhooks import delivery
 from tenancy.webhooks.models import Delivery
 from tests.factories import Tenant, make_tenant
-from tests.forks import Forks
+from tests.forks import Fork
 from tests.raw import connect
 from tests.targets import Received, Target, says
 from tests.tenancy.webhooks.conftest import AddEndpoint, attempts, deliveries, endpoint_of, happen
@@ -161,9 +161,8 @@ KILLS = 5
 WORKER = """
 from tenancy.webhooks import delivery
 delivery.LEASE = delivery.timedelta(seconds=2)
-def work():
-    while True:
-        delivery.deliver()
+while True:
+    delivery.deliver()
 """
 
 
@@ -181,17 +180,15 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing(target: Target, add
     target.behaviour = slow
     happen(tenant, 200)
     deadline = time.monotonic() + 90
-    with Forks(WORKER) as workers:
-        for _ in range(KILLS):
-            before = len(target.received)
-            workers.start()
+    for _ in range(KILLS):
+        before = len(target.received)
+        with Fork(WORKER) as worker:
             target.wait_for(before + 20)
-            workers.kill()
-        workers.start()
+            worker.kill()
+    with Fork(WORKER):
         while any(one.state == "pending" for one in deliveries(tenant)):
             assert time.monotonic() < deadline
             target.over.wait(0.05)
-        workers.kill()
     arrived = [one.headers["webhook-id"] for one in target.received]
     assert len(set(arrived)) == 200
     assert len(arrived) <= 200 + KILLS * delivery.EACH

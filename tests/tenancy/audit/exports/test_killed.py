@@ -12,7 +12,7 @@ from tenancy.audit.exports.services import Wish
 from tenancy.audit.sealing import sealer
 from tenancy.scope import scope
 from tests.factories import make_tenant
-from tests.forks import Forks
+from tests.forks import Fork
 from tests.tenancy.audit.exports.exported import ask, bodies, file_of, fresh, make_trail, wrongs
 
 KILLS = 2
@@ -27,11 +27,10 @@ def slowly(self, start, end):
     time.sleep(0.05)
     return read(self, start, end)
 writing._Writing._read = slowly
-def work():
-    turn = turns.claim()
-    print("claimed" if turn else "nothing", flush=True)
-    writing.attend(turn)
-    print("done", flush=True)
+turn = turns.claim()
+print("claimed" if turn else "nothing", flush=True)
+writing.attend(turn)
+print("done", flush=True)
 """
 
 
@@ -45,17 +44,16 @@ def test_a_writer_that_is_killed_again_and_again_leaves_a_whole_export(wish: Wis
     export = ask(tenant, wish)
     with scope(tenant.organization):  # whatever else other tests left is not its business
         Export.objects.filter(pk=export.pk).update(due_at=timezone.now().replace(year=2020))
-    with Forks(WRITER, EXPORTS_DIR=str(exports_dir)) as writers:
-        for _ in range(KILLS):
-            writers.start()
-            assert writers.line() == "claimed"
+    for _ in range(KILLS):
+        with Fork(WRITER, EXPORTS_DIR=str(exports_dir)) as writer:
+            assert writer.line() == "claimed\n"
             for _ in range(5):
-                assert writers.line().isdigit()
-            writers.kill()
-            assert fresh(tenant, export).files == []
-            assert not list(exports_dir.glob("kept/*"))
-            with scope(tenant.organization):
-                Export.objects.filter(pk=export.pk).update(leased_until=timezone.now())
+                assert writer.line().strip().isdigit()
+            writer.kill()
+        assert fresh(tenant, export).files == []
+        assert not list(exports_dir.glob("kept/*"))
+        with scope(tenant.organization):
+            Export.objects.filter(pk=export.pk).update(leased_until=timezone.now())
     if wish.form != "parquet":
         assert fresh(tenant, export).settled["position"] >= KILLS * 4 * 20 - 60  # each went on where the one before was
     ends_at = time.monotonic() + 60

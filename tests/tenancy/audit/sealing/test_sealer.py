@@ -2,9 +2,6 @@
 
 import logging
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
@@ -26,7 +23,7 @@ from tenancy.audit.sealing.models import Checkpoint, Leaf, Log, Node, TreeHead
 from tenancy.audit.services import SYSTEM, Target, record
 from tenancy.scope import scope, unscoped
 from tests.factories import Tenant, make_tenant
-from tests.live import environment
+from tests.forks import Fork
 from tests.raw import connect, inside
 from tests.sealing import forget_trail, seal_all
 from tests.tenancy.audit.sealing.made_exports import verifier
@@ -198,13 +195,12 @@ def test_transaction_numbers_that_gain_a_digit_and_clocks_that_go_back_keep_the_
 
 
 SEALER = """
-import django, sys
-django.setup()
+import signal
 from tenancy.audit.sealing import keys, sealer
 real = keys.signers
 def stop_here():
     print("in mid batch", flush=True)
-    sys.stdin.read()
+    signal.pause()
     return real()
 keys.signers = stop_here
 sealer.seal()
@@ -215,13 +211,10 @@ def test_a_sealer_killed_in_mid_batch_has_done_nothing(tenant: Tenant) -> None:
     size = assert_whole(tenant.organization.pk)
     write(tenant, 50)
     for _ in range(3):
-        command = [sys.executable, "-c", SEALER]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, env=environment(), stdin=pipe, stdout=pipe, text=True) as child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "in mid batch\n"
+        with Fork(SEALER) as other:
+            assert other.line() == "in mid batch\n"
             assert sealer.seal() == 0  # one at a time
-            child.send_signal(signal.SIGKILL)
+            other.kill()
         with scope(tenant.organization):
             assert selectors.sealed_size() == size
             assert Leaf.objects.count() == size

@@ -11,7 +11,7 @@ from tenancy.audit.streams import engine, parcels
 from tenancy.audit.streams.models import Stream
 from tenancy.scope import scope
 from tests.factories import Tenant, make_tenant
-from tests.forks import Forks
+from tests.forks import Fork
 from tests.raw import connect
 from tests.targets import Received, Target, says
 from tests.tenancy.audit.streams.conftest import AddStream
@@ -86,9 +86,8 @@ WORKER = """
 from tenancy.audit.streams import batches, engine
 batches.MOST_EVENTS = 10
 engine.LEASE = engine.timedelta(seconds=1)
-def work():
-    while True:
-        engine.deliver()
+while True:
+    engine.deliver()
 """
 
 
@@ -109,10 +108,9 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing_and_keeps_the_order
         answer(wire, request)
 
     target.behaviour = slow
-    with Forks(WORKER) as workers:
-        for kill in range(6):
-            before = len(target.received)
-            workers.start()
+    for kill in range(6):
+        before = len(target.received)
+        with Fork(WORKER) as worker:
             if kill < 5:
                 target.wait_for(before + 3, 60)
             else:
@@ -120,7 +118,7 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing_and_keeps_the_order
                 while (place := stream_of(tenant, new).next_seq) < size:
                     assert time.monotonic() < deadline, place
                     target.over.wait(0.1)
-            workers.kill()
+            worker.kill()
     came = places(target)
     assert set(came) == set(range(size))
     first_time = list(dict.fromkeys(came))
