@@ -72,8 +72,8 @@ class TextEncoder:
     def add(self, file: "Hashed", events: Events) -> None:
         """As `Encoder`."""
         if isinstance(events, rows.Lines):
-            if len(events.places):
-                file.write(self._packed(events.text))
+            for piece in events.pieces if self.compression == Compression.NONE else [b"".join(events.pieces)]:
+                file.write(self._packed(piece))
             return
         for start in range(0, events.table.num_rows, SLICE):
             sink = pa.BufferOutputStream()

@@ -1,7 +1,7 @@
-"""Reads sealed events out of PostgreSQL, thousands in one value, so that nothing is done for each of them in Python.
+"""Reads sealed events out of PostgreSQL, many in one value, so that nothing is done for each of them in Python.
 
-`COPY` sends a message for each row, and escapes what JSON is full of. Here one row holds the bodies of thousands of
-events, as they are, and beside them their places and lengths as binary numbers.
+`COPY` sends a message for each row, and escapes what JSON is full of. Here one row holds the bodies of hundreds of
+events, as they are and in their order, and beside them their places and lengths as binary numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,8 @@ from tenancy.audit.selectors import first_id, matching
 from tenancy.scope import current_organization_id
 
 STEP = 4_096  # places that are read at once
+TOGETHER = 512  # places that come in one value: what is copied a few times on its way should fit into a cache
+KEPT = 16 * 2**20  # bytes: what a statement has in memory, twice
 LONGEST_TRANSACTION = timedelta(minutes=10)  # so far the order of seals may differ from the order of ids
 ID, MOMENT = slice(7, 43), slice(117, 144)  # where every body says its id, and when it was recorded
 COLUMNS: dict[str, str | None] = {  # of CSV and Parquet, and where in the body each is from
@@ -35,19 +37,21 @@ COLUMNS: dict[str, str | None] = {  # of CSV and Parquet, and where in the body 
     "target_id": None,
 }
 SCHEMA = pa.schema([("seq", pa.int64()), *((name, pa.string()) for name in (*COLUMNS, "body"))])
-_LINES = "string_agg(e.body, E'\\n') || E'\\n', string_agg(int4send((l.seq - {first})::int4), '')"
-# Two numbers hold five: a body's length and place; the lengths of action, actor and target
+# The places come last
+_LINES = "string_agg(body, E'\\n') || E'\\n', string_agg(int4send(place), '')"
+# One number holds two: a body's length and place; another the lengths of action, actor and target
 _COLUMNS = (
-    "string_agg(e.body, ''), string_agg(e.action, ''), string_agg(e.actor_id, ''), string_agg(e.target_id, ''), "
-    "string_agg(int8send((octet_length(e.body)::int8 << 32) | (l.seq - {first})), ''), "
-    "string_agg(int8send((octet_length(e.action)::int8 << 48) | (octet_length(e.actor_id)::int8 << 24) "
-    "| octet_length(e.target_id)), '')"
+    "string_agg(body, ''), string_agg(action, ''), string_agg(actor_id, ''), string_agg(target_id, ''), "
+    "string_agg(int8send((octet_length(action)::int8 << 48) | (octet_length(actor_id)::int8 << 24) "
+    "| octet_length(target_id)), ''), "
+    "string_agg(int8send((place::int8 << 32) | octet_length(body)), '')"
 )
 _STATEMENT = (
-    "SELECT {shown} FROM audit_sealing_leaf l JOIN audit_auditevent e "
+    "SELECT {shown} FROM (SELECT (l.seq - {first})::int4 AS place, e.body, e.action, e.actor_id, e.target_id "
+    "FROM audit_sealing_leaf l JOIN audit_auditevent e "
     "ON e.organization_id = l.organization_id AND e.id = l.event_id "
     "WHERE l.organization_id = {organization} AND e.organization_id = {organization} "
-    "AND l.seq >= {first} AND l.seq < {last} {near} {chosen}"
+    "AND l.seq >= {first} AND l.seq < {last} {near} {chosen} ORDER BY l.seq) AS found GROUP BY place / {together}"
 )
 _ENDS = (
     "SELECT min(uuid_send(event_id)), max(uuid_send(event_id)) FROM audit_sealing_leaf "
@@ -60,21 +64,21 @@ _BETWEEN = (
 
 
 class _Raw(Loader):
-    """Text as the bytes that came."""
+    """Text and bytes as they came."""
 
     format = Wire.BINARY
 
-    def load(self, data: Buffer) -> bytes:
-        """A copy of them."""
-        return bytes(data)
+    def load(self, data: Buffer) -> Buffer:
+        """No copy: what PostgreSQL's library has stays in memory for as long as somebody looks at it."""
+        return data
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Bodies, each with a newline behind it, and their places in ascending order."""
+    """Bodies, each with a newline behind it, in pieces of many, and their places in ascending order."""
 
     places: "np.ndarray[Any, np.dtype[np.int64]]"
-    text: bytes
+    pieces: Sequence[Buffer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +89,35 @@ class Columns:
     table: pa.Table
 
 
+def keep_memory() -> None:
+    """Let PostgreSQL's process keep its memory from one statement to the next. It goes with the connection.
+
+    The C library gives the megabytes of a statement back to the kernel; to get them anew, page by page, took as long as
+    all else together. It stops that once something large was freed, and keeps up to twice as much.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT length(repeat(' ', %s))", [KEPT])
+
+
 def lines(first: int, last: int, places: Sequence[int] | None = None) -> Lines:
     """The events of [first, last), at most STEP, or those of these places in it, for JSON Lines."""
-    text, numbers = _ask(_LINES, first, last, places)
-    found = np.frombuffer(numbers or b"", ">i4").astype(np.int64) + first
-    if not len(found):
-        return Lines(found, b"")
+    rows = _ask(_LINES, first, last, places)
+    pieces: list[Buffer] = [text for text, _ in rows]
+    found = np.frombuffer(b"".join(numbers for _, numbers in rows), ">i4").astype(np.int64) + first
     if not _is_ascending(found):
-        order = np.argsort(found)
-        parts = text.split(b"\n")
-        text, found = b"\n".join([*(parts[one] for one in order), b""]), found[order]
-    return Lines(found, text)
+        order, parts = np.argsort(found), b"".join(pieces).split(b"\n")
+        pieces, found = [parts[one] + b"\n" for one in order], found[order]
+    return Lines(found, pieces)
 
 
 def columns(first: int, last: int, places: Sequence[int] | None = None) -> Columns:
     """The same for CSV and Parquet."""
-    body, action, actor, target, packed, lengths = _ask(_COLUMNS, first, last, places)
-    long, short = (np.frombuffer(one or b"", ">i8").astype(np.int64) for one in (packed, lengths))
-    if not len(long):
-        return Columns(long, SCHEMA.empty_table())
-    found, ends = (long & 0xFFFFFFFF) + first, _ends(long >> 32)
+    rows = _ask(_COLUMNS, first, last, places)
+    if not rows:
+        return Columns(np.empty(0, np.int64), SCHEMA.empty_table())
+    body, action, actor, target, *numbers = (b"".join(pieces) for pieces in zip(*rows, strict=True))
+    short, long = (np.frombuffer(one, ">i8").astype(np.int64) for one in numbers)
+    found, ends = (long >> 32) + first, _ends(long & 0xFFFFFFFF)
     raw = np.frombuffer(body, np.uint8)
     table = pa.Table.from_arrays(
         [
@@ -124,31 +137,35 @@ def columns(first: int, last: int, places: Sequence[int] | None = None) -> Colum
     return Columns(found, table)
 
 
-def _ask(shown: str, first: int, last: int, places: Sequence[int] | None) -> tuple[Any, ...]:
+def _ask(shown: str, first: int, last: int, places: Sequence[int] | None) -> list[tuple[Buffer, ...]]:
+    """What is shown of them, TOGETHER in a row."""
     organization = current_organization_id()
     with psycopg.Cursor(connection.connection) as cursor:
-        cursor.adapters.register_loader("text", _Raw)
-        cursor.execute(_ENDS, [organization, first, last])
+        for kind in ("text", "bytea"):
+            cursor.adapters.register_loader(kind, _Raw)
+        cursor.execute(_ENDS, [organization, first, last], binary=True)
         [ends] = cursor.fetchall()
         is_near = ends[0] is not None and _are_neighbours(cursor, ends, last - first)
         # Neighbours are read in one go and matched in memory. Where one was sealed long after its time, each is looked
         # up: the planner, who cannot know that, would read all that lies between.
-        cursor.execute(f"SET LOCAL enable_nestloop = {'off' if is_near else 'on'}")
-        cursor.execute(f"SET LOCAL enable_hashjoin = {'on' if is_near else 'off'}")
-        cursor.execute("SET LOCAL enable_mergejoin = off")
+        cursor.execute(
+            "SET LOCAL enable_mergejoin = off;"
+            f"SET LOCAL enable_nestloop = {'off' if is_near else 'on'};"
+            f"SET LOCAL enable_hashjoin = {'on' if is_near else 'off'}"
+        )
         statement = sql.SQL(_STATEMENT).format(
-            shown=sql.SQL(shown).format(first=sql.Literal(first)),
+            shown=sql.SQL(shown),
             organization=sql.Literal(organization),
             first=sql.Literal(first),
             last=sql.Literal(last),
+            together=sql.Literal(TOGETHER),
             near=sql.SQL("AND e.id >= {} AND e.id <= {}").format(*(UUID(bytes=bytes(one)) for one in ends))
             if is_near
             else sql.SQL(""),
             chosen=sql.SQL("") if places is None else sql.SQL("AND l.seq = ANY ({})").format(list(places)),
         )
         cursor.execute(statement, binary=True)
-        row: tuple[Any, ...] = cursor.fetchall()[0]
-    return row
+        return sorted(cursor.fetchall(), key=lambda row: bytes(row[-1][:4]))  # by the first place in each
 
 
 def _are_neighbours(cursor: "psycopg.Cursor[Any]", ends: tuple[bytes, bytes], count: int) -> bool:

@@ -165,6 +165,7 @@ class _Writing:
         settled = export.settled if self._can_resume() else {"position": self.first, "rows": 0, "bytes": 0}
         export.position, export.rows = settled["position"], settled["rows"]
         name = f"{export.label}{files.ending(export.format, export.compression)}"
+        rows.keep_memory()
         with (
             files.EventFile(self.path, export.format, export.compression, settled["bytes"]) as out,
             self.places_path.open("r+b" if settled["bytes"] else "wb") as places,
