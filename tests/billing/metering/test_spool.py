@@ -183,6 +183,7 @@ thread = threading.Thread(target=write)
 thread.start()
 for _ in range(40):
     if (child := os.fork()) == 0:
+        spool.SEGMENT_BYTES = 4096  # forty whole ones would be 640 MiB of disk
         spool.append(b"child")
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
