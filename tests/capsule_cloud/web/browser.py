@@ -1,14 +1,18 @@
 """Drives Debian's Chromium against the live server."""
 
+import asyncio
+import functools
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 from urllib.parse import urljoin
 
-from axe_playwright_python.sync_playwright import Axe
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
 
 from capsule_cloud.lib.mail import outbox
 from tenancy.models import User
@@ -23,14 +27,54 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+THEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")  # the last is what a visitor begins with
 PATIENCE = 15_000  # milliseconds; two cores are shared by everything
-# Chromium's hint about password managers, for forms that ask only for a password.
-HINTS = ("[DOM] Password forms should have",)
+# Fading colours are nobody's to read: what changes with the theme has changed at once.
+AXE = """async ([theme, impacts]) => {
+    if (!matchMedia(`(prefers-color-scheme: ${theme})`).matches) throw new Error(`The theme is not ${theme}.`);
+    document.getAnimations().filter(one => one instanceof CSSTransition).forEach(one => one.finish());
+    const found = await axe.run({resultTypes: ["violations"]});
+    return found.violations.filter(one => impacts.includes(one.impact)).map(
+        one => `${location.href} ${theme} ${one.id}: ${one.help} ${JSON.stringify(one.nodes.map(node => node.target))}`
+    );
+}"""
+# Chromium's hint about password managers, for forms that ask only for a password, and its guess on a slow machine that
+# a page has no use for the font that all of them are set in.
+HINTS = re.compile(r"\[DOM\] Password forms should have|The resource \S+/geist-latin-\S+ was preloaded .* but not used")
 
 
 def launch(playwright: Playwright) -> Browser:
     """A headless Chromium that calls nobody."""
     return playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+
+
+@functools.cache
+def _opened(config: pytest.Config) -> tuple[Browser, asyncio.AbstractEventLoop]:
+    playwright = sync_playwright().start()
+    browser, loop = launch(playwright), asyncio.get_running_loop()
+
+    def close() -> None:
+        asyncio._set_running_loop(loop)
+        browser.close()
+        playwright.stop()
+
+    config.add_cleanup(close)
+    return browser, loop
+
+
+@contextmanager
+def borrowed(config: pytest.Config) -> Iterator[Browser]:
+    """The one Chromium of this process: it is started for the first who asks, and ends with all tests.
+
+    Playwright marks its event loop as the one that runs in this thread. Whoever comes in between must not see that:
+    Django would refuse to query, and nobody could run a loop of their own.
+    """
+    browser, loop = _opened(config)
+    asyncio._set_running_loop(loop)
+    try:
+        yield browser
+    finally:
+        asyncio._set_running_loop(None)
 
 
 class Visitor:
@@ -45,7 +89,7 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def _heard(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not message.text.startswith(HINTS):
+        if message.type in {"error", "warning"} and not HINTS.match(message.text):
             self.complaints.append(f"{self.page.url}: {message.text}")
 
     def go(self, path: str) -> Page:
@@ -55,13 +99,14 @@ class Visitor:
         return self.page
 
     def serious_violations(self) -> list[str]:
-        """What axe-core finds on the page that is serious or critical, one line each."""
-        found = Axe().run(self.page).response["violations"]
-        return [
-            f"{self.page.url} {one['id']}: {one['help']} {[node['target'] for node in one['nodes']]}"
-            for one in found
-            if one["impact"] in {"serious", "critical"}
-        ]
+        """What axe-core finds on the page that is serious or critical, dark and light, one line each."""
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(AXE_SCRIPT)
+        found: list[str] = []
+        for theme in THEMES:
+            self.page.emulate_media(color_scheme=theme)
+            found += self.page.evaluate(AXE, [theme, ["serious", "critical"]])
+        return found
 
     def overflow(self) -> int:
         """By how many pixels the page is wider than the window."""

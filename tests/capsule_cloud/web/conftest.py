@@ -6,12 +6,12 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from tenancy.models import User
 from tenancy.roles import Role
 from tests.billing.services import conftest as shopping
-from tests.capsule_cloud.web.browser import CHROMIUM, launch
+from tests.capsule_cloud.web.browser import CHROMIUM, borrowed
 from tests.factories import Tenant, add_member
 
 SignIn = Callable[[User], Client]
@@ -81,15 +81,15 @@ def post(owner: Client, home: str) -> Page:
     return text_after
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+@pytest.fixture
+def chromium(pytestconfig: pytest.Config) -> Iterator[Browser]:
     """Chromium; where it is missing the browser tests are skipped, and the summary says so."""
     if CHROMIUM is None:
         pytest.skip("NO CHROMIUM HERE: as root, `make test` installs it")
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
+    with borrowed(pytestconfig) as browser:
         yield browser
-        browser.close()
+        for left in browser.contexts:
+            left.close()
 
 
 @pytest.fixture

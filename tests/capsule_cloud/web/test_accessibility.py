@@ -39,39 +39,30 @@ CONSOLE = (
 )
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_public_pages_have_no_serious_violation(
-    live: LiveServer, transactional_db: None, chromium: Browser, theme: str
-) -> None:
-    with visit(chromium, live.url, color_scheme=theme) as visitor:
+def test_public_pages_have_no_serious_violation(live: LiveServer, transactional_db: None, chromium: Browser) -> None:
+    with visit(chromium, live.url) as visitor:
         for path in PUBLIC:
             visitor.go(path)
             assert visitor.serious_violations() == []
         assert [one for one in visitor.complaints if "404" not in one] == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_signed_in_pages_have_no_serious_violation(
-    live: LiveServer, live_tenant: Tenant, chromium: Browser, theme: str
-) -> None:
+def test_signed_in_pages_have_no_serious_violation(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
     home = f"/o/{live_tenant.organization.slug}/"
-    with visit(chromium, live.url, live_tenant.owner, color_scheme=theme) as visitor:
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
         for path in (*ACCOUNT, "/organizations/new/", *(home + page for page in CONSOLE)):
             visitor.go(path)
             assert visitor.serious_violations() == []
         assert visitor.complaints == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_pages_of_one_thing_have_no_serious_violation(
-    live: LiveServer, live_tenant: Tenant, chromium: Browser, theme: str
-) -> None:
+def test_pages_of_one_thing_have_no_serious_violation(live: LiveServer, live_tenant: Tenant, chromium: Browser) -> None:
     old, new = remember(live_tenant, "Spring", "Ships on Tuesdays"), remember(live_tenant, "Autumn", "Ships on Fridays")
     converse(live_tenant, "open", 60)
     with scope(live_tenant.organization):
         event = AuditEvent.objects.latest("id")
     home, memory = f"/o/{live_tenant.organization.slug}/", "memory/default/"
-    with visit(chromium, live.url, live_tenant.owner, color_scheme=theme) as visitor:
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
         for path in (
             f"audit/{event.pk}/",
             "sessions/default/?id=open",
@@ -92,12 +83,11 @@ def test_pages_of_one_thing_have_no_serious_violation(
         assert visitor.complaints == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_pages_that_ask_for_the_password_have_no_serious_violation(
-    live: LiveServer, live_tenant: Tenant, chromium: Browser, theme: str
+    live: LiveServer, live_tenant: Tenant, chromium: Browser
 ) -> None:
     home = f"/o/{live_tenant.organization.slug}/"
-    with visit(chromium, live.url, live_tenant.owner, color_scheme=theme) as visitor:
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
         page = visitor.go(f"{home}settings/close/")
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Confirm").click()

@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -19,7 +18,6 @@ from tests.live import LiveServer
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("may_wait")]
 GOOD, DECLINED = "4242 4242 4242 4242", "4000 0000 0000 0002"
 POOR, ASKING = "4000 0000 0000 9995", "4000 0000 0000 3220"
-THEMES = ["light", "dark"]
 
 
 @pytest.fixture
@@ -68,24 +66,18 @@ def sign_up(visitor: Visitor) -> str:
     return found.group()
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_from_sign_up_to_a_plan_that_the_webhook_brings(
-    live: LiveServer, shop: None, chromium: Browser, theme: str, tmp_path: Path
-) -> None:
-    with visit(chromium, live.url, color_scheme=theme) as visitor:
+def test_from_sign_up_to_a_plan_that_the_webhook_brings(live: LiveServer, shop: None, chromium: Browser) -> None:
+    with visit(chromium, live.url) as visitor:
         home = sign_up(visitor)
         page = visitor.go(f"{home}billing/plan/")
         choose(page)
         expect(page.get_by_role("row", name=re.compile("Total due today"))).to_contain_text("$29.00")
         assert visitor.serious_violations() == []
-        page.screenshot(path=tmp_path / f"checkout-{theme}.png", full_page=True)
         pay(page, GOOD)
         expect(page.get_by_text("Your plan changes as soon as the payment is confirmed")).to_be_visible()
-        page.screenshot(path=tmp_path / f"back-{theme}.png", full_page=True)
         assert hear() > 0
         # the page itself looks again
         expect(page.get_by_role("heading", name=re.compile("Pro Active"))).to_be_visible()
-        page.screenshot(path=tmp_path / f"active-{theme}.png", full_page=True)
         visitor.go(f"{home}billing/invoices/")
         expect(page.get_by_text("$29.00").first).to_be_visible()
         assert visitor.complaints == []
@@ -110,21 +102,18 @@ def test_a_card_that_is_declined_buys_nothing_and_another_one_does(
         assert [one for one in visitor.complaints if "402" not in one] == []
 
 
-@pytest.mark.parametrize("theme", THEMES)
 def test_a_bank_that_asks_is_answered_no_and_then_yes(
-    live: LiveServer, shop: None, live_tenant: Tenant, chromium: Browser, theme: str, tmp_path: Path
+    live: LiveServer, shop: None, live_tenant: Tenant, chromium: Browser
 ) -> None:
-    with visit(chromium, live.url, live_tenant.owner, color_scheme=theme) as visitor:
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
         page = visitor.go(f"/o/{live_tenant.organization.slug}/billing/plan/")
         choose(page)
         pay(page, ASKING)
         expect(page.get_by_role("heading", name="Your bank asks: is it you?")).to_be_visible()
         expect(page.get_by_text("$29.00")).to_be_visible()
         assert visitor.serious_violations() == []
-        page.screenshot(path=tmp_path / f"bank-{theme}.png", full_page=True)
         page.get_by_role("button", name="It is not").click()
         expect(page.get_by_role("alert")).to_contain_text("unable to authenticate")
-        page.screenshot(path=tmp_path / f"refused-{theme}.png", full_page=True)
         pay(page, ASKING)
         page.get_by_role("button", name="It is me").click()
         expect(page.get_by_text("Your plan changes as soon as")).to_be_visible()

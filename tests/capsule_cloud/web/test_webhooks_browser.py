@@ -47,12 +47,11 @@ def make(tenant: Tenant, target: Target) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_pages_have_no_serious_violation_and_fit_on_a_phone(
-    live: LiveServer, live_tenant: Tenant, chromium: Browser, target: Target, theme: str
+    live: LiveServer, live_tenant: Tenant, chromium: Browser, target: Target
 ) -> None:
     home = f"/o/{live_tenant.organization.slug}/"
-    with visit(chromium, live.url, live_tenant.owner, color_scheme=theme) as visitor:
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
         visitor.go(f"{home}webhooks/")  # the empty page
         assert visitor.serious_violations() == []
         for path in make(live_tenant, target):
