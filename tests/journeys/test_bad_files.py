@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import msgpack
 import pytest
+from pytest_django import DjangoDbBlocker
 
 from capsule_cloud.memory.importing import MAX_IMPORT_BYTES
-from tests.factories import Tenant
+from tests.factories import Tenant, make_tenant
 from tests.journeys.attacker import Attacker, assert_refused, untouched
 from tests.live import LiveServer
 
@@ -73,9 +74,19 @@ def me(http: httpx.Client, live_tenant: Tenant) -> Attacker:
     return Attacker(http, live_tenant.secret)
 
 
+@pytest.fixture(scope="module")
+def untouchable(live: LiveServer, django_db_blocker: DjangoDbBlocker) -> Tenant:
+    """A committed organization of which every file must leave everything as it was, so that one is enough for all."""
+    with django_db_blocker.unblock():
+        return make_tenant()
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_no_capsule_is_refused(live_tenant: Tenant, me: Attacker, name: str) -> None:
-    with untouched(live_tenant):
+def test_a_file_that_is_no_capsule_is_refused(
+    http: httpx.Client, untouchable: Tenant, transactional_db: None, name: str
+) -> None:
+    me = Attacker(http, untouchable.secret)
+    with untouched(untouchable):
         assert_refused(me("POST", "/api/v1/capsules/import", files={"file": (name, FILES[name])}), 400, 413)
 
 

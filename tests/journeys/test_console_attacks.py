@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
+from pytest_django import DjangoDbBlocker
 
 from capsule_cloud.memory.services import sessions
 from capsule_cloud.memory.services.sessions import TurnPair
@@ -22,7 +24,7 @@ from tests.capsule_cloud.memory.capsules_for_tests import memory, store
 from tests.capsule_cloud.web.audit_things import make_audit_things
 from tests.capsule_cloud.web.billing_things import make_billing_things
 from tests.capsule_cloud.web.webhook_things import make_webhook_things
-from tests.factories import PASSWORD, Tenant, add_member, make_user
+from tests.factories import PASSWORD, Tenant, add_member, make_tenant, make_user
 
 pytestmark = pytest.mark.django_db
 ONLY_READ = {"home", "projects", "project", "keys", "members", "settings"}
@@ -42,9 +44,43 @@ def visitor() -> Client:
     return Client(raise_request_exception=False, REMOTE_ADDR=f"2001:{place[:4]}:{place[4:8]}:{place[8:12]}::1")
 
 
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What is attacked, and by whom; made once, because each test's own transaction takes back what it did."""
+
+    tenant: Tenant
+    stranger: Tenant
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def committed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Committed:
+    """Two organizations, for every test of this file that runs in this process."""
+    with django_db_blocker.unblock():
+        tenant = make_tenant()
+        return Committed(tenant, make_tenant(), ids_of(tenant))
+
+
 @pytest.fixture
-def ids(tenant: Tenant) -> dict[str, str]:
+def tenant(committed: Committed, db: None) -> Tenant:
+    """The organization that is attacked."""
+    return committed.tenant
+
+
+@pytest.fixture
+def stranger(committed: Committed, db: None) -> Tenant:
+    """Another organization, which must see nothing of the first."""
+    return committed.stranger
+
+
+@pytest.fixture
+def ids(committed: Committed, db: None) -> dict[str, str]:
     """Everything that an address of the tenant's organization can name."""
+    return committed.ids
+
+
+def ids_of(tenant: Tenant) -> dict[str, str]:
+    """Make one of everything."""
     [capsule] = store(tenant, memory("the vault opens with 4711", user_id="dana"))
     sessions.ingest(
         organization_id=tenant.organization.pk,

@@ -32,6 +32,25 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", str(path), str(places.run_dir(path))], check=True)
 
 
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """A data folder with a cluster that nothing has run on."""
+    base = places.ROOT_HOME if os.geteuid() == 0 else Path("/tmp")  # noqa: S108
+    path = base / f"t-{uuid.uuid4().hex[:12]}"
+    with embedded.Postgres(path, FAST):
+        pass
+    yield path
+    subprocess.run(["rm", "-rf", str(path), str(places.run_dir(path))], check=True)
+
+
+@pytest.fixture
+def cluster(made: Path, folder: Path) -> Path:
+    """A data folder like `folder` whose cluster is made already: initdb takes longer than what most tests ask."""
+    folder.mkdir(mode=0o711, parents=True)
+    subprocess.run(["cp", "--archive", str(made / "secrets.json"), str(made / "postgres"), str(folder)], check=True)
+    return folder
+
+
 def rows(url: str, statement: LiteralString, database: str = places.DATABASE) -> list[tuple[object, ...]]:
     """What the statement answers on a connection of its own."""
     with psycopg.connect(url, dbname=database) as connection:
@@ -101,15 +120,15 @@ def test_postgres_and_valkey_start_answer_and_stop(folder: Path) -> None:
     assert all(is_gone(pid) for pid in pids)
 
 
-def test_a_wrong_password_and_no_password_are_refused(folder: Path) -> None:
-    with embedded.Postgres(folder, FAST) as postgres:
+def test_a_wrong_password_and_no_password_are_refused(cluster: Path) -> None:
+    with embedded.Postgres(cluster, FAST) as postgres:
         for password in ("wrong", ""):
             with pytest.raises(psycopg.OperationalError, match="password"):
                 psycopg.connect(host=str(postgres.sockets), user="postgres", dbname="postgres", password=password)
 
 
-def test_provisioning_twice_changes_nothing_and_the_application_role_is_powerless(folder: Path) -> None:
-    with embedded.Postgres(folder, FAST):
+def test_provisioning_twice_changes_nothing_and_the_application_role_is_powerless(cluster: Path) -> None:
+    with embedded.Postgres(cluster, FAST):
         urls = embedded.urls()
         for _ in range(2):
             embedded.provision(urls.superuser, places.DATABASE)
@@ -134,27 +153,27 @@ def test_provisioning_twice_changes_nothing_and_the_application_role_is_powerles
                     app.execute(statement)
 
 
-def test_no_password_reaches_the_log(folder: Path) -> None:
-    with embedded.Postgres(folder, {**FAST, "log_statement": "all"}):
+def test_no_password_reaches_the_log(cluster: Path) -> None:
+    with embedded.Postgres(cluster, {**FAST, "log_statement": "all"}):
         embedded.provision(embedded.urls().superuser, places.DATABASE)
-    log = (folder / "postgres.log").read_text()
+    log = (cluster / "postgres.log").read_text()
     assert "ALTER ROLE" in log
     assert all(embedded.secret(f"password of {role}") not in log for role in (places.OWNER_ROLE, places.APP_ROLE))
 
 
-def test_a_second_start_on_the_same_folder_is_refused_and_names_the_holder(folder: Path) -> None:
+def test_a_second_start_on_the_same_folder_is_refused_and_names_the_holder(cluster: Path) -> None:
     with (
-        embedded.Postgres(folder, FAST),
+        embedded.Postgres(cluster, FAST),
         pytest.raises(embedded.AlreadyRunning, match=rf"process {os.getpid()}"),
-        embedded.Postgres(folder, FAST),
+        embedded.Postgres(cluster, FAST),
     ):
         pass
 
 
 @pytest.mark.parametrize("victim", ["postgres", "valkey"])
-def test_a_killed_server_comes_back_with_what_it_acknowledged(folder: Path, victim: str) -> None:
+def test_a_killed_server_comes_back_with_what_it_acknowledged(cluster: Path, victim: str) -> None:
     durable = {**FAST, "fsync": "on"}
-    with embedded.Postgres(folder, durable) as postgres, embedded.Valkey(folder) as valkey:
+    with embedded.Postgres(cluster, durable) as postgres, embedded.Valkey(cluster) as valkey:
         urls = embedded.urls()
         embedded.provision(urls.superuser, places.DATABASE)
         with psycopg.connect(urls.owner) as owner:
@@ -165,13 +184,13 @@ def test_a_killed_server_comes_back_with_what_it_acknowledged(folder: Path, vict
         assert killed
         os.kill(killed.pid, signal.SIGKILL)
         assert eventually(lambda: not killed.is_running())
-    with embedded.Postgres(folder, durable), embedded.Valkey(folder):
+    with embedded.Postgres(cluster, durable), embedded.Valkey(cluster):
         assert rows(urls.owner, "SELECT count(*) FROM kept") == [(1000,)]
         with redis.Redis.from_url(urls.cache) as client:
             assert client.get("kept") == b"yes"
 
 
-def test_servers_end_when_their_parent_is_killed_and_the_next_start_waits_for_that(folder: Path) -> None:
+def test_servers_end_when_their_parent_is_killed_and_the_next_start_waits_for_that(cluster: Path) -> None:
     script = (
         "import time; from capsule_cloud.lib import embedded; d = embedded.data_dir()\n"
         "with embedded.Valkey(d) as v, embedded.Postgres(d) as p:\n"
@@ -182,19 +201,19 @@ def test_servers_end_when_their_parent_is_killed_and_the_next_start_waits_for_th
     pids = [int(word) for word in parent.stdout.readline().split()]
     parent.kill()
     parent.communicate()
-    with embedded.Valkey(folder), embedded.Postgres(folder, FAST):
+    with embedded.Valkey(cluster), embedded.Postgres(cluster, FAST):
         assert all(is_gone(pid) for pid in pids)
-    assert "database system is shut down" in (folder / "postgres.log").read_text()
+    assert "database system is shut down" in (cluster / "postgres.log").read_text()
 
 
-def test_a_stale_lock_whose_number_now_belongs_to_another_process_is_seen_through(folder: Path) -> None:
-    with embedded.Postgres(folder, FAST) as postgres:
+def test_a_stale_lock_whose_number_now_belongs_to_another_process_is_seen_through(cluster: Path) -> None:
+    with embedded.Postgres(cluster, FAST) as postgres:
         pass
     stale = postgres.cluster / "postmaster.pid"
     bystander = subprocess.Popen(["sleep", "60"], user=server.SERVER_UID)
     try:
         stale.write_text(f"{bystander.pid}\n{postgres.cluster}\n1\n5432\n{postgres.sockets}\n\n0 0\n")
-        with embedded.Postgres(folder, FAST):
+        with embedded.Postgres(cluster, FAST):
             assert rows(embedded.urls().superuser, "SELECT 1", "postgres") == [(1,)]
         assert bystander.poll() is None
     finally:
