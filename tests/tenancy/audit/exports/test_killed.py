@@ -23,7 +23,7 @@ from tenancy.audit.exports import rows, writing, turns
 rows.STEP, writing.BEAT, writing.SETTLED_EVERY = 20, 0.0, 0.0
 read = writing._Writing._read
 def slowly(self, start, end):
-    print(start, flush=True)
+    print(f"{start}\\n", end="", flush=True)  # at once: several threads read
     time.sleep(0.05)
     return read(self, start, end)
 writing._Writing._read = slowly
