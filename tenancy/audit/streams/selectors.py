@@ -1,7 +1,7 @@
 """Reads streams of the organization in scope, how far behind they are, and their logs."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 from django.utils import timezone
@@ -17,17 +17,17 @@ MOST_COUNTED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A stream and its lag: sealed events that it has not been sent, and how old the first of them is, in seconds."""
+    """A stream and its lag: sealed events that it has not been sent, and when the first of them was recorded."""
 
     stream: Stream
     behind: int
-    seconds_behind: float
+    behind_since: datetime | None
     set_aside: int
 
     @property
-    def behind_since(self) -> datetime | None:
-        """When the oldest event that it has not been sent was recorded; None where it has been sent all."""
-        return timezone.now() - timedelta(seconds=self.seconds_behind) if self.behind else None
+    def seconds_behind(self) -> float:
+        """How old the first of them is; 0 where it has been sent all."""
+        return max((timezone.now() - self.behind_since).total_seconds(), 0.0) if self.behind_since else 0.0
 
     @property
     def public_key(self) -> str:
@@ -83,14 +83,14 @@ def dead_letter(letter_id: UUID) -> DeadLetter:
 
 
 def _health(rows: list[Stream]) -> list[Health]:
-    size, now = sealed.sealed_size(), timezone.now().timestamp()
+    size = sealed.sealed_size()
     waiting = Leaf.objects.filter(seq__in={row.next_seq for row in rows}).values_list("seq", "event_id")
-    recorded = {seq: (event_id.int >> 80) / 1000 for seq, event_id in waiting}
+    recorded = {seq: datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC) for seq, event_id in waiting}
     return [
         Health(
             row,
             max(size - row.next_seq, 0),
-            max(now - recorded.get(row.next_seq, now), 0.0),
+            recorded.get(row.next_seq),
             DeadLetter.objects.filter(stream=row, resent_at=None)[:MOST_COUNTED].count(),
         )
         for row in rows
