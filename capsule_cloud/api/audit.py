@@ -25,15 +25,15 @@ class AuditQuery(serializers.Serializer[AuditEvent]):
     action = serializers.CharField(
         required=False, max_length=400, help_text="Beginnings of names, with commas between: `organization.member`."
     )
-    actor = serializers.CharField(required=False, max_length=254, help_text="An id, or a part of a name.")
+    actor = serializers.CharField(required=False, max_length=255, help_text="An id, or a part of a name.")
     target = serializers.CharField(
-        required=False, max_length=254, help_text="An id; or, where nothing has it, a part of a name."
+        required=False, max_length=255, help_text="An id; or, where nothing has it, a part of a name."
     )
     ip = serializers.CharField(
         required=False, max_length=45, help_text="An address; `203.0.113.` or `2001:db8:` for all that begin so."
     )
     text = serializers.CharField(
-        required=False, max_length=254, help_text="What stands anywhere in an event, or in a name or address in it."
+        required=False, max_length=255, help_text="What stands anywhere in an event, or in a name or address in it."
     )
     is_failure = serializers.BooleanField(required=False, help_text="Only what was tried and refused.")
     is_staff = serializers.BooleanField(required=False, help_text="Only what our staff did.")

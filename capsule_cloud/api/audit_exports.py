@@ -33,8 +33,8 @@ class WishFields(serializers.Serializer[Any]):
         choices=Compression.values, default=Compression.NONE, help_text="Parquet compresses inside, whatever this says."
     )
     action = serializers.CharField(required=False, max_length=64, help_text="From the start: `organization.member`.")
-    actor = serializers.CharField(required=False, max_length=254, help_text="An id, or a part of a name.")
-    target = serializers.CharField(required=False, max_length=254, help_text="An id, or a part of a name.")
+    actor = serializers.CharField(required=False, max_length=255, help_text="An id, or a part of a name.")
+    target = serializers.CharField(required=False, max_length=255, help_text="An id, or a part of a name.")
     has_people = serializers.BooleanField(
         default=True, help_text="Whether a file beside the events says whom their pseudonyms stand for."
     )

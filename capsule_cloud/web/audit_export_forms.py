@@ -47,9 +47,9 @@ class WishForm(forms.Form):
     action = forms.CharField(
         max_length=64, required=False, label="Action", help_text="From the start: organization.member."
     )
-    actor = forms.CharField(max_length=254, required=False, label="Who", help_text="An id, or a part of a name.")
+    actor = forms.CharField(max_length=255, required=False, label="Who", help_text="An id, or a part of a name.")
     target = forms.CharField(
-        max_length=254, required=False, label="What it was done to", help_text="An id, or a part of a name."
+        max_length=255, required=False, label="What it was done to", help_text="An id, or a part of a name."
     )
     has_people = forms.BooleanField(
         required=False,

@@ -34,8 +34,8 @@ class Selection(OwnedModel):
     format = models.CharField(max_length=7, choices=Format.choices, default=Format.JSONL)
     compression = models.CharField(max_length=4, choices=Compression.choices, default=Compression.NONE)
     action = models.CharField(max_length=64, blank=True)
-    actor = models.CharField(max_length=254, blank=True)
-    on = models.CharField(max_length=254, blank=True)  # what was acted upon
+    actor = models.CharField(max_length=255, blank=True)
+    on = models.CharField(max_length=255, blank=True)  # what was acted upon
     has_people = models.BooleanField(default=True)  # whether names and addresses come along, in a file of their own
 
     class Meta(OwnedModel.Meta):

@@ -14,10 +14,10 @@ from tenancy.scope import current_organization_id
 
 FILTERS = {  # what can be kept, and how long it may be
     "action": 400,
-    "actor": 254,
-    "target": 254,
+    "actor": 255,
+    "target": 255,
     "ip": 45,
-    "text": 254,
+    "text": 255,
     "is_failure": 4,
     "is_staff": 4,
     "since": 32,
