@@ -135,11 +135,15 @@ def one(name: str, organization: UUID) -> dict[str, float]:
 
 
 def used_from_now(backend: int) -> Callable[[], float]:
-    """Gives the CPU seconds that this process and its server process have used since: others do not move them."""
+    """Gives the CPU seconds that this process and PostgreSQL's processes have used since: others do not move them."""
+    server = int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
 
     def total() -> float:
-        fields = Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()
-        return time.process_time() + (int(fields[11]) + int(fields[12])) / machine.TICK
+        ticks = 0
+        for process in (server, *machine.children(server)):
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15] if process == server else fields[11:13]))  # with those that ended
+        return time.process_time() + ticks / machine.TICK
 
     before = total()
     return lambda: total() - before

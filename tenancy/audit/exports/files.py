@@ -19,12 +19,12 @@ from pyarrow import compute, csv, parquet
 from tenancy.audit.exports import rows
 from tenancy.audit.exports.models import Compression, Format
 
-WAITING = 1  # pieces between the two threads
+WAITING = 2  # pieces between the two threads
 ZSTD_LEVEL, GZIP_LEVEL = 3, 1
 ENDINGS = {Compression.NONE: "", Compression.GZIP: ".gz", Compression.ZSTD: ".zst"}
 REPEATED = ["action", "actor_id"]  # columns with few different values
-ROW_GROUP = rows.STEP
-SLICE = 2_048  # rows of a table that become CSV at once
+ROW_GROUP = 4_096
+SLICE = 512  # rows of a table that become CSV at once
 _NO_HEADER = csv.WriteOptions(include_header=False, quoting_style="needed")
 _FORMULA = r"^[=+\-@\t\r]"
 Events = rows.Lines | rows.Columns

@@ -18,13 +18,14 @@ from django.db.models import Max, Min
 from psycopg import sql
 from psycopg.adapt import Buffer, Loader
 from psycopg.pq import Format as Wire
+from pyarrow import compute
 
 from tenancy.audit.models import AuditEvent
 from tenancy.audit.sealing.models import Leaf
 from tenancy.audit.selectors import first_id, matching
 from tenancy.scope import current_organization_id
 
-STEP = 4_096  # places that are read at once
+STEP = 8_192  # places that are read at once, half of them by each of two connections
 TOGETHER = 512  # places that come in one value: what is copied a few times on its way should fit into a cache
 KEPT = 16 * 2**20  # bytes: what a statement has in memory, twice
 LONGEST_TRANSACTION = timedelta(minutes=10)  # so far the order of seals may differ from the order of ids
@@ -113,28 +114,30 @@ def lines(first: int, last: int, places: Sequence[int] | None = None) -> Lines:
 def columns(first: int, last: int, places: Sequence[int] | None = None) -> Columns:
     """The same for CSV and Parquet."""
     rows = _ask(_COLUMNS, first, last, places)
-    if not rows:
-        return Columns(np.empty(0, np.int64), SCHEMA.empty_table())
-    body, action, actor, target, *numbers = (b"".join(pieces) for pieces in zip(*rows, strict=True))
-    short, long = (np.frombuffer(one, ">i8").astype(np.int64) for one in numbers)
-    found, ends = (long >> 32) + first, _ends(long & 0xFFFFFFFF)
-    raw = np.frombuffer(body, np.uint8)
-    table = pa.Table.from_arrays(
-        [
-            pa.array(found),
-            _cut(raw, ends, ID),
-            _cut(raw, ends, MOMENT),
-            _strings(action, _ends(short >> 48)),
-            _strings(actor, _ends(short >> 24 & 0xFFFFFF)),
-            _strings(target, _ends(short & 0xFFFFFF)),
-            _strings(body, ends),
-        ],
-        schema=SCHEMA,
-    )
+    table = pa.Table.from_batches([_batch(first, *row) for row in rows], SCHEMA)
+    found = table["seq"].to_numpy()
     if not _is_ascending(found):
         order = np.argsort(found)
         table, found = table.take(pa.array(order)), found[order]
     return Columns(found, table)
+
+
+def _batch(
+    first: int, body: Buffer, action: Buffer, actor: Buffer, target: Buffer, lengths: Buffer, packed: Buffer
+) -> pa.RecordBatch:
+    """One row that PostgreSQL gave as rows of SCHEMA; the texts are not copied."""
+    short, long = (np.frombuffer(one, ">i8").astype(np.int64) for one in (lengths, packed))
+    bodies = _strings(body, _ends(long & 0xFFFFFFFF))
+    columns = [
+        pa.array((long >> 32) + first),
+        _cut(bodies, ID),
+        _cut(bodies, MOMENT),
+        _strings(action, _ends(short >> 48)),
+        _strings(actor, _ends(short >> 24 & 0xFFFFFF)),
+        _strings(target, _ends(short & 0xFFFFFF)),
+        bodies,
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
 def _ask(shown: str, first: int, last: int, places: Sequence[int] | None) -> list[tuple[Buffer, ...]]:
@@ -188,17 +191,13 @@ def _ends(lengths: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np
     return offsets
 
 
-def _strings(data: bytes, ends: "np.ndarray[Any, np.dtype[np.int32]]") -> pa.StringArray:
+def _strings(data: Buffer, ends: "np.ndarray[Any, np.dtype[np.int32]]") -> pa.StringArray:
     return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(data))
 
 
-def _cut(
-    raw: "np.ndarray[Any, np.dtype[np.uint8]]", ends: "np.ndarray[Any, np.dtype[np.int32]]", part: slice
-) -> pa.StringArray:
-    """The same part of every body."""
-    width = part.stop - part.start
-    cells = raw[ends[:-1, None] + np.arange(part.start, part.stop, dtype=np.int32)]
-    return _strings(cells.tobytes(), np.arange(0, (len(ends)) * width, width, dtype=np.int32))
+def _cut(bodies: pa.StringArray, part: slice) -> pa.StringArray:
+    """The same part of every body: it is ASCII up to there."""
+    return compute.binary_slice(bodies.view(pa.binary()), part.start, part.stop).view(pa.string())
 
 
 def bounds(since: datetime | None, until: datetime | None, size: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +25,7 @@ from django.utils import timezone
 
 from capsule_cloud.lib import storage
 from tenancy.audit import actions
-from tenancy.audit.exports import files, names, rows, sending
+from tenancy.audit.exports import files, names, reading, rows, sending
 from tenancy.audit.exports.models import Export, Format
 from tenancy.audit.exports.turns import NotMine, Turn, claim, target_of
 from tenancy.audit.sealing import exporting, selectors
@@ -155,7 +155,7 @@ class _Writing:
         self.turn, self.export = turn, export
         self.path, self.places_path = folder / "events", folder / "places"
         self.first, self.last = export.first or 0, export.last or 0
-        self.is_filtered = bool(export.filters)
+        self.reader = reading.Reader(turn, export)
         self.furthest = export.position  # that anybody came before
         self.said_at = self.settled_at = time.monotonic()
 
@@ -165,19 +165,19 @@ class _Writing:
         settled = export.settled if self._can_resume() else {"position": self.first, "rows": 0, "bytes": 0}
         export.position, export.rows = settled["position"], settled["rows"]
         name = f"{export.label}{files.ending(export.format, export.compression)}"
-        rows.keep_memory()
         with (
             files.EventFile(self.path, export.format, export.compression, settled["bytes"]) as out,
             self.places_path.open("r+b" if settled["bytes"] else "wb") as places,
+            self.reader,
         ):
             places.truncate(export.rows * 8)
             places.seek(0, 2)
             for start in range(export.position, self.last, rows.STEP):
                 end = min(start + rows.STEP, self.last)
-                found = self._read(start, end)
-                out.add(found)
-                places.write(found.places.tobytes())
-                export.rows += len(found.places)
+                for found in self._read(start, end):
+                    out.add(found)
+                    places.write(found.places.tobytes())
+                    export.rows += len(found.places)
                 self._show_progress(out, places, end)
             sha = out.finish()
             size = out.size
@@ -194,11 +194,8 @@ class _Writing:
             )
         return False
 
-    def _read(self, start: int, end: int) -> "rows.Lines | rows.Columns":
-        with self.turn.scope():
-            chosen = rows.chosen(start, end, self.export.filters) if self.is_filtered else None
-            read = rows.lines if self.export.format == Format.JSONL else rows.columns
-            return read(start, end, chosen)
+    def _read(self, start: int, end: int) -> Sequence[files.Events]:
+        return self.reader.read(start, end)
 
     def _show_progress(self, out: files.EventFile, places: BinaryIO, position: int) -> None:
         now, export = time.monotonic(), self.export
@@ -232,19 +229,24 @@ def _finish(turn: Turn, export: Export, folder: Path, written: exporting.File) -
             names.write(folder / f"{export.label}.names.csv")
             kept.append(_described(folder / f"{export.label}.names.csv", "names"))
         if size:
-            places = np.fromfile(folder / "places", "<i8")
-            is_whole = not export.filters and len(places) == (export.last or 0) - written.first
+            is_whole = not export.filters and written.count == (export.last or 0) - written.first
             hashes = folder / f"{export.label}.hashes"
             with hashes.open("wb") as stream:
                 if is_whole:
                     exporting.write_hashes(stream, size=size, first=written.first, count=written.count)
                 else:
-                    exporting.write_selected_hashes(stream, size=size, seqs=map(int, places))
+                    exporting.write_selected_hashes(stream, size=size, seqs=_places(folder / "places"))
             kept.append(_described(hashes, "hashes"))
             manifest = folder / f"{export.label}.manifest.json"
             manifest.write_bytes(_manifest(export, written, kept[-1], size=size, is_whole=is_whole))
             kept.append(_described(manifest, "manifest"))
     return kept
+
+
+def _places(path: Path) -> Iterator[int]:
+    with path.open("rb") as file:
+        while piece := file.read(2**16):
+            yield from np.frombuffer(piece, "<i8").tolist()
 
 
 def _manifest(export: Export, written: exporting.File, hashes: dict[str, Any], *, size: int, is_whole: bool) -> bytes:

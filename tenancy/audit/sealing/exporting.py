@@ -134,4 +134,4 @@ def _records(start: int, end: int) -> bytes:
         [(records, count)] = cursor.fetchall()
     if count != end - start:
         raise selectors.NotSealed(f"The places from {start} to {end} are not all sealed.")
-    return bytes([EXPORTED]) + records
+    return b"".join([bytes([EXPORTED]), records])
