@@ -49,6 +49,7 @@ def free_folder(base: Path) -> Path:
     raise AssertionError("count() has no end")
 
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of hundreds of processes would compile everything anew
 if not IS_WORKER:
     for name in ("DATABASE_URL", "DATABASE_MIGRATE_URL", "BROKER_URL", "CACHE_URL"):
         os.environ.pop(name, None)
