@@ -10,7 +10,7 @@ import orjson
 
 from capsule_cloud.lib import embedded
 from capsule_cloud.lib.processes import Child
-from capsule_cloud.management.commands.dev import worker
+from capsule_cloud.management.commands.dev import scheduler, worker
 from tests.bench import corpus, house, report
 from tests.bench.load import Connection, NotMeasured, Request
 from tests.bench.machine import Cpu
@@ -32,7 +32,7 @@ def measure(world: World) -> str:
     reads = [recalls(SIZE)[number % 50] for number in range(events)]
     cpu = Cpu()
     with house.product() as server, (embedded.data_dir() / "worker.log").open("ab") as log:
-        child = Child(worker(), log)
+        jobs = [Child(program, log) for program in (worker(), scheduler())]
         try:
             _until_it_ships(server.url, place)
             cpu = Cpu()
@@ -42,7 +42,8 @@ def measure(world: World) -> str:
             ]
             others = cpu.others()
         finally:
-            child.stop()
+            for child in jobs:
+                child.stop()
     return f"{report.table((f'{events} calls', ''), rows)}\n\nOthers used {others:.0%} of the machine meanwhile."
 
 

@@ -32,6 +32,7 @@ WEIGHTS = {
     "web worker": 3,
     "web server": 2,
     "jobs": 2,
+    "scheduler": 1,
     "broker": 1,
 }
 
@@ -72,7 +73,7 @@ def prove(folder: Path, *, kills: int, seed: int) -> Outcome:
     started = time.monotonic()
     with product(folder, "sealer") as servers:
         killed, clients = kill_under_load(servers, WEIGHTS, (INGEST,), kills, Random(seed))
-        servers.stop("sealer", "jobs", "web")
+        servers.stop("sealer", "scheduler", "jobs", "web")
         connections.close_all()
         while sealer.seal():
             pass

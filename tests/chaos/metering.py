@@ -23,6 +23,7 @@ WEIGHTS = {
     "broker": 3,
     "web worker": 3,
     "jobs": 2,
+    "scheduler": 1,
     "web server": 2,
 }
 
@@ -59,7 +60,7 @@ def prove(folder: Path, *, kills: int, seed: int) -> Outcome:
     started = time.monotonic()
     with product(folder, "shipper") as servers:
         killed, clients = kill_under_load(servers, WEIGHTS, (INGEST, RECALL), kills, Random(seed))
-        servers.stop("shipper", "jobs", "web")
+        servers.stop("shipper", "scheduler", "jobs", "web")
         connections.close_all()
         services.ship()
         services.roll_up()

@@ -62,12 +62,13 @@ class Servers:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, name: str) -> None:
-        """Start `postgres`, `valkey`, `web`, `jobs`, `shipper` or `sealer` and wait until it is ready."""
+        """Start `postgres`, `valkey`, `web`, `jobs`, `scheduler`, `shipper` or `sealer`; wait until it is ready."""
         programs: dict[str, Callable[[], Program]] = {
             "postgres": self.postgres.program,
             "valkey": self.valkey.program,
             "web": lambda: dev.web(self.port),
             "jobs": dev.worker,
+            "scheduler": dev.scheduler,
             "shipper": lambda: Program("shipper", (sys.executable, "-c", SHIPPER), env=os.environ),
             "sealer": lambda: Program("sealer", (sys.executable, "-c", SEALER), env=os.environ),
         }
@@ -81,6 +82,8 @@ class Servers:
 
     def kill(self, victim: str, chance: Random) -> None:
         """kill -9: one of VICTIMS; whoever falls is started again."""
+        if not self.children["scheduler"].is_running():  # it found no database as it began
+            self.start("scheduler")
         name = VICTIMS[victim]
         if victim == "web worker":
             os.kill(chance.choice(_children(self.children[name].pid)), signal.SIGKILL)
@@ -115,6 +118,7 @@ VICTIMS = {
     "shipper": "shipper",
     "sealer": "sealer",
     "jobs": "jobs",
+    "scheduler": "scheduler",
     "broker": "valkey",
     "PostgreSQL": "postgres",
     "PostgreSQL, immediate": "postgres",
@@ -139,7 +143,7 @@ def product(folder: Path, busy: str) -> Iterator[Servers]:
                 servers.start(name)
             embedded.provision(embedded.urls().superuser, embedded.DATABASE)
             dev.migrate(Log(io.StringIO()))
-            for name in ("web", "jobs", busy):
+            for name in ("web", "jobs", "scheduler", busy):
                 servers.start(name)
             yield servers
         finally:

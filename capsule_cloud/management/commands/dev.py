@@ -68,8 +68,8 @@ class Command(BaseCommand):
                 url = os.environ.setdefault("PUBLIC_URL", f"http://localhost:{port}")
                 start_servers(supervisor, log)
                 migrate(log)
-                log.say("dev", "starting web and worker")
-                supervisor.start(web(port), worker())
+                log.say("dev", "starting web, worker and scheduler")
+                supervisor.start(web(port), worker(), scheduler())
                 enqueue("billing.sell_plans")
                 welcome = WELCOME.format(url=url, demo=demonstration(url, log))
                 log.say("dev", f"ready after {log.seconds:.1f} s")
@@ -164,17 +164,21 @@ def web(port: int) -> Program:
 
 
 def worker() -> Program:
-    """The job worker, with the scheduler inside it: one import of Django less.
+    """The job worker. Threads, because the process pool can hang on SIGTERM when it acknowledges late."""
+    options = ("--pool", "threads", "--concurrency", str(JOB_THREADS), "--without-gossip", "--without-mingle")
+    return _celery("worker", "worker", *options)
 
-    Threads, because the process pool can hang on SIGTERM when it acknowledges late.
-    """
+
+def scheduler() -> Program:
+    """What starts periodic jobs. Not inside the worker, who would go on without one that has died."""
+    return _celery("scheduler", "beat", "--pidfile=")
+
+
+def _celery(name: str, *command: str) -> Program:
+    celery = (sys.executable, "-m", "celery", "--app", "capsule_cloud.celery", "--quiet")
     return Program(
-        name="worker",
-        argv=(
-            *(sys.executable, "-m", "celery", "--app", "capsule_cloud.celery", "--quiet", "worker", "--beat"),
-            *("--pool", "threads", "--concurrency", str(JOB_THREADS), "--without-gossip", "--without-mingle"),
-            *("--loglevel", "WARNING"),
-        ),
+        name=name,
+        argv=(*celery, *command, "--loglevel", "WARNING"),
         env=child_environment(),
         cwd=settings.BASE_DIR,
     )

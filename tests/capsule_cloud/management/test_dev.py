@@ -48,8 +48,14 @@ class Service:
             self.output += line
 
     def children(self) -> dict[str, int]:
-        """The process ids of the four programs, by name."""
-        words = {"web": "granian", "worker": "celery", "postgres": "bin/postgres", "valkey": "valkey-server"}
+        """The process ids of the programs, by name."""
+        words = {
+            "web": "granian",
+            "worker": "--quiet worker",
+            "scheduler": "--quiet beat",
+            "postgres": "bin/postgres",
+            "valkey": "valkey-server",
+        }
         lines = {int(pid): " ".join(command_line(int(pid))) for pid in children_of(self.process.pid)}
         return {name: pid for name, word in words.items() for pid, line in lines.items() if word in line}
 
@@ -101,19 +107,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_one_command_starts_everything_serves_a_new_customer_heals_it_and_stops_it(folder: Path) -> None:
     first = Service(folder, free_port())
     first.wait_for(lambda: "recall it" in first.output.lower() and "/api/v1/recall" in first.output)
     assert first.is_answering()
     assert re.search(r"Sign in: +demo@example.com +\S{16}", first.output)
     before = first.children()
-    assert set(before) == {"web", "worker", "postgres", "valkey"}
+    assert set(before) == {"web", "worker", "scheduler", "postgres", "valkey"}
     journey = io.StringIO()
     call_command("demo", url=f"http://127.0.0.1:{first.port}", stdout=journey, no_color=True)
     assert "All 14 steps work" in journey.getvalue()
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
-    first.wait_for(lambda: len(first.children()) == 4 and not set(before.values()) & set(first.children().values()))
+    first.wait_for(
+        lambda: len(first.children()) == len(before) and not set(before.values()) & set(first.children().values())
+    )
     first.wait_for(first.is_answering)
     pids = first.children().values()
     assert first.stop() == 0, first.output
