@@ -287,6 +287,7 @@ class Caps(RuleBasedStateMachine):
             assert all(bytes(one.sealed_body) for one in writes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("transactional_db", "no_spools")
 def test_whatever_happens_no_cap_is_passed_and_no_write_lost_or_doubled() -> None:
     few = settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))

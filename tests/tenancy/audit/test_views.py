@@ -54,7 +54,7 @@ def test_saving_again_under_a_name_replaces_it_and_says_what_changed(tenant: Ten
         ("n" * 65, {"actor": "x"}, "name"),
         ("n", {}, "filters"),
         ("n", {"actor": " "}, "filters"),
-        ("n", {"actor": "x" * 255}, "filters"),
+        ("n", {"actor": "x" * 256}, "filters"),
         ("n", {"colour": "red"}, "filters"),
     ],
 )
