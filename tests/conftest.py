@@ -17,12 +17,6 @@ from tests.factories import Tenant, make_tenant
 from tests.live import LiveServer
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest: at the end of a run one worker would be at it and the others idle."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
 def pytest_collection_finish() -> None:
     """Let the collector look at a million tests and modules no more: it was a tenth of the run."""
     gc.collect()

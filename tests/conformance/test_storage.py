@@ -29,7 +29,6 @@ FILES = {
 }
 
 
-@pytest.mark.slow
 def test_the_engines_own_tests_pass_on_our_storage(transactional_db: None, capsys: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "pytest", *FILES, "-p", "postgres_plugin", "-p", "no:django"]
     command += ["-p", "no:randomly", "-p", "no:cacheprovider", "-q", "--tb=short"]

@@ -44,7 +44,6 @@ def folder() -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.slow
 def test_on_an_empty_machine_the_command_starts_the_service_prints_each_step_and_stops_it(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "demo"],

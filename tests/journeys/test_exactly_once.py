@@ -28,7 +28,6 @@ from tests.factories import Tenant, make_tenant
 from tests.live import LiveServer
 from tests.sums import catch_up
 
-pytestmark = pytest.mark.slow
 CLIENTS, EACH, SESSIONS = 6, 30, 3
 KEYED, PLAIN, RECALL = "ingest with a key", "ingest", "recall"
 KINDS = (KEYED, RECALL, PLAIN)

@@ -3,13 +3,10 @@
 import subprocess
 import sys
 
-import pytest
-
 from tests.live import ROOT
 from tests.machines import environment, migrated_folder
 
 
-@pytest.mark.slow
 def test_what_is_acknowledged_is_counted_once_whoever_is_killed() -> None:
     with migrated_folder() as folder:
         command = [sys.executable, "-m", "tests.chaos", "--kills", "8", "--folder", str(folder)]

@@ -5,7 +5,6 @@ import sys
 import time
 
 import httpx
-import pytest
 
 from billing.quotas.models import Counter
 from capsule_cloud.celery import app
@@ -30,7 +29,6 @@ def counted(tenant: Tenant) -> int:
         return sum(Counter.objects.filter(allowance="operations").values_list("used", flat=True))
 
 
-@pytest.mark.slow
 def test_an_idle_server_and_one_that_ends_give_back_what_they_leased(transactional_db: None) -> None:
     tenant = make_tenant()
     limit(tenant, 400_000)

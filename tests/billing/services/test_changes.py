@@ -174,7 +174,6 @@ STEP = st.tuples(PLANS, INTERVALS, st.integers(0, 130), st.integers(0, 20 * 86_4
 )
 @given(start=PLANS, steps=st.lists(STEP, min_size=2, max_size=5))
 # the periods of seats and of usage end half an hour apart: the reminder for the later one is due when the first ends
-@pytest.mark.slow
 @example(
     start="pro",
     steps=[

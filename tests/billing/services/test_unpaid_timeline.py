@@ -94,7 +94,6 @@ def debtor(tenant: Tenant, buy: Buy) -> Tenant:
     return tenant
 
 
-@pytest.mark.slow
 def test_every_day_is_as_our_table_says_and_paying_brings_the_plan_back_until_it_is_cancelled(debtor: Tenant) -> None:
     with scope(debtor.organization):
         projects = set(Project.objects.values_list("slug", flat=True))

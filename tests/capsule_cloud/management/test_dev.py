@@ -107,7 +107,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.slow
 def test_one_command_starts_everything_serves_a_new_customer_heals_it_and_stops_it(folder: Path) -> None:
     first = Service(folder, free_port())
     first.wait_for(lambda: "recall it" in first.output.lower() and "/api/v1/recall" in first.output)

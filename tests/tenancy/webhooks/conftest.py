@@ -10,9 +10,17 @@ from tenancy.scope import scope
 from tenancy.webhooks import catalogue, delivery, events, services
 from tenancy.webhooks.models import Attempt, Delivery, Endpoint
 from tests.factories import Tenant
+from tests.raw import connect
 from tests.targets import Target
 
 AddEndpoint = Callable[..., services.NewSecret]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_to_send(django_db_setup: None) -> None:
+    """Give up what other tests left on its way."""
+    with connect("superuser") as server:
+        server.execute("UPDATE webhooks_delivery SET state = 'dead' WHERE state = 'pending'")
 
 
 @pytest.fixture(autouse=True)

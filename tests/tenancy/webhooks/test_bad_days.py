@@ -117,7 +117,6 @@ def test_a_name_that_turns_to_the_metadata_service_gets_nothing(
     assert endpoint_of(tenant, new).failures == 1
 
 
-@pytest.mark.slow
 def test_one_dead_server_among_a_thousand_endpoints_delays_nobody(
     tenant: Tenant, stranger: Tenant, target: Target, add: AddEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

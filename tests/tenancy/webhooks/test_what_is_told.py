@@ -67,7 +67,7 @@ def test_keys_and_projects_are_told(tenant: Tenant) -> None:
 
 def test_memories_are_told_by_their_ids_alone(tenant: Tenant) -> None:
     api = Api(tenant)
-    turn = {"user_id": "dana", "user_message": "The launch code is 4711", "assistant_response": "Noted"}
+    turn = {"user_id": "dana", "user_message": "The launch code is swordfish", "assistant_response": "Noted"}
     api.post("/api/v1/sessions/s-1/ingest", turn)
     capsule = api.post("/api/v1/sessions/s-1/seal").json()["capsule_id"]
     forked = api.post(f"/api/v1/capsules/{capsule}/fork", {"new_user_id": "bob"}).json()["capsule_id"]
@@ -82,7 +82,7 @@ def test_memories_are_told_by_their_ids_alone(tenant: Tenant) -> None:
         ("memory.user.deleted", {"user_id": "bob", "capsules": 1}),
     ]
     with scope(tenant.organization):
-        assert not Event.objects.filter(body__contains="4711").exists()
+        assert not Event.objects.filter(body__contains="swordfish").exists()
 
 
 def test_an_import_that_is_sent_twice_is_told_once(tenant: Tenant) -> None:

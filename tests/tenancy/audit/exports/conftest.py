@@ -7,6 +7,14 @@ from typing import Any
 import pytest
 
 from capsule_cloud.lib import storage
+from tests.raw import connect
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_scheduled(django_db_setup: None) -> None:
+    """Pause what other tests left."""
+    with connect("superuser") as server:
+        server.execute("UPDATE audit_exports_schedule SET is_paused = true")
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ from tests.live import ROOT
 from tests.machines import environment, migrated_folder
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_is_acknowledged_is_sealed_once_whoever_is_killed() -> None:
     with migrated_folder() as folder:

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
@@ -302,21 +303,29 @@ def test_a_restored_dump_is_sealed_whole_and_begins_anew(
     assert_whole(tenant.organization.pk)
 
 
+def gone() -> int:
+    """How many sealed events the command misses."""
+    try:
+        call_command("audit_sealer", days=3_650, stdout=StringIO(), stderr=StringIO())
+    except CommandError as error:
+        return int(re.findall(r"(\d+) sealed events are gone", str(error))[0])
+    return 0
+
+
 def test_the_command_seals_compares_and_says_how_it_is(tenant: Tenant, server: psycopg.Connection[Any]) -> None:
     write(tenant, 3)
     output = StringIO()
     call_command("audit_sealer", stdout=output)
     assert output.getvalue().startswith("sealed 3 events\nwaiting 0, the oldest for 0 s\n")
     missed = insert_event(server, tenant.organization.pk, 5, 77)
-    call_command("audit_sealer", days=3_650, stdout=output)
+    before = gone()  # other tests may have left some
     with scope(tenant.organization):
         assert Leaf.objects.filter(event_id=missed).exists()
     with server.transaction():
         server.execute("ALTER TABLE audit_auditevent DISABLE TRIGGER no_change")
         server.execute("DELETE FROM audit_auditevent WHERE id = %s", [missed])
         server.execute("ALTER TABLE audit_auditevent ENABLE ALWAYS TRIGGER no_change")
-    with pytest.raises(CommandError, match="1 sealed events are gone"):
-        call_command("audit_sealer", days=3_650, stdout=output)
+    assert gone() == before + 1
     with server.transaction():  # as it was, for the tests that compare
         server.execute("ALTER TABLE audit_sealing_leaf DISABLE TRIGGER no_change")
         server.execute("DELETE FROM audit_sealing_leaf WHERE event_id = %s", [missed])

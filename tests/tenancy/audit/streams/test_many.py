@@ -36,7 +36,6 @@ COPIES = """
 """
 
 
-@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_one_dead_target_among_a_thousand_organizations_delays_nobody(
     target: Target, add: AddStream, monkeypatch: pytest.MonkeyPatch
