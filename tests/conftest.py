@@ -1,6 +1,5 @@
 """Fixtures for every test: a database of its own for each worker, makers of tenants, a live server."""
 
-import gc
 import os
 from collections.abc import Iterator
 
@@ -15,13 +14,6 @@ from tenancy.audit.attempts import services as attempts
 from tests import servers
 from tests.factories import Tenant, make_tenant
 from tests.live import LiveServer
-
-
-def pytest_collection_finish() -> None:
-    """Let the collector look at a million tests and modules no more: it was a tenth of the run."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,4 @@ def migrated_folder() -> Iterator[Path]:
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """The environment of a service on the folder: this process's, less what it was told about its own servers."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS) and name not in ADDRESSES}
-    kept.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # a service is several processes: compiling takes each longer than all else
     return {**kept, "CAPSULE_DATA_DIR": str(folder), **more}

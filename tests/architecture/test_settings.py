@@ -64,7 +64,6 @@ assert not settings.configured
 def values_with(**changes: str | None) -> dict[str, str]:
     """Production's settings with these changes; None takes a setting away."""
     values = environment(**PRODUCTION, DJANGO_SETTINGS_MODULE="capsule_cloud.settings")
-    values.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling everything takes a boot longer than all else
     values |= {name: value for name, value in changes.items() if value is not None}
     return {name: value for name, value in values.items() if changes.get(name, value) is not None}
 

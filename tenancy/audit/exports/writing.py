@@ -13,7 +13,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -174,7 +174,7 @@ class _Writing:
             places.seek(0, 2)
             for start in range(export.position, self.last, rows.STEP):
                 end = min(start + rows.STEP, self.last)
-                for found in self._read(start, end):
+                for found in self.reader.read(start, end):
                     out.add(found)
                     places.write(found.places.tobytes())
                     export.rows += len(found.places)
@@ -193,9 +193,6 @@ class _Writing:
                 and self.places_path.stat().st_size >= settled["rows"] * 8
             )
         return False
-
-    def _read(self, start: int, end: int) -> Sequence[files.Events]:
-        return self.reader.read(start, end)
 
     def _show_progress(self, out: files.EventFile, places: BinaryIO, position: int) -> None:
         now, export = time.monotonic(), self.export

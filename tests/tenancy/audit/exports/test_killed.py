@@ -19,14 +19,14 @@ KILLS = 2
 # A step is slow and small here, so that death comes in the middle of the file
 WRITER = """
 import time
-from tenancy.audit.exports import rows, writing, turns
+from tenancy.audit.exports import reading, rows, turns, writing
 rows.STEP, writing.BEAT, writing.SETTLED_EVERY = 20, 0.0, 0.0
-read = writing._Writing._read
+read = reading.Reader.read
 def slowly(self, start, end):
     print(f"{start}\\n", end="", flush=True)  # at once: several threads read
     time.sleep(0.05)
     return read(self, start, end)
-writing._Writing._read = slowly
+reading.Reader.read = slowly
 turn = turns.claim()
 print("claimed" if turn else "nothing", flush=True)
 writing.attend(turn)

@@ -18,7 +18,7 @@ from django.db import connection
 from django.utils import timezone
 
 from capsule_cloud.lib import storage
-from tenancy.audit.exports import files, rows, services, tidying, turns, writing
+from tenancy.audit.exports import files, reading, rows, services, tidying, turns, writing
 from tenancy.audit.exports.models import Export
 from tenancy.audit.exports.services import Wish
 from tenancy.errors import Conflict, Invalid, LimitReached
@@ -212,7 +212,7 @@ def test_a_writer_that_was_killed_is_followed_by_another_which_goes_on(
 ) -> None:
     trail = make_trail(tenant)
     export = ask(tenant, Wish(form=form, compression=compression))
-    real, read = writing._Writing._read, []
+    real, read = reading.Reader.read, []
 
     def dying(self: Any, start: int, end: int) -> Any:
         read.append(start)
@@ -220,7 +220,7 @@ def test_a_writer_that_was_killed_is_followed_by_another_which_goes_on(
             die()
         return real(self, start, end)
 
-    monkeypatch.setattr(writing._Writing, "_read", dying)
+    monkeypatch.setattr(reading.Reader, "read", dying)
     turn = turns.claim()
     assert turn is not None
     with pytest.raises(SystemExit):
