@@ -56,14 +56,17 @@ class Target:
 def alternate(targets: Sequence[Target], *, seconds: float, rounds: int) -> list[list[Window]]:
     """Load the targets in turn, `rounds` times, after one short warming each; the windows of each target.
 
-    Neighbours in time share the machine's mood, so compare the windows of one round with each other.
+    Neighbours in time share the machine's mood, so compare the windows of one round with each other. Every second round
+    goes backwards: a machine that slows down all the while does not always slow down the same target.
     """
     for target in targets:
         _wrk(target, 1)
     windows: list[list[Window]] = [[] for _ in targets]
+    turns = list(zip(targets, windows, strict=True))
     for _ in range(rounds):
-        for target, found in zip(targets, windows, strict=True):
+        for target, found in turns:
             found.append(_wrk(target, seconds))
+        turns.reverse()
     return windows
 
 
