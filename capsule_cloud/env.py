@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -75,6 +76,22 @@ def address(name: str, value: str, schemes: Collection[str]) -> SplitResult:
         # the value stays unsaid: it may hold a password
         raise ImproperlyConfigured(f"{name} must look like {' or '.join(f'{scheme}://host' for scheme in schemes)}.")
     return parts
+
+
+def hosts(name: str, port: int) -> list[tuple[str, int]]:
+    """A comma-separated setting of IP addresses with ports (`9.9.9.9`, `10.0.0.2:5353`, `[2620:fe::fe]:53`).
+
+    Raises ImproperlyConfigured for anything else: a name would have to be looked up first.
+    """
+    found = []
+    for word in words(name):
+        try:
+            parts = urlsplit(f"//[{word}]" if word.count(":") > 1 and "[" not in word else f"//{word}")
+            host = "" if parts.path or parts.query else parts.hostname or ""
+            found.append((str(ip_address(host)), port if parts.port is None else parts.port))
+        except ValueError:
+            raise ImproperlyConfigured(f"{name} must be IP addresses separated by commas, not {word!r}.") from None
+    return found
 
 
 def secret(name: str) -> str:

@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "tenancy.audit.search",
     "tenancy.audit.streams",
     "tenancy.audit.sealing",
+    "tenancy.sso",
     "tenancy.webhooks",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -163,6 +164,7 @@ CELERY_BEAT_SCHEDULE = {
     "deliver-audit-streams": {"task": "audit_streams.deliver", "schedule": 1.0},
     "tidy-audit-streams": {"task": "audit_streams.tidy", "schedule": 900.0},
     "publish-audit-checkpoints": {"task": "audit.publish_checkpoints", "schedule": 3600.0},
+    "check-domains": {"task": "sso.check_domains", "schedule": 5.0},
     "tidy-webhooks": {"task": "webhooks.tidy", "schedule": 900.0},
     "purge-closed-organizations": {"task": "tenancy.purge_closed_organizations", "schedule": 3600.0},
     "apply-parked-writes": {"task": "quotas.apply_parked_writes", "schedule": 5.0},
@@ -331,6 +333,9 @@ if EGRESS_PROXY:
     env.address("EGRESS_PROXY", EGRESS_PROXY, ["http"])
 # A developer's own machine may be asked too, over http: never in production (capsule_cloud/checks.py)
 EGRESS_LOOPBACK = bool(env.number("EGRESS_LOOPBACK", 0 if IS_PRODUCTION else 1))
+
+# --- Domain names that customers say are theirs ----------------------------------------------------------------------
+DNS_NAMESERVERS = env.hosts("DNS_NAMESERVERS", 53)  # none: the machine's own
 
 # --- The product's own limits ----------------------------------------------------------------------------------------
 # every event is held against its action's schema, for some microseconds: what fits in every test fits in production

@@ -38,6 +38,8 @@ class Right(StrEnum):
     BILLING_WRITE = "billing:write"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
+    SSO_READ = "sso:read"
+    SSO_MANAGE = "sso:manage"
 
 
 _VIEWER = {
@@ -58,6 +60,8 @@ _ADMIN = _MEMBER | {
     Right.BILLING_READ,
     Right.WEBHOOKS_READ,
     Right.WEBHOOKS_WRITE,
+    Right.SSO_READ,
+    Right.SSO_MANAGE,
 }
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.OWNER: frozenset(Right),
@@ -84,6 +88,8 @@ class KeyScope(models.TextChoices):
     BILLING_WRITE = "billing:write", "Change the plan and caps, and pay"
     WEBHOOKS_READ = "webhooks:read", "Read webhook endpoints and their logs"
     WEBHOOKS_WRITE = "webhooks:write", "Change webhook endpoints, and send again"
+    SSO_READ = "sso:read", "Read single sign-on: domains and how they are proved"
+    SSO_MANAGE = "sso:manage", "Set up single sign-on: add, check and remove domains"
 
 
 SCOPE_RIGHTS: dict[KeyScope, frozenset[Right]] = {
@@ -102,6 +108,8 @@ SCOPE_RIGHTS: dict[KeyScope, frozenset[Right]] = {
     KeyScope.BILLING_WRITE: frozenset({Right.BILLING_WRITE}),
     KeyScope.WEBHOOKS_READ: frozenset({Right.WEBHOOKS_READ}),
     KeyScope.WEBHOOKS_WRITE: frozenset({Right.WEBHOOKS_WRITE}),
+    KeyScope.SSO_READ: frozenset({Right.SSO_READ}),
+    KeyScope.SSO_MANAGE: frozenset({Right.SSO_MANAGE}),
 }
 DEFAULT_SCOPES = [KeyScope.MEMORY_READ, KeyScope.MEMORY_WRITE]
 

@@ -9,6 +9,7 @@ from tenancy.audit.catalogue.billing import *  # noqa: F403
 from tenancy.audit.catalogue.memory import *  # noqa: F403
 from tenancy.audit.catalogue.organizations import *  # noqa: F403
 from tenancy.audit.catalogue.search import *  # noqa: F403
+from tenancy.audit.catalogue.sso import *  # noqa: F403
 from tenancy.audit.catalogue.trail import *  # noqa: F403
 
 __all__ = ["CATALOGUE", "Action", "Unfit"]

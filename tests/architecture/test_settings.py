@@ -121,6 +121,7 @@ WRONG: list[tuple[str, str | None]] = [
     ("EGRESS_PORTS", "https"),
     ("EGRESS_PROXY", "socks5://proxy:1080"),
     ("EGRESS_LOOPBACK", "1"),
+    ("DNS_NAMESERVERS", "dns.example.com"),
 ]
 
 

@@ -1,0 +1,1 @@
+"""Domains that an organization proves to be its own."""
