@@ -2,6 +2,8 @@
 
 Most checks are a dictionary look-up. A lease is a thousandth of the cap (1 to 500 units) and shrinks with what is left,
 so hard caps hold exactly and little lies idle; what does is given back within seconds, and at the end of the process.
+Reads go on at a cap: they are counted beforehand there, a few at a time, and beyond it. So nothing is ever used that no
+counter knows, whichever caps come next and whoever is killed.
 The counters are PostgreSQL's and not Valkey's: every metered operation needs PostgreSQL anyway, so a check adds no way
 to fail and no second truth that a restart could lose (docs/decisions/quotas.md).
 """
@@ -10,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.util import Finalize
 from uuid import UUID
@@ -24,7 +26,8 @@ KEPT = 60.0  # seconds that an answer is taken for true, unless the caps change
 IDLE = 5.0  # seconds without use after which a lease is given back
 TOO_LATE = 240.0  # seconds after its end: a counter may have been settled since (`counters.GRACE`)
 LOOK_EVERY = 2.0
-ASK_AGAIN = 0.5  # seconds after a refusal in which nobody asks
+ASK_AGAIN = 0.5  # seconds after a refusal in which nobody asks for as much
+MOST_AHEAD = 500  # reads that are counted beforehand
 MOST_LEASES = 10_000
 log = logging.getLogger("quotas")
 
@@ -59,15 +62,28 @@ class Answer:
 
 @dataclass(slots=True)
 class Lease:
-    """What this process holds for a subject. `owed` was used without a grant, and is counted with the next question."""
+    """What this process holds for a subject: `tokens` for anyone, and `ahead` for reads alone, also beyond a cap."""
 
     answer: Answer
     stamp: Hashable
     until: float
     used_at: float
     tokens: int = 0
-    owed: int = 0
+    ahead: int = 0
+    step: int = 0  # how many reads were counted beforehand the last time
+    refused: int = 0  # units for which there was no room; fewer may find some
     refused_until: float = 0.0
+
+    @property
+    def held(self) -> int:
+        """Units that the counters have, and nobody has used."""
+        return self.tokens + self.ahead
+
+    @property
+    def remaining(self) -> int | None:
+        """What is left for everybody, as far as this process knows; None without caps."""
+        rest = self.answer.rest
+        return None if rest is None else max(0, rest + self.tokens + self.ahead)  # not `held`: in every check
 
 
 @dataclass(slots=True)  # made for every check: frozen would take three times as long
@@ -77,7 +93,7 @@ class Taken:
     answer: Answer
     is_allowed: bool  # a write may go on; a read always may
     remaining: int | None  # for everybody, as far as this process knows; None without caps
-    units: int = 0
+    units: int = 0  # that an undone operation puts back
     lease: Lease | None = None
 
 
@@ -118,39 +134,48 @@ class Leases:
         self, subject: Subject, units: int, *, stamp: Hashable, is_write: bool, is_queued: bool, lease: Lease | None
     ) -> Taken:
         is_inside = connections[DEFAULT_DB_ALIAS].in_atomic_block
-        owed = 0
-        if lease is not None and not is_inside:
-            with self._lock:
-                owed, lease.owed = lease.owed, 0
-        try:
-            answer = ask(subject, units, owed=owed, is_write=is_write, is_queued=is_queued)
-        except (DatabaseError, MissingCounter):
-            if lease is not None:
-                with self._lock:
-                    lease.owed += owed
-            raise
-        if lease is not None and not answer.counters:  # it was told before anything was counted
-            with self._lock:
-                lease.owed += owed
+        if not is_inside:
+            self._return_dropped(subject.organization_id)  # what was held under earlier caps is in nobody's way
+        ahead = 0 if is_write or is_inside or lease is None else self._step(lease)
+        answer = ask(subject, units, ahead=ahead, is_write=is_write, is_queued=is_queued)
+        if is_write and answer.state == "full" and answer.counters and not is_inside and self._drop_held(subject):
+            self._return_dropped(subject.organization_id)
+            answer = ask(subject, units, is_write=True, is_queued=is_queued)
         is_allowed = answer.state in {"free", "granted"}
         taken = units if answer.state == "granted" else 0
-        if not is_inside and (answer.may_keep or not is_write):
-            return self._keep(subject, answer, taken, stamp, is_allowed=is_allowed)
+        if not is_inside:
+            if answer.may_keep or not is_write:
+                return self._keep(subject, answer, units, taken, stamp, ahead=ahead)
+            now = time.monotonic()
+            stray = Lease(answer, stamp, now + KEPT, now)  # is never held: an operation that fails puts back into it
+            return Taken(answer, is_allowed, stray.remaining, taken, stray)
         if answer.may_keep:
 
             def keep() -> None:
-                self._keep(subject, answer, taken, stamp, is_allowed=is_allowed)
+                self._keep(subject, answer, units, taken, stamp)
 
             # What is left over counts once the transaction has ended well: the counters go back with it if it does not.
             transaction.on_commit(keep)
         rest = None if answer.rest is None else max(0, answer.rest + answer.granted - taken)
         return Taken(answer, is_allowed, rest, taken)
 
-    def _keep(self, subject: Subject, answer: Answer, taken: int, stamp: Hashable, *, is_allowed: bool) -> Taken:
+    def _step(self, lease: Lease) -> int:
+        """How many reads to count beforehand: as many as half a second needs, none where they are few or room is."""
+        with self._lock:
+            if lease.answer.state == "granted" and lease.answer.may_keep:
+                lease.step = 0
+            elif lease.refused_until > time.monotonic():
+                lease.step = min(MOST_AHEAD, 2 * lease.step + 1)
+            else:
+                lease.step //= 2
+            return lease.step
+
+    def _keep(
+        self, subject: Subject, answer: Answer, units: int, taken: int, stamp: Hashable, *, ahead: int = 0
+    ) -> Taken:
         now = time.monotonic()
-        # where writes must ask each time, reads ask twice a second, and owe what they use in between
-        must_ask = answer.state == "full" or not answer.may_keep
-        until = now + min(KEPT if answer.may_keep else ASK_AGAIN, answer.ends_at - time.time())
+        is_full = answer.state == "full"
+        until = now + min(KEPT, answer.ends_at - time.time())
         with self._lock:
             lease = self._held.get(subject)
             if lease is not None and (lease.stamp != stamp or lease.answer.counters != answer.counters):
@@ -161,11 +186,14 @@ class Leases:
                     self._dropped += self._held.items()
                     self._held = {}
                 lease = self._held[subject] = Lease(answer, stamp, until, now)
+            if lease.held:
+                until = min(until, lease.until)  # of the oldest unit: settling relies on it
             lease.answer, lease.until, lease.used_at = answer, until, now
             lease.tokens += answer.granted - taken
-            lease.refused_until = now + ASK_AGAIN if must_ask else 0.0
-            rest = None if answer.rest is None else max(0, answer.rest + lease.tokens)
-            return Taken(answer, is_allowed, rest, taken, lease)
+            lease.ahead += ahead if answer.counters else 0
+            lease.refused = units
+            lease.refused_until = now + ASK_AGAIN if is_full or not answer.may_keep else 0.0
+            return Taken(answer, not is_full, lease.remaining, taken, lease)
 
     def put_back(self, subject: Subject, taken: Taken) -> None:
         """Undo a take whose operation did not happen. What a transaction took goes back with it."""
@@ -175,7 +203,8 @@ class Leases:
             if self._held.get(subject) is taken.lease:
                 taken.lease.tokens += taken.units
             else:  # it has been given back meanwhile: this is a small one of its own
-                stray = replace(taken.lease, tokens=taken.units, owed=0)
+                lease = taken.lease
+                stray = Lease(lease.answer, lease.stamp, lease.until, lease.used_at, taken.units)
                 self._dropped.append((subject, stray))
 
     def give_back(self, idle: float = IDLE) -> int:
@@ -189,22 +218,29 @@ class Leases:
             ended = [
                 subject
                 for subject, lease in self._held.items()
-                if lease.until <= now or (lease.used_at + idle <= now and (lease.tokens or lease.owed))
+                if lease.until <= now or (lease.used_at + idle <= now and lease.held)
             ]
             dropped = self._dropped + [(subject, self._held.pop(subject)) for subject in ended]
             self._dropped = []
-        returned = 0
+        return sum(_returned(subject, lease) for subject, lease in dropped)
+
+    def _return_dropped(self, organization_id: UUID) -> None:
+        if not self._dropped:
+            return
+        with self._lock:
+            dropped = [one for one in self._dropped if one[0].organization_id == organization_id]
+            self._dropped = [one for one in self._dropped if one[0].organization_id != organization_id]
         for subject, lease in dropped:
-            units = lease.tokens - lease.owed
-            if units and now < lease.until + TOO_LATE:
-                call = SqlCall("quotas_give_back", (list(lease.answer.counters), units))
-                try:
-                    one_trip(subject.organization_id, call)
-                except DatabaseError:
-                    log.exception("quotas.not_given_back organization=%s units=%d", subject.organization_id, units)
-                else:
-                    returned += units
-        return returned
+            _returned(subject, lease)
+
+    def _drop_held(self, subject: Subject) -> bool:
+        """Drop a lease that holds units; whether there was one."""
+        with self._lock:
+            lease = self._held.get(subject)
+            if lease is None or not lease.held:
+                return False
+            self._dropped.append((subject, self._held.pop(subject)))
+            return True
 
     def forget(self, organization_id: UUID) -> None:
         """Hold nothing of an organization any more: its caps have changed. What was held is given back later."""
@@ -222,16 +258,29 @@ def _from_lease(lease: Lease, units: int, now: float, *, is_write: bool) -> Take
         return Taken(answer, True, None)
     if lease.tokens >= units:
         lease.tokens -= units
-        return Taken(answer, True, max(0, answer.rest + lease.tokens), units, lease)
-    if lease.refused_until > now:
-        if not is_write:
-            lease.owed += units
-        return Taken(answer, False, max(0, answer.rest + lease.tokens), 0, lease)
+        return Taken(answer, True, lease.remaining, units, lease)
+    if not is_write and lease.ahead >= units:
+        lease.ahead -= units
+        return Taken(answer, False, lease.remaining)
+    if is_write and lease.refused_until > now and units >= lease.refused:
+        return Taken(answer, False, lease.remaining)
     return None
 
 
-def ask(subject: Subject, units: int, *, owed: int = 0, is_write: bool, is_queued: bool) -> Answer:
-    """One question to the counters. Raises MissingCounter."""
+def _returned(subject: Subject, lease: Lease) -> int:
+    """Give a dropped lease's units back to the counters; how many went."""
+    if not lease.held or time.monotonic() >= lease.until + TOO_LATE:
+        return 0
+    try:
+        one_trip(subject.organization_id, SqlCall("quotas_give_back", (list(lease.answer.counters), lease.held)))
+    except DatabaseError:
+        log.exception("quotas.not_given_back organization=%s units=%d", subject.organization_id, lease.held)
+        return 0
+    return lease.held
+
+
+def ask(subject: Subject, units: int, *, ahead: int = 0, is_write: bool, is_queued: bool) -> Answer:
+    """One question to the counters, which count `ahead` units more whatever room there is. Raises MissingCounter."""
     [row] = one_trip(
         subject.organization_id,
         SqlCall(
@@ -241,7 +290,7 @@ def ask(subject: Subject, units: int, *, owed: int = 0, is_write: bool, is_queue
                 subject.key_id,
                 subject.allowance.value,
                 units,
-                owed,
+                ahead,
                 is_write,
                 True,
                 is_queued,

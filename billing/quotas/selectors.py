@@ -43,6 +43,13 @@ def plan_limit(allowance: Allowance) -> int | None:
     return limit
 
 
+def stamp() -> tuple[Any, ...]:
+    """What changes with the limits of the organization in scope: the same that comes with every key."""
+    columns = "operation_limit", "end_user_limit", "period_end", "caps_version"
+    found: tuple[Any, ...] = Organization.objects.values_list(*columns).get()
+    return found
+
+
 def caps() -> list[Cap]:
     """The caps that the customer chose, the widest first."""
     return list(Cap.objects.order_by("allowance", "level", "subject_id", "span"))

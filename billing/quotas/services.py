@@ -79,14 +79,15 @@ def admit(use: Use, *, stamp: Hashable = None, session_id: str = "", is_queued: 
     """Take what a use counts as from its allowance, before it happens. Raises QuotaReached for a write, never a read.
 
     A write also lets its end user in, or without a name the owner of `session_id`. Needs no scope, and no query while
-    this process holds a lease and knows who is in. `stamp` changes when the limits do. Call `undo` with the receipt
-    when the operation does not happen. `is_queued` marks a parked write that is being applied.
+    this process holds a lease and knows who is in. `stamp` changes when the limits do; without one it is read. Call
+    `undo` with the receipt when the operation does not happen. `is_queued` marks a parked write that is being applied.
     """
     allowance = COUNTED.get(use.meter)
     receipt = Receipt(use.event_id, use.meter, use.quantity, None)
     if allowance is not None:
         subject = Subject(use.organization_id, use.project_id, use.key_id, allowance)
         is_write = use.meter not in SOFT
+        stamp = _stamp(use.organization_id) if stamp is None else stamp
         taken = _take(subject, use.quantity, stamp, is_write=is_write, is_queued=is_queued)
         if is_write and not taken.is_allowed:
             raise QuotaReached(use, taken.answer)
@@ -101,6 +102,11 @@ def admit(use: Use, *, stamp: Hashable = None, session_id: str = "", is_queued: 
         receipt.entry = entry
         receipt.is_throttled = receipt.is_throttled or entry.is_throttled
     return receipt
+
+
+def _stamp(organization_id: UUID) -> Hashable:
+    with scope(organization_id):
+        return selectors.stamp()
 
 
 def let_in(use: Use, *, stamp: Hashable = None, session_id: str = "", is_queued: bool = False) -> Entry | None:

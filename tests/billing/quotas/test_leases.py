@@ -23,9 +23,9 @@ Counting = Callable[..., Use]
 
 def test_most_checks_ask_nobody(committed: Tenant, use: Counting, django_assert_num_queries: Any) -> None:
     limit(committed, 100_000)
-    admit(use())
+    admit(use(), stamp=1)
     with django_assert_num_queries(0):
-        remaining = [admit(use()).remaining for _ in range(99)]
+        remaining = [admit(use(), stamp=1).remaining for _ in range(99)]
     assert remaining == list(range(99_998, 99_899, -1))
     assert used(committed) == 100, "a thousandth of the limit was leased"
 
@@ -34,9 +34,9 @@ def test_without_a_limit_nothing_is_asked_and_nothing_counted(
     committed: Tenant, use: Counting, django_assert_num_queries: Any
 ) -> None:
     limit(committed, None)
-    assert admit(use()).remaining is None
+    assert admit(use(), stamp=1).remaining is None
     with django_assert_num_queries(0):
-        assert admit(use(quantity=10**9)).remaining is None
+        assert admit(use(quantity=10**9), stamp=1).remaining is None
 
 
 def test_a_lease_shrinks_as_the_rest_falls(committed: Tenant, use: Counting) -> None:
@@ -132,7 +132,7 @@ def test_a_lease_ends_and_is_given_back_then(committed: Tenant, use: Counting, m
     assert used(committed) == 2
 
 
-def test_where_writes_are_parked_they_ask_each_time_and_reads_do_not(
+def test_where_writes_are_parked_they_ask_each_time_and_many_reads_seldom(
     committed: Tenant, use: Counting, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
@@ -147,13 +147,73 @@ def test_where_writes_are_parked_they_ask_each_time_and_reads_do_not(
             amount=100,
             reaction="park",
         )
-    admit(use(Meter.RECALL))
-    with django_assert_num_queries(0):
-        for _ in range(5):
-            admit(use(Meter.RECALL))
+    admit(use(Meter.RECALL), stamp=1)
+    with django_assert_num_queries(4):
+        for _ in range(30):
+            admit(use(Meter.RECALL), stamp=1)
+    assert used(committed) == 31, "the last question was for sixteen"
+    with django_assert_num_queries(2):
+        for _ in range(2):
+            admit(use(), stamp=1)
+    assert used(committed) == 33
+
+
+def test_reads_at_a_cap_are_counted_beforehand_and_no_write_uses_that(
+    committed: Tenant, use: Counting, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    limit(committed, 3)
+    admit(use(quantity=3), stamp=1)
+    with django_assert_num_queries(3):
+        assert [admit(use(Meter.RECALL), stamp=1).remaining for _ in range(5)] == [0] * 5
+    assert used(committed) == 3 + 1 + 2 + 4, "two were counted that have not happened yet"
+    with pytest.raises(QuotaReached):
+        admit(use(), stamp=1)
+    now += 1
+    with pytest.raises(QuotaReached):
+        admit(use(), stamp=1)
+    assert used(committed) == 8, "they went back before the write was answered"
     with django_assert_num_queries(1):
-        admit(use())
-    assert used(committed) == 7, "a write brings what reads owe"
+        admit(use(Meter.RECALL), stamp=1)
+    for _ in range(4):
+        now += 1
+        admit(use(Meter.RECALL), stamp=1)
+    assert used(committed) == 13, "where reads are few none is counted beforehand"
+
+
+def test_a_refusal_of_several_is_none_of_fewer(committed: Tenant, use: Counting) -> None:
+    limit(committed, 3)
+    admit(use(), stamp=1)
+    with pytest.raises(QuotaReached):
+        admit(use(quantity=3), stamp=1)
+    assert admit(use(quantity=2), stamp=1).remaining == 0
+
+
+def test_what_a_process_holds_itself_keeps_no_write_back(committed: Tenant, use: Counting) -> None:
+    limit(committed, 300)
+    services.undo(admit(use(quantity=2), stamp=1))
+    admit(use(quantity=298), stamp=1)
+    assert used(committed) == 300, "two are in the lease"
+    with pytest.raises(QuotaReached):
+        admit(use(quantity=3), stamp=1)
+    assert used(committed) == 298
+    assert admit(use(quantity=2), stamp=1).remaining == 0
+
+
+def test_a_parked_caps_write_that_fails_takes_nothing(committed: Tenant, use: Counting) -> None:
+    limit(committed, None, features=["parked_writes"])
+    with scope(committed.organization):
+        services.set_cap(
+            actor=committed.actor,
+            allowance="operations",
+            level="organization",
+            subject_id=committed.organization.pk,
+            amount=5,
+            reaction="park",
+        )
+    services.undo(admit(use(quantity=5)))
+    assert admit(use(quantity=5)).remaining == 0
 
 
 def test_threads_at_once_never_pass_the_limit(committed: Tenant, use: Counting) -> None:
