@@ -28,7 +28,7 @@ bench: venv ## Measure speed and recall quality beside the engine's own server; 
 chaos-metering: venv ## Kill web, shippers, broker and PostgreSQL 200 times under load: is everything counted once? (KILLS=)
 	@exec $(BIN)/python -m tests.chaos --kills $(or $(KILLS),200)
 
-chaos-audit: venv ## Kill sealer, web, jobs and PostgreSQL 200 times under load: is every event sealed once and proved? (KILLS=)
+chaos-audit: venv ## Kill sealer, exporter, web, jobs and PostgreSQL 200 times: is every event sealed once, proved, exported? (KILLS=)
 	@exec $(BIN)/python -m tests.chaos --room audit --kills $(or $(KILLS),200)
 
 lint: venv ## Check style, formatting, types and the arrows between rooms

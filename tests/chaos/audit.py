@@ -1,4 +1,4 @@
-"""Kills the sealer, web workers and PostgreSQL under load: is every acknowledged event sealed once, and proved?"""
+"""Kills sealer, exporter, web and PostgreSQL under load: is every event sealed once, proved, and in each export?"""
 
 import time
 from collections import Counter
@@ -21,11 +21,13 @@ from tenancy.audit.sealing.merkle import Frontier, leaf_hash
 from tenancy.audit.sealing.models import Checkpoint
 from tenancy.scope import scope
 from tests.chaos.clients import INGEST, Deed
+from tests.chaos.exports import EXPORTER, Exports
 from tests.chaos.killing import kill_under_load
 from tests.chaos.servers import product
 
 WEIGHTS = {
     "sealer": 8,
+    EXPORTER: 8,
     "PostgreSQL": 3,
     "PostgreSQL, immediate": 3,
     "PostgreSQL backend": 3,
@@ -35,6 +37,7 @@ WEIGHTS = {
     "scheduler": 1,
     "broker": 1,
 }
+WELL = "every event is sealed once, without a gap, every proof is valid, and every export is whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,13 @@ class Outcome:
     sealed: int
     checkpoints: int
     proofs: int
+    exports: Exports
     wrong: list[str]
 
     @property
     def is_exact(self) -> bool:
-        """Nothing lost, nothing double, everything sealed and every proof valid."""
-        is_whole = self.events == self.sealed and self.proofs > self.acknowledged > 0
+        """Nothing lost, nothing double, everything sealed, every proof valid and every export whole."""
+        is_whole = self.events == self.sealed and self.proofs > self.acknowledged > 0 and self.exports.whole > 0
         return is_whole and not self.lost and not self.double and not self.wrong
 
     def __str__(self) -> str:
@@ -64,23 +68,27 @@ class Outcome:
             f"{sum(self.killed.values())} kill -9 in {self.seconds:.0f} s: {kills}\n"
             f"acknowledged {self.acknowledged}, lost {self.lost}, double {self.double}\n"
             f"events {self.events}, sealed {self.sealed}, checkpoints {self.checkpoints}, proofs {self.proofs}\n"
-            + "\n".join(self.wrong or ["every event is sealed once, without a gap, and every proof is valid"])
+            f"{self.exports}\n" + "\n".join(self.wrong or [WELL])
         )
 
 
 def prove(folder: Path, *, kills: int, seed: int) -> Outcome:
     """Run the product on the folder and kill so often under load; the outcome once all is sealed."""
     started = time.monotonic()
-    with product(folder, "sealer") as servers:
-        killed, clients = kill_under_load(servers, WEIGHTS, (INGEST,), kills, Random(seed))
-        servers.stop("sealer", "scheduler", "jobs", "web")
+    exports = Exports(folder)
+    with product(folder, "sealer", EXPORTER) as servers:
+        killed, clients = kill_under_load(servers, WEIGHTS, (INGEST,), kills, Random(seed), around=exports.under_way)
+        servers.stop(EXPORTER, "sealer", "scheduler", "jobs")
         connections.close_all()
+        exports.finish()
+        exports.check(clients)
+        servers.stop("web")
         while sealer.seal():
             pass
-        return _outcome(clients.deeds, killed, time.monotonic() - started)
+        return _outcome(clients.deeds, exports, killed, time.monotonic() - started)
 
 
-def _outcome(deeds: list[Deed], killed: Counter[str], seconds: float) -> Outcome:
+def _outcome(deeds: list[Deed], exports: Exports, killed: Counter[str], seconds: float) -> Outcome:
     with psycopg.connect(embedded.urls().superuser, autocommit=True) as server:
         told: dict[str, int] = dict(
             server.execute(
@@ -105,7 +113,8 @@ def _outcome(deeds: list[Deed], killed: Counter[str], seconds: float) -> Outcome
         sealed=sealed,
         checkpoints=checked.checkpoints,
         proofs=checked.proofs,
-        wrong=checked.wrong,
+        exports=exports,
+        wrong=checked.wrong + exports.wrong,
     )
 
 

@@ -2,7 +2,8 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from random import Random
 
 import psycopg
@@ -15,12 +16,22 @@ from tests.factories import make_tenant
 CLIENTS = 6
 BETWEEN = 20  # deeds acknowledged between two kills, so that each meets a product at work
 PATIENCE = 120.0  # seconds for them
+Around = Callable[[Clients, str], AbstractContextManager[None]]
 
 
 def kill_under_load(
-    servers: Servers, weights: Mapping[str, int], kinds: Sequence[str], kills: int, chance: Random
+    servers: Servers,
+    weights: Mapping[str, int],
+    kinds: Sequence[str],
+    kills: int,
+    chance: Random,
+    *,
+    around: Around = lambda clients, victim: nullcontext(),
 ) -> tuple[Counter[str], Clients]:
-    """Kill so often, each victim once and then by its weight, while clients do deeds of these kinds."""
+    """Kill so often, each victim once and then by its weight, while clients do deeds of these kinds.
+
+    `around` is entered before each kill and left after it.
+    """
     tenant = make_tenant()
     _lift_limits()
     clients = Clients(servers.url, tenant.headers, CLIENTS, kinds)
@@ -29,7 +40,8 @@ def kill_under_load(
     try:
         for number, victim in enumerate(_victims(weights, kills, chance)):
             clients.wait_for(BETWEEN, PATIENCE)
-            servers.kill(victim, chance)
+            with around(clients, victim):
+                servers.kill(victim, chance)
             killed[victim] += 1
             print(f"{number + 1:4} {victim}, {clients.acknowledged} acknowledged", file=sys.stderr, flush=True)
         clients.wait_for(BETWEEN, PATIENCE)

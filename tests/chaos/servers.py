@@ -1,4 +1,4 @@
-"""The product in processes that may be killed and started again: PostgreSQL, Valkey, web, jobs, one that is busy."""
+"""The product in processes that may be killed and started again: PostgreSQL, Valkey, web, jobs, those that are busy."""
 
 import io
 import os
@@ -47,6 +47,30 @@ while True:
 """
 
 
+# Small parts, forty of whatever there is, and each on disk: death comes in the middle of a file
+EXPORTER = """
+import logging, time, django
+from datetime import timedelta
+django.setup()
+logging.disable()
+from django.db import Error, close_old_connections
+from tenancy.audit.exports import rows, turns, writing
+from tenancy.audit.sealing import selectors
+writing.BEAT = writing.SETTLED_EVERY = 0.0
+turns.LEASE = timedelta(seconds=3)  # so that somebody else goes on soon
+while True:
+    try:
+        if turn := turns.claim():
+            with turn.scope():
+                rows.STEP = max(2, selectors.sealed_size() // 40)
+            writing.attend(turn)
+        else:
+            time.sleep(0.05)
+    except Error:
+        close_old_connections()
+"""
+
+
 class Servers:
     """Every process of the product on one data folder. Kill and start them from one thread: the one that made it."""
 
@@ -62,16 +86,16 @@ class Servers:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, name: str) -> None:
-        """Start `postgres`, `valkey`, `web`, `jobs`, `scheduler`, `shipper` or `sealer`; wait until it is ready."""
+        """Start `postgres`, `valkey`, `web`, `jobs`, `scheduler`, or one of BUSY; wait until it is ready."""
         programs: dict[str, Callable[[], Program]] = {
             "postgres": self.postgres.program,
             "valkey": self.valkey.program,
             "web": lambda: dev.web(self.port),
             "jobs": dev.worker,
             "scheduler": dev.scheduler,
-            "shipper": lambda: Program("shipper", (sys.executable, "-c", SHIPPER), env=os.environ),
-            "sealer": lambda: Program("sealer", (sys.executable, "-c", SEALER), env=os.environ),
         }
+        if name in BUSY:
+            programs[name] = lambda: Program(name, (sys.executable, "-c", BUSY[name]), env=os.environ)
         self.children[name] = Child(programs[name](), self.log)
         self.children[name].wait_until_ready()
 
@@ -114,9 +138,9 @@ class Servers:
                     socket.create_connection(("127.0.0.1", self.port), timeout=10).close()
 
 
+BUSY = {"shipper": SHIPPER, "sealer": SEALER, "exporter": EXPORTER}
 VICTIMS = {
-    "shipper": "shipper",
-    "sealer": "sealer",
+    **{name: name for name in BUSY},
     "jobs": "jobs",
     "scheduler": "scheduler",
     "broker": "valkey",
@@ -133,8 +157,8 @@ def _children(pid: int) -> list[int]:
 
 
 @contextmanager
-def product(folder: Path, busy: str) -> Iterator[Servers]:
-    """Everything running on the folder, migrated, with a process that is `busy`; everything stopped at the end."""
+def product(folder: Path, *busy: str) -> Iterator[Servers]:
+    """Everything running on the folder, migrated, with processes that are `busy`; everything stopped at the end."""
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     with (folder / "chaos.log").open("ab") as log:
         servers = Servers(folder, log)
@@ -143,7 +167,7 @@ def product(folder: Path, busy: str) -> Iterator[Servers]:
                 servers.start(name)
             embedded.provision(embedded.urls().superuser, embedded.DATABASE)
             dev.migrate(Log(io.StringIO()))
-            for name in ("web", "jobs", "scheduler", busy):
+            for name in ("web", "jobs", "scheduler", *busy):
                 servers.start(name)
             yield servers
         finally:
