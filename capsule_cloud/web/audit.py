@@ -10,7 +10,7 @@ from django import forms
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from capsule_cloud.web.audit_timeline import timeline
 from capsule_cloud.web.console import asked, asked_id, attempt, page, perform, show
@@ -23,6 +23,7 @@ from tenancy.audit.sealing import notes
 from tenancy.audit.sealing import selectors as sealing
 from tenancy.audit.sealing.models import Leaf
 from tenancy.audit.search import services as views
+from tenancy.errors import NotFound
 from tenancy.roles import Right
 
 PAGE_SIZE = 50
@@ -143,13 +144,18 @@ def view_new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     return redirect(f"{reverse('audit', kwargs={'slug': member.slug})}?{_encoded(made.filters)}")
 
 
-@require_POST
 @page(Right.AUDIT_READ)
 def view_delete(request: HttpRequest, member: MemberPrincipal, audit_view_id: UUID) -> HttpResponse:
-    """Forget a search that was kept."""
-    done = "The saved search is deleted."
-    perform(request, member, lambda: views.delete(actor=member.actor, view_id=audit_view_id), done)
-    return redirect("audit", slug=member.slug)
+    """Forget a search that was kept, once somebody has said yes."""
+    try:
+        found = views.view(audit_view_id, member.actor)
+    except NotFound:
+        raise Http404 from None
+    if request.method == "POST":
+        done = "The saved search is deleted."
+        perform(request, member, lambda: views.delete(actor=member.actor, view_id=audit_view_id), done)
+        return redirect("audit", slug=member.slug)
+    return show(request, member, "web/audit_view_delete.html", "audit", view=found, query=_encoded(found.filters))
 
 
 def _wanted(typed: Mapping[str, str]) -> Wanted:

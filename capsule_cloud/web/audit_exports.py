@@ -89,14 +89,16 @@ def file(request: HttpRequest, member: MemberPrincipal, audit_export_id: UUID, n
     return downloads.answer(request, name=name, size=stored.size, sha256=stored.sha256, read=stored.read)
 
 
-@require_POST
 @page(Right.AUDIT_EXPORT)
 def end(request: HttpRequest, member: MemberPrincipal, audit_export_id: UUID) -> HttpResponse:
-    """Cancel an export that is under way, or delete the files of one that is written."""
-    if _find(audit_export_id).is_written:
+    """Cancel an export that is under way, or delete the files of one that is written, once somebody has said yes."""
+    export = _find(audit_export_id)
+    if request.method != "POST" and selectors.is_offered(export):
+        return show(request, member, "web/audit_export_delete.html", "audit", export=export)
+    if request.method == "POST" and export.is_written:
         done = "Its files are deleted within minutes, and nobody gets them any more."
         perform(request, member, lambda: services.delete(actor=member.actor, export_id=audit_export_id), done)
-    else:
+    elif request.method == "POST":
         done = "The export is cancelled."
         perform(request, member, lambda: services.cancel(actor=member.actor, export_id=audit_export_id), done)
     return redirect("audit_export", slug=member.slug, audit_export_id=audit_export_id)
