@@ -63,6 +63,7 @@ embedded.urls(template_dir)  # makes the passwords
 own_dir.mkdir(mode=0o711, exist_ok=True)
 shutil.copy(template_dir / "secrets.json", own_dir)  # before the settings read them
 os.environ["CAPSULE_ENV"] = "test"
+os.environ["DNS_NAMESERVERS"] = "127.0.0.1:9"  # nobody: a test that asks DNS has a name server of its own
 os.environ["PUBLIC_URL"] = "http://testserver"
 
 

@@ -21,6 +21,7 @@ from capsule_cloud.memory.services.sessions import SessionBelongsToAnother, Sess
 from capsule_cloud.memory.services.triggers import TriggerNotFound
 from tenancy.access import ForbiddenAddress, InvalidKey
 from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound, TenancyError
+from tenancy.sso.domains.services import TooSoon
 
 # code -> (status, what it means and what helps). docs/api/errors.md is this table, and a test compares the two.
 CODES: dict[str, tuple[HTTPStatus, str]] = {
@@ -243,6 +244,7 @@ _MEANINGS: dict[type, Callable[[Any], ApiError]] = {
     QuotaReached: _says("quota_reached"),
     StripeRefused: _refusal_of_stripe,
     StripeUnavailable: lambda error: ApiError("payment_unavailable", headers={"Retry-After": str(error.retry_after)}),
+    TooSoon: lambda error: ApiError("rate_limited", str(error), headers={"Retry-After": str(error.retry_after)}),
     TenancyError: _refusal_of_tenancy,
     Invalid: _refusal_of_field,
     APIException: _refusal_of_drf,

@@ -36,6 +36,7 @@ READ, WRITE, DELETE = KeyScope.MEMORY_READ, KeyScope.MEMORY_WRITE, KeyScope.MEMO
 ORG_READ, ORG_WRITE = KeyScope.ORG_READ, KeyScope.ORG_WRITE
 MONEY_READ, MONEY_WRITE = KeyScope.BILLING_READ, KeyScope.BILLING_WRITE
 HOOKS_READ, HOOKS_WRITE = KeyScope.WEBHOOKS_READ, KeyScope.WEBHOOKS_WRITE
+SSO_READ, SSO_MANAGE = KeyScope.SSO_READ, KeyScope.SSO_MANAGE
 TODAY = {"since": datetime.now(UTC).isoformat()}
 WISH = {"plan": "pro"}
 STORE = {"name": "Logs", "kind": "https", "options": {"url": "https://logs.example.com/in"}}
@@ -202,6 +203,11 @@ API = (
     ApiRow("GET", "/v1/webhooks/endpoints/{endpoint_id}/deliveries", HOOKS_READ, stranger=404),
     ApiRow("GET", "/v1/webhooks/deliveries/{delivery_id}", HOOKS_READ, stranger=404),
     ApiRow("POST", "/v1/webhooks/deliveries/{delivery_id}/resend", HOOKS_WRITE, ok=202, stranger=404),
+    ApiRow("GET", "/v1/sso/domains", SSO_READ),
+    ApiRow("POST", "/v1/sso/domains", SSO_MANAGE, body={"domain": "acme.com"}, ok=201),
+    ApiRow("GET", "/v1/sso/domains/{domain_id}", SSO_READ, stranger=404),
+    ApiRow("POST", "/v1/sso/domains/{domain_id}/check", SSO_MANAGE, ok=429, stranger=404),  # a moment ago already
+    ApiRow("DELETE", "/v1/sso/domains/{domain_id}", SSO_MANAGE, ok=204, stranger=404),
     # MCP: any key may talk; each tool asks for its own scope
     ApiRow("POST", "/mcp", None, body=PING),
 )
