@@ -11,14 +11,13 @@ from capsule_cloud.api.resource import Resource, read_body
 from tenancy.audit import people
 from tenancy.roles import Right
 
-KINDS = ["user", "end_user", "invitation"]
-
 
 class Erasure(serializers.Serializer[Any]):
     """Who is erased, and why."""
 
     kind = serializers.ChoiceField(
-        choices=KINDS, help_text="As events have it under `actor` or `target`. Our staff are `user`, too."
+        choices=people.PersonKind.values,
+        help_text="As events have it under `actor` or `target`. Our staff are `user`, too.",
     )
     subject_id = serializers.CharField(
         max_length=255, trim_whitespace=False, help_text="The `id` there; of an end user your own id of them."

@@ -14,14 +14,7 @@ from tenancy.roles import Right
 class ErasureForm(forms.Form):
     """Who is erased, why, and that it is meant."""
 
-    kind = forms.ChoiceField(
-        label="Who it is",
-        choices=[
-            ("user", "A member or former member"),
-            ("end_user", "An end user"),
-            ("invitation", "Somebody invited"),
-        ],
-    )
+    kind = forms.ChoiceField(label="Who it is", choices=people.PersonKind.choices)
     subject_id = forms.CharField(
         label="Their id",
         max_length=255,

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from uuid import UUID
 
+from django.db.models import TextChoices
+
 from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent, AuditIdentifier, AuditPerson
 from tenancy.audit.pseudonyms import ERASED, PSEUDONYM, forget, person_kind, revealed
@@ -10,7 +12,15 @@ from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import NotFound
 from tenancy.scope import current_organization_id
 
-__all__ = ["ERASED", "erase", "ids_like", "known_as", "names_in", "reveal", "revealed"]
+__all__ = ["ERASED", "PersonKind", "erase", "ids_like", "known_as", "names_in", "reveal", "revealed"]
+
+
+class PersonKind(TextChoices):
+    """Who can be erased, as events have it under actor or target; our staff are users, too."""
+
+    USER = "user", "A member or former member"
+    END_USER = "end_user", "An end user"
+    INVITATION = "invitation", "Somebody invited"
 
 
 def names_in(bodies: Iterable[str]) -> dict[str, str]:

@@ -249,6 +249,11 @@ def test_staff_are_erased_as_the_users_they_are(tenant: Tenant) -> None:
         assert audited("staff.looked")[0].actor["label"] == ERASED
 
 
+def test_every_kind_of_person_can_be_erased() -> None:
+    kinds = {pseudonyms.person_kind(kind) for kind in pseudonyms.PERSONAL}
+    assert kinds == set(people.PersonKind.values), "add the new kind to PersonKind, or it stays for ever"
+
+
 def test_nobody_unknown_is_erased_nor_somebody_of_another_organization(tenant: Tenant, stranger: Tenant) -> None:
     ada = somebody()
     with scope(stranger.organization):
