@@ -12,7 +12,7 @@ from capsule_cloud.api import paging
 from capsule_cloud.api.resource import Resource, paged, read_body
 from tenancy.roles import Right
 from tenancy.sso.domains import names, selectors, services
-from tenancy.sso.domains.evidence import REMEDIES
+from tenancy.sso.domains.evidence import REMEDIES, remedy_of
 from tenancy.sso.models import VerifiedDomain
 
 
@@ -62,7 +62,7 @@ def _shown(domain: VerifiedDomain) -> dict[str, Any]:
         "name": names.record_of(domain.domain),
         "value": names.VALUE + domain.token,
     }
-    domain.remedy = REMEDIES.get(domain.last_code, "")  # type: ignore[attr-defined]
+    domain.remedy = remedy_of(domain.last_code, domain.domain)  # type: ignore[attr-defined]
     return dict(DomainAnswer(domain).data)
 
 

@@ -31,6 +31,7 @@ from capsule_cloud.web import (
     projects,
     selection,
     sessions,
+    sso_domains,
     webhooks,
 )
 
@@ -155,6 +156,11 @@ in_organization = [
     path("audit/<uuid:event_id>/", audit.detail, name="audit_event"),
     path("audit/<uuid:event_id>/proof/", audit.file, {"kind": "tlog-proof"}, name="audit_event_proof"),
     path("audit/<uuid:event_id>/body/", audit.file, {"kind": "json"}, name="audit_event_body"),
+    path("sso/domains/", sso_domains.index, name="sso_domains"),
+    path("sso/domains/new/", sso_domains.new, name="sso_domain_new"),
+    path("sso/domains/<uuid:domain_id>/", sso_domains.detail, name="sso_domain"),
+    path("sso/domains/<uuid:domain_id>/check/", sso_domains.check, name="sso_domain_check"),
+    path("sso/domains/<uuid:domain_id>/remove/", sso_domains.remove, name="sso_domain_remove"),
     path("settings/", organization.detail, name="settings"),
     path("settings/name/", organization.rename, name="settings_rename"),
     path("settings/security/", organization.security, name="settings_security"),

@@ -68,12 +68,22 @@ def record_of(domain: str) -> str:
     return f"{RECORD}.{domain}"
 
 
+def zone_of(domain: str) -> str:
+    """The domain that was registered, whose DNS it is most often in: `acme.com` for `labs.acme.com`."""
+    return _suffixes().privatesuffix(domain) or domain
+
+
+def label_of(domain: str) -> str:
+    """The record's name within that zone, as most DNS providers want it: `_capsule-challenge.labs`."""
+    return record_of(domain).removesuffix(f".{zone_of(domain)}")
+
+
 def _refused(sentence: str) -> Invalid:
     return Invalid("domain", sentence)
 
 
 def _is_free_mail(domain: str) -> bool:
-    registered = _suffixes().privatesuffix(domain) or domain
+    registered = zone_of(domain)
     return domain in FREE_MAIL or registered in FREE_MAIL or registered.partition(".")[0] in FREE_MAIL_FAMILIES
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tenancy.sso.domains import evidence, services
-from tenancy.sso.domains.evidence import REMEDIES, look
+from tenancy.sso.domains.evidence import REMEDIES, look, remedy_of
 from tests.zones import Strings, Zone
 
 DOMAIN, TOKEN = "acme.com", "f" * 40
@@ -11,11 +11,9 @@ PLACE, RIGHT = f"_capsule-challenge.{DOMAIN}", f"capsule-domain-verification={TO
 
 
 @pytest.fixture(autouse=True)
-def _is_patient_enough(zone: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the domain itself exist, and wait for servers that keep silent no longer than a test may."""
+def _exists(zone: Zone) -> None:
+    """Have the domain itself exist."""
     zone.others.add(DOMAIN)
-    monkeypatch.setattr(evidence, "PATIENCE", 0.5)
-    monkeypatch.setattr(evidence, "HINT_PATIENCE", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +58,26 @@ def test_each_mistake_has_a_name(zone: Zone, texts: dict[str, list[Strings]], co
     assert (found.found, found.code, found.seen) == (False, code, seen)
 
 
+def test_a_record_of_a_subdomain_that_stands_one_level_too_high_or_has_the_zone_twice_is_told(zone: Zone) -> None:
+    below = f"labs.{DOMAIN}"
+    zone.others.add(below)
+    zone.texts[PLACE] = [RIGHT]
+    assert look(below, TOKEN).code == "too_high"
+    zone.texts = {f"_capsule-challenge.{below}.{DOMAIN}": [RIGHT]}
+    assert look(below, TOKEN).code == "doubled"
+    assert remedy_of("doubled", below).startswith(
+        "Your DNS provider adds the domain by itself: enter _capsule-challenge.labs "
+    )
+    assert "in the DNS of acme.com, its name must be _capsule-challenge.labs." in remedy_of("too_high", below)
+
+
+@pytest.mark.parametrize("code", REMEDIES)
+def test_every_remedy_is_a_sentence_for_the_domain(code: str) -> None:
+    assert remedy_of(code, "labs.acme.co.uk").endswith(".")
+    assert "{" not in remedy_of(code, "labs.acme.co.uk")
+    assert not remedy_of("found", DOMAIN)
+
+
 def test_an_alias_without_a_record_says_where_it_leads(zone: Zone) -> None:
     zone.aliases[PLACE] = "gone.acme.net"
     found = look(DOMAIN, TOKEN)
@@ -70,10 +88,14 @@ def test_an_alias_without_a_record_says_where_it_leads(zone: Zone) -> None:
 def test_a_domain_that_does_not_exist_is_told_apart(zone: Zone) -> None:
     zone.others.clear()
     assert look(DOMAIN, TOKEN).code == "no_domain"
+    assert look(f"labs.{DOMAIN}", TOKEN).code == "absent"  # nothing else need be there
 
 
 @pytest.mark.parametrize("how", ["SERVFAIL", "REFUSED", "silence", "noise"])
-def test_servers_that_do_not_say_prove_nothing_and_deny_nothing(zone: Zone, how: str) -> None:
+def test_servers_that_do_not_say_prove_nothing_and_deny_nothing(
+    zone: Zone, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "PATIENCE", 0.3)
     zone.bad[PLACE] = how
     found = look(DOMAIN, TOKEN)
     assert (found.found, found.code) == (None, "unanswered")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenancy.errors import Invalid
-from tenancy.sso.domains.names import LONGEST, clean, record_of, shown
+from tenancy.sso.domains.names import LONGEST, clean, label_of, record_of, shown, zone_of
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True).filter(lambda one: one[2:4] != "--")
 DOMAIN = st.lists(LABEL, min_size=1, max_size=4).map(lambda labels: ".".join([*labels, "acme-corp.com"]))
@@ -106,3 +106,16 @@ def test_a_good_domain_is_the_same_in_capitals_with_a_dot_or_blanks(
 @pytest.mark.parametrize(("domain", "people_s"), [("xn--bcher-kva.de", "bücher.de"), ("acme.com", "acme.com")])
 def test_people_read_a_domain_as_they_write_it(domain: str, people_s: str) -> None:
     assert shown(domain) == people_s
+
+
+@pytest.mark.parametrize(
+    ("domain", "zone", "label"),
+    [
+        ("acme.com", "acme.com", "_capsule-challenge"),
+        ("labs.acme.co.uk", "acme.co.uk", "_capsule-challenge.labs"),
+        ("a.b.acme.github.io", "acme.github.io", "_capsule-challenge.a.b"),
+    ],
+)
+def test_a_record_is_named_as_dns_providers_want_it(domain: str, zone: str, label: str) -> None:
+    assert (zone_of(domain), label_of(domain)) == (zone, label)
+    assert f"{label}.{zone}" == record_of(domain)
