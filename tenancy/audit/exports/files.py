@@ -1,32 +1,31 @@
 """Writes the event file of an export: compressed, hashed, and resumable at points that are safely on disk.
 
-A thread of its own compresses, hashes and writes, while the next piece comes from PostgreSQL; only a few pieces are in
-memory at a time. What compresses ends a frame at each point, so that a file cut off there is a whole one.
+Whoever reads events makes pieces of the file of them (`prepare`); one writes these, in their order. Where they are
+compressed each is a frame of its own, so that a file cut off behind it is a whole one.
 """
 
 import contextlib
 import gzip
 import hashlib
 import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import compute, csv, parquet
 
 from tenancy.audit.exports import rows
 from tenancy.audit.exports.models import Compression, Format
 
-WAITING = 2  # pieces between the two threads
+WRITTEN_BEHIND = 16 * 2**20  # bytes
 ZSTD_LEVEL, GZIP_LEVEL = 3, 1
 ENDINGS = {Compression.NONE: "", Compression.GZIP: ".gz", Compression.ZSTD: ".zst"}
 REPEATED = ["action", "actor_id"]  # columns with few different values
 ROW_GROUP = 4_096
-SLICE = 512  # rows of a table that become CSV at once
 _NO_HEADER = csv.WriteOptions(include_header=False, quoting_style="needed")
 _FORMULA = r"^[=+\-@\t\r]"
+_IS_FORMULA = np.isin(np.arange(256), list(b"=+-@\t\r"))
 Events = rows.Lines | rows.Columns
 # Arrow's own allocator keeps what it once had, for speed that is not missed here
 pa.set_memory_pool(pa.system_memory_pool())
@@ -44,7 +43,11 @@ class Encoder(Protocol):
         """Write what comes before everything."""
         ...
 
-    def add(self, file: "Hashed", events: Events) -> None:
+    def prepare(self, events: Events) -> Any:
+        """What `add` takes, of events. In any thread."""
+        ...
+
+    def add(self, file: "Hashed", prepared: Any) -> None:
         """Write events."""
         ...
 
@@ -62,23 +65,22 @@ class TextEncoder:
 
     def __init__(self, form: str, compression: str) -> None:
         self.is_csv, self.compression = form == Format.CSV, compression
-        self._codec = pa.Codec("zstd", compression_level=ZSTD_LEVEL) if compression == Compression.ZSTD else None
 
     def begin(self, file: "Hashed") -> None:
         """The line with the names of CSV's columns."""
         if self.is_csv:
             file.write(self._packed((",".join(rows.SCHEMA.names) + "\n").encode()))
 
-    def add(self, file: "Hashed", events: Events) -> None:
-        """As `Encoder`."""
+    def prepare(self, events: Events) -> list[Any]:
+        """As `Encoder`: pieces of the file."""
         if isinstance(events, rows.Lines):
-            for piece in events.pieces if self.compression == Compression.NONE else [b"".join(events.pieces)]:
-                file.write(self._packed(piece))
-            return
-        for start in range(0, events.table.num_rows, SLICE):
-            sink = pa.BufferOutputStream()
-            csv.write_csv(_without_formulas(events.table.slice(start, SLICE)), sink, _NO_HEADER)
-            file.write(self._packed(sink.getvalue()))
+            return [self._packed(piece) for piece in events.pieces]
+        return [self._packed(_as_csv(batch)) for batch in events.table.to_batches()]
+
+    def add(self, file: "Hashed", prepared: list[Any]) -> None:
+        """As `Encoder`."""
+        for piece in prepared:
+            file.write(piece)
 
     def end(self, file: "Hashed") -> None:
         """Nothing."""
@@ -87,24 +89,33 @@ class TextEncoder:
         """Nothing."""
 
     def _packed(self, text: Any) -> Any:
-        if self._codec is not None:
-            return self._codec.compress(text)
+        if self.compression == Compression.ZSTD:
+            return pa.Codec("zstd", compression_level=ZSTD_LEVEL).compress(text)
         if self.compression == Compression.GZIP:
             return gzip.compress(text, GZIP_LEVEL, mtime=0)
         return text
 
 
-def _without_formulas(table: pa.Table) -> pa.Table:
+def _as_csv(batch: pa.RecordBatch) -> pa.Buffer:
     """Cells that a spreadsheet would compute get an apostrophe in front; bodies stay as they are."""
     for name in ("action", "actor_id", "target_id"):
-        column = table[name]
-        is_formula = compute.match_substring_regex(column, _FORMULA)
-        if compute.any(is_formula).as_py():
+        column = batch.column(name)
+        if _has_formulas(column):
+            is_formula = compute.match_substring_regex(column, _FORMULA)
             guarded = compute.binary_join_element_wise("'", column, "")
-            table = table.set_column(
-                table.schema.get_field_index(name), name, compute.if_else(is_formula, guarded, column)
-            )
-    return table
+            at = batch.schema.get_field_index(name)
+            batch = batch.set_column(at, name, compute.if_else(is_formula, guarded, column))
+    sink = pa.BufferOutputStream()
+    csv.write_csv(batch, sink, _NO_HEADER)
+    return sink.getvalue()
+
+
+def _has_formulas(column: pa.StringArray) -> bool:
+    """Whether a cell begins as a formula does: hardly any column has one, so it is asked without looking at each."""
+    _, offsets, text = column.buffers()
+    ends = np.frombuffer(offsets, np.int32)[: len(column) + 1]
+    begins = ends[:-1][ends[1:] > ends[:-1]]
+    return bool(_IS_FORMULA[np.frombuffer(text, np.uint8)[begins]].any())
 
 
 class ParquetEncoder:
@@ -119,12 +130,15 @@ class ParquetEncoder:
         options: Any = {"compression": "zstd", "compression_level": 1, "write_statistics": False}
         self._writer = parquet.ParquetWriter(file, rows.SCHEMA, use_dictionary=REPEATED, **options)
 
-    def add(self, file: "Hashed", events: Events) -> None:
+    def prepare(self, events: Events) -> pa.Table | None:
         """As `Encoder`."""
-        if isinstance(events, rows.Columns):
-            self._waiting.append(events.table)
-            if sum(table.num_rows for table in self._waiting) >= ROW_GROUP:
-                self._write()
+        return events.table if isinstance(events, rows.Columns) else None
+
+    def add(self, file: "Hashed", prepared: pa.Table) -> None:
+        """As `Encoder`."""
+        self._waiting.append(prepared)
+        if sum(table.num_rows for table in self._waiting) >= ROW_GROUP:
+            self._write()
 
     def end(self, file: "Hashed") -> None:
         """The foot, without which the file is none."""
@@ -149,6 +163,7 @@ class Hashed:
 
     def __init__(self, file: BinaryIO, sha: "hashlib._Hash", size: int) -> None:
         self._file, self.sha, self.size = file, sha, size
+        self._on_its_way = size
 
     def write(self, data: Any) -> int:
         """Append."""
@@ -156,6 +171,10 @@ class Hashed:
         self.sha.update(data)
         self._file.write(data)
         self.size += data.nbytes
+        if self.size - self._on_its_way >= WRITTEN_BEHIND:
+            # The disk begins at once: it would have everything to do at the end. And what it has leaves the memory
+            os.posix_fadvise(self._file.fileno(), 0, self.size, os.POSIX_FADV_DONTNEED)
+            self._on_its_way = self.size
         return int(data.nbytes)
 
     def flush(self) -> None:
@@ -184,14 +203,14 @@ class Hashed:
 
 
 class EventFile:
-    """One event file, from the first event to its SHA-256, in a context. What writing raises, a later call does."""
+    """One event file, from the first event to its SHA-256, in a context."""
 
     def __init__(self, path: Path, form: str, compression: str, resume_at: int = 0) -> None:
         """`resume_at` bytes of the file are there from before, and stay; whatever is behind them goes."""
         self.is_resumable = form != Format.PARQUET
         self._encoder: Encoder = TextEncoder(form, compression) if self.is_resumable else ParquetEncoder()
+        self.prepare = self._encoder.prepare
         self._path, self._resume_at = path, resume_at
-        self._under_way: deque[Future[None]] = deque()
 
     def __enter__(self) -> Self:
         self._file = self._path.open("r+b" if self._resume_at else "wb")
@@ -202,13 +221,11 @@ class EventFile:
             sha.update(piece)
             size += len(piece)
         self._out: Any = Hashed(self._file, sha, size)
-        self._thread = ThreadPoolExecutor(1, "export")
         if not self._resume_at:
             self._encoder.begin(self._out)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
         self._encoder.abandon()
         self._file.close()
 
@@ -217,22 +234,17 @@ class EventFile:
         """How many bytes are written."""
         return int(self._out.size)
 
-    def add(self, events: Events) -> None:
-        """Write events, soon."""
-        while len(self._under_way) >= WAITING:
-            self._under_way.popleft().result()
-        self._under_way.append(self._thread.submit(self._encoder.add, self._out, events))
+    def add(self, prepared: Any) -> None:
+        """Write events, of which `prepare` made this."""
+        self._encoder.add(self._out, prepared)
 
     def settle(self) -> int:
         """Wait until everything is on disk; returns how long the file is: it can be resumed there."""
-        while self._under_way:
-            self._under_way.popleft().result()
         self._out.flush()
         return self.size
 
     def finish(self) -> str:
         """End the file; returns its SHA-256 in hex."""
-        self.settle()
         self._encoder.end(self._out)
         self._out.flush()
         return str(self._out.sha.hexdigest())

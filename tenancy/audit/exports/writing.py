@@ -8,8 +8,8 @@ is in the store.
 import contextlib
 import errno
 import fcntl
-import hashlib
 import logging
+import os
 import shutil
 import threading
 import time
@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
 
-import numpy as np
 from django.conf import settings
 from django.utils import timezone
 
 from capsule_cloud.lib import storage
 from tenancy.audit import actions
-from tenancy.audit.exports import files, names, reading, rows, sending
+from tenancy.audit.exports import files, proving, reading, rows, sending
 from tenancy.audit.exports.models import Export, Format
 from tenancy.audit.exports.turns import NotMine, Turn, claim, target_of
 from tenancy.audit.sealing import exporting, selectors
@@ -129,7 +128,7 @@ def write(turn: Turn) -> None:
             if export.first is None:
                 _choose_range(turn, export)
         written = _Writing(turn, export, folder).run()
-        kept = _finish(turn, export, folder, written)
+        kept = proving.finish(turn, export, folder, written)
         store = storage.own()
         for one in kept:
             turn.keep()
@@ -149,13 +148,12 @@ def _choose_range(turn: Turn, export: Export) -> None:
 
 
 class _Writing:
-    """The writing of one event file."""
+    """The writing of one event file, and beside it of what is needed at the end of each event: place and hash."""
 
     def __init__(self, turn: Turn, export: Export, folder: Path) -> None:
         self.turn, self.export = turn, export
-        self.path, self.places_path = folder / "events", folder / "places"
+        self.path, self.places, self.records = folder / "events", folder / "places", folder / "records"
         self.first, self.last = export.first or 0, export.last or 0
-        self.reader = reading.Reader(turn, export)
         self.furthest = export.position  # that anybody came before
         self.said_at = self.settled_at = time.monotonic()
 
@@ -167,22 +165,25 @@ class _Writing:
         name = f"{export.label}{files.ending(export.format, export.compression)}"
         with (
             files.EventFile(self.path, export.format, export.compression, settled["bytes"]) as out,
-            self.places_path.open("r+b" if settled["bytes"] else "wb") as places,
-            self.reader,
+            _cut(self.places, export.rows * proving.PLACE) as places,
+            _cut(self.records, self._records_until(export.position)) as records,
+            reading.Reader(self.turn, export, out.prepare) as reader,
         ):
-            places.truncate(export.rows * 8)
-            places.seek(0, 2)
-            for start in range(export.position, self.last, rows.STEP):
-                end = min(start + rows.STEP, self.last)
-                for found in self.reader.read(start, end):
-                    out.add(found)
-                    places.write(found.places.tobytes())
-                    export.rows += len(found.places)
-                self._show_progress(out, places, end)
+            for piece in reader.pieces(export.position, self.last):
+                out.add(piece.prepared)
+                places.write(piece.places.tobytes())
+                if not export.filters:
+                    records.write(exporting.records_of(piece.hashes, piece.start, piece.end))
+                export.rows += len(piece.places)
+                self._show_progress(out, [places, records], piece.end)
             sha = out.finish()
             size = out.size
         compression = "none" if export.format == Format.PARQUET else export.compression
         return exporting.File(name, export.format, compression, self._first_place(), export.rows, size, sha)
+
+    def _records_until(self, position: int) -> int:
+        """How long their file is then: who asked for some events gets the records of these, in the end."""
+        return 0 if self.export.filters else (position - self.first) * exporting.RECORD
 
     def _can_resume(self) -> bool:
         settled = self.export.settled
@@ -190,17 +191,20 @@ class _Writing:
             return bool(
                 settled.get("bytes", 0) > 0
                 and self.path.stat().st_size >= settled["bytes"]
-                and self.places_path.stat().st_size >= settled["rows"] * 8
+                and self.places.stat().st_size >= settled["rows"] * proving.PLACE
+                and self.records.stat().st_size >= self._records_until(settled["position"])
             )
         return False
 
-    def _show_progress(self, out: files.EventFile, places: BinaryIO, position: int) -> None:
+    def _show_progress(self, out: files.EventFile, others: list[BinaryIO], position: int) -> None:
         now, export = time.monotonic(), self.export
         if now - self.said_at < BEAT:
             return
         values: dict[str, Any] = {"position": position, "rows": export.rows}
         if out.is_resumable and now - self.settled_at >= SETTLED_EVERY:
-            places.flush()
+            for one in others:
+                one.flush()
+                os.fsync(one.fileno())
             values["settled"] = {**values, "bytes": out.settle()}
             if position > self.furthest:
                 values["attempts"] = 1  # it gets on
@@ -210,64 +214,18 @@ class _Writing:
         self.said_at = now
 
     def _first_place(self) -> int:
-        with self.places_path.open("rb") as places:
-            head = places.read(8)
+        with self.places.open("rb") as places:
+            head = places.read(proving.PLACE)
         return int.from_bytes(head, "little") if head else self.first
 
 
-def _finish(turn: Turn, export: Export, folder: Path, written: exporting.File) -> list[dict[str, Any]]:
-    """Write what stands beside the events: hashes, names of people, the manifest; returns all files, that one last."""
-    (folder / "events").replace(folder / written.name)
-    size = export.checkpoint_size or 0
-    kept = [{"name": written.name, "holds": "events", "bytes": written.bytes, "sha256": written.sha256}]
-    with turn.scope():
-        turn.say()
-        if export.has_people:
-            names.write(folder / f"{export.label}.names.csv")
-            kept.append(_described(folder / f"{export.label}.names.csv", "names"))
-        if size:
-            is_whole = not export.filters and written.count == (export.last or 0) - written.first
-            hashes = folder / f"{export.label}.hashes"
-            with hashes.open("wb") as stream:
-                if is_whole:
-                    exporting.write_hashes(stream, size=size, first=written.first, count=written.count)
-                else:
-                    exporting.write_selected_hashes(stream, size=size, seqs=_places(folder / "places"))
-            kept.append(_described(hashes, "hashes"))
-            manifest = folder / f"{export.label}.manifest.json"
-            manifest.write_bytes(_manifest(export, written, kept[-1], size=size, is_whole=is_whole))
-            kept.append(_described(manifest, "manifest"))
-    return kept
-
-
-def _places(path: Path) -> Iterator[int]:
-    with path.open("rb") as file:
-        while piece := file.read(2**16):
-            yield from np.frombuffer(piece, "<i8").tolist()
-
-
-def _manifest(export: Export, written: exporting.File, hashes: dict[str, Any], *, size: int, is_whole: bool) -> bytes:
-    checkpoint = selectors.checkpoint_at(size)
-    if checkpoint is None:
-        raise selectors.NotSealed(f"There is no checkpoint of {size} events.")
-    is_table = export.format != Format.JSONL
-    return exporting.manifest(
-        checkpoint=checkpoint,
-        files=[written],
-        hashes=exporting.File(hashes["name"], "", "", 0, 0, hashes["bytes"], hashes["sha256"]),
-        first=written.first if written.count else 0,
-        count=written.count,
-        columns=rows.COLUMNS if is_table else {},
-        selection=None if is_whole else export.filters or {"kept": "Events whose time was over are not there."},
-        created_at=timezone.now(),
-        since=export.proved_size if export.proved_size and export.proved_size <= size else None,
-    )
-
-
-def _described(path: Path, holds: str) -> dict[str, Any]:
-    with path.open("rb") as file:
-        sha = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"name": path.name, "holds": holds, "bytes": path.stat().st_size, "sha256": sha}
+@contextlib.contextmanager
+def _cut(path: Path, size: int) -> Iterator[BinaryIO]:
+    """A file to be written from there on; what it had behind goes."""
+    with path.open("r+b" if size else "wb") as file:
+        file.truncate(size)
+        file.seek(size)
+        yield file
 
 
 def _offer(turn: Turn, export: Export, kept: list[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ docs/api/verify_audit.py is the other half: it shares no code with this, and who
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from tenancy.scope import current_organization_id
 FORMAT = "capsule-audit-export/1"
 SCHEMA_VERSION = 1
 EXPORTED = 0x80  # in a record's first byte: a leaf whose event is in the export
+RECORD = 33  # bytes: what it is, and a hash
 AT_ONCE = 4_096  # leaves
 
 
@@ -42,16 +43,17 @@ class File:
     sha256: str
 
 
-def write_hashes(stream: Stream, *, size: int, first: int, count: int) -> None:
+def write_hashes(stream: Stream, *, size: int, first: int, count: int, records: Iterable[bytes] | None = None) -> None:
     """Write the hashes file of an export of the places [first, first + count) of a tree of `size`, in constant memory.
 
-    For the organization in scope. Records of 33 bytes, which cover the tree from left to right: EXPORTED and a leaf's
-    hash; or the level and the hash of a subtree that is not in the export. Raises NotSealed.
+    For the organization in scope. Records, which cover the tree from left to right: EXPORTED and a leaf's
+    hash, read here unless the caller has them; or the level and the hash of a subtree that is not in the export.
+    Raises NotSealed.
     """
     tree = selectors.tree(size)
     _write_others(stream, tree, 0, first)
-    for start in range(first, first + count, AT_ONCE):
-        stream.write(_records(start, min(start + AT_ONCE, first + count)))
+    for some in _records(first, first + count) if records is None else records:
+        stream.write(some)
     _write_others(stream, tree, first + count, size)
 
 
@@ -123,15 +125,23 @@ def _write_others(stream: Stream, tree: Tree, start: int, end: int) -> None:
         stream.write(bytes([level]) + tree.subtree(level, index))
 
 
-def _records(start: int, end: int) -> bytes:
+def _records(first: int, last: int) -> Iterator[bytes]:
     """Of exported leaves, made by PostgreSQL: a Python object for each would take most of the time."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            r"SELECT string_agg(hash, '\x80' ORDER BY seq), count(*) FROM audit_sealing_leaf "
-            "WHERE organization_id = %s AND seq >= %s AND seq < %s",
-            [current_organization_id(), start, end],
-        )
-        [(records, count)] = cursor.fetchall()
-    if count != end - start:
+    for start in range(first, last, AT_ONCE):
+        end = min(start + AT_ONCE, last)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                r"SELECT string_agg(hash, '\x80' ORDER BY seq) FROM audit_sealing_leaf "
+                "WHERE organization_id = %s AND seq >= %s AND seq < %s",
+                [current_organization_id(), start, end],
+            )
+            [(hashes,)] = cursor.fetchall()
+        yield records_of(hashes, start, end)
+
+
+def records_of(hashes: bytes | None, start: int, end: int) -> bytes:
+    """The records of exported leaves, [start, end), whose hashes come with EXPORTED between them. Raises NotSealed."""
+    records = bytes([EXPORTED]) + (hashes or b"")
+    if len(records) != (end - start) * RECORD:
         raise selectors.NotSealed(f"The places from {start} to {end} are not all sealed.")
-    return b"".join([bytes([EXPORTED]), records])
+    return records

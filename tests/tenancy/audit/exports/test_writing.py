@@ -8,19 +8,20 @@ import io
 import json
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from django.db import connection
 from django.utils import timezone
 
 from capsule_cloud.lib import storage
 from tenancy.audit.exports import files, reading, rows, services, tidying, turns, writing
 from tenancy.audit.exports.models import Export
 from tenancy.audit.exports.services import Wish
+from tenancy.audit.sealing.models import Leaf
 from tenancy.errors import Conflict, Invalid, LimitReached
 from tenancy.scope import scope
 from tenancy.services import projects
@@ -37,6 +38,10 @@ from tests.tenancy.audit.exports.exported import (
 )
 from tests.trail import audited
 
+# An id without a time for every other event
+TIMELESS = "CASE WHEN seq & 1 = 0 THEN uuid_extract_timestamp(event_id) END"
+# As if these were deleted
+KEPT = "AND NOT %(first)s + place BETWEEN {0.start} AND {0.stop} - 1"
 KINDS = [(form, how) for form in ("jsonl", "csv") for how in ("none", "gzip", "zstd")] + [("parquet", "none")]
 
 
@@ -130,6 +135,23 @@ def test_filters_choose_as_search_does_and_what_is_chosen_proves_itself(
     assert manifest["selection"] == {"action": "organization.project.updated"}
 
 
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("gone", [range(10), range(3, 12)])
+def test_events_whose_time_is_over_are_left_out_and_the_rest_proves_itself(
+    gone: range, tenant: Tenant, exports_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail = make_trail(tenant)
+    monkeypatch.setattr(
+        rows, "_STATEMENT", rows._STATEMENT.replace("ON e.id = event_id", f"ON e.id = event_id {KEPT.format(gone)}")
+    )
+    export = write(tenant)
+    left = [body for place, body in enumerate(trail) if place not in gone]
+    assert bodies_in(file_of(export, exports_dir)) == left
+    assert wrongs(export, exports_dir) == []
+    manifest = json.loads(file_of(export, exports_dir, "manifest").read_text())["manifest"]
+    assert (manifest["first"], manifest["selection"] is None) == (0 if gone.start else gone.stop, not gone.start)
+
+
 def test_a_range_of_time_is_a_whole_part_of_the_trail(tenant: Tenant, exports_dir: Path) -> None:
     older = make_trail(tenant, 5)
     now = timezone.now()
@@ -143,21 +165,32 @@ def test_a_range_of_time_is_a_whole_part_of_the_trail(tenant: Tenant, exports_di
         services.request(actor=tenant.actor, wish=Wish(), since=now, until=now)
 
 
-@pytest.mark.parametrize("is_near", [True, False])
+@pytest.mark.parametrize("way", ["near", "far but few between", "far and many between"])
 def test_events_come_in_the_order_of_their_seals_however_they_are_found(
-    is_near: bool, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    way: str, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neighbours are read in one go; where an event was sealed long after its time, each is looked up."""
     trail = make_trail(tenant, 20)
     monkeypatch.setattr(rows, "TOGETHER", 7)
-    monkeypatch.setattr(rows, "_are_neighbours", lambda *_: is_near)
-    with scope(tenant.organization), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_indexscan = off")
+    if way != "near":
+        monkeypatch.setattr(rows, "LONGEST_TRANSACTION", timedelta(days=-1))
+    if way == "far and many between":
+        monkeypatch.setattr(rows, "_are_neighbours", lambda *_: False)
+    with scope(tenant.organization):
         read, table = rows.lines(0, len(trail)), rows.columns(0, len(trail))
         some = rows.lines(3, 9, [4, 8])
+        hashes = [bytes(leaf.hash) for leaf in Leaf.objects.order_by("seq")]
     assert lines_of(read) == trail == table.table["body"].to_pylist()
     assert list(read.places) == list(table.places) == list(range(len(trail)))
+    assert bytes(read.hashes) == bytes(table.hashes) == b"\x80".join(hashes)
     assert (lines_of(some), list(some.places)) == ([trail[4], trail[8]], [4, 8])
+
+
+def test_events_whose_ids_say_no_time_are_looked_up(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    trail = make_trail(tenant, 20)
+    monkeypatch.setattr(rows, "_STATEMENT", rows._STATEMENT.replace("uuid_extract_timestamp(event_id)", TIMELESS))
+    with scope(tenant.organization):
+        assert lines_of(rows.lines(0, len(trail))) == trail
 
 
 def test_rows_that_come_in_any_order_are_put_into_the_order_of_the_seals(
@@ -165,7 +198,10 @@ def test_rows_that_come_in_any_order_are_put_into_the_order_of_the_seals(
 ) -> None:
     """PostgreSQL is free to hand them over in whatever order it found them."""
     trail = make_trail(tenant, 20)
-    monkeypatch.setattr(rows, "_STATEMENT", rows._STATEMENT.replace("ORDER BY l.seq", "ORDER BY e.body DESC"))
+    backwards = "FROM (SELECT * FROM leaves ORDER BY place DESC OFFSET 0) AS leaves JOIN"
+    monkeypatch.setattr(rows, "_STATEMENT", rows._STATEMENT.replace("FROM leaves JOIN", backwards))
+    monkeypatch.setattr(rows, "_NEAR", "")
+    monkeypatch.setattr(rows, "TOGETHER", 7)
     with scope(tenant.organization):
         read, table = rows.lines(0, len(trail)), rows.columns(0, len(trail))
     assert lines_of(read) == trail == table.table["body"].to_pylist()
