@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 from capsule_cloud.web.audit_timeline import timeline
 from capsule_cloud.web.console import asked, asked_id, attempt, page, perform, show
 from tenancy.access import MemberPrincipal
-from tenancy.audit import ocsf, selectors
+from tenancy.audit import ocsf, people, selectors
 from tenancy.audit.actions import CATALOGUE
 from tenancy.audit.filters import Wanted
 from tenancy.audit.models import AuditEvent
@@ -27,7 +27,10 @@ from tenancy.errors import NotFound
 from tenancy.roles import Right
 
 PAGE_SIZE = 50
-CHOICES = (("is_failure", "Only refused"), ("is_staff", "Only our staff"))
+CHOICES = (("is_failure", "Only refused"), ("is_staff", "Only Capsule staff"))
+WORDS = {"text": "Any word", "actor": "Who", "target": "Target", "ip": "IP", "action": "Action"}
+WORDS |= {"since": "From", "until": "To", **dict(CHOICES)}
+EXPORTABLE = {"actor", "target", "action", "since", "until"}  # what exports choose by, too
 
 
 class ViewForm(forms.Form):
@@ -64,6 +67,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         since=_as_input(since),
         until=_as_input(until),
         is_filtered=bool(kept),
+        export_query=_export_query(kept, since, until),
         query=_encoded(kept),
         choices=[(name, label, bool(typed[name])) for name, label in CHOICES],
         actions=sorted(CATALOGUE.values(), key=lambda action: action.name),
@@ -107,11 +111,15 @@ def detail(request: HttpRequest, member: MemberPrincipal, event_id: UUID) -> Htt
         "web/audit_event.html",
         "audit",
         event=event,
+        parts=event.action.split("."),
+        person_kinds=people.PersonKind.values,
+        erased=people.ERASED,
         changes=[(name, _said(before), _said(after)) for name, (before, after) in event.changes.items()],
         metadata=[(name, _said(value)) for name, value in event.metadata.items()],
         as_json=json.dumps(event.content, indent=2, ensure_ascii=False),
         as_ocsf=json.dumps(ocsf.ocsf(event), indent=2, ensure_ascii=False),
         proof=proof,
+        command=f"python verify_audit.py event {event.pk}.json {event.pk}.tlog-proof --keys audit-keys.json",
         proved_at=checkpoint.at if proof and (checkpoint := sealing.checkpoint_at(proof.size)) else None,
         proof_text=notes.tlog_proof(proof.index, proof.hashes, proof.note) if proof else "",
     )
@@ -140,7 +148,9 @@ def view_new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     form = ViewForm(request.POST or None)
     made = attempt(member, form, lambda: views.save(actor=member.actor, filters=kept, **form.cleaned_data))
     if made is None:
-        return show(request, member, "web/audit_view_new.html", "audit", form=form, kept=kept, query=_encoded(kept))
+        return show(
+            request, member, "web/audit_view_new.html", "audit", form=form, kept=_words_of(kept), query=_encoded(kept)
+        )
     return redirect(f"{reverse('audit', kwargs={'slug': member.slug})}?{_encoded(made.filters)}")
 
 
@@ -172,6 +182,18 @@ def _wanted(typed: Mapping[str, str]) -> Wanted:
 
 def _kept(typed: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in typed.items() if value}
+
+
+def _export_query(kept: Mapping[str, str], since: datetime | None, until: datetime | None) -> str:
+    """The same choice for a new export; nothing where there is none, or exports cannot choose so."""
+    if not kept.keys() <= EXPORTABLE:
+        return ""
+    return _encoded(_kept({**kept, "since": _as_input(since), "until": _as_input(until)}))
+
+
+def _words_of(kept: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Filters as the page calls them."""
+    return [(WORDS[name], "yes" if name in dict(CHOICES) else value) for name, value in kept.items()]
 
 
 def _encoded(filters: Mapping[str, str]) -> str:

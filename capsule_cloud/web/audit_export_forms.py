@@ -28,6 +28,8 @@ OF_STORES: dict[str, tuple[str, str, bool]] = {  # label, help, whether it may b
     "authorization": ("Authorization header", "Sent with every file, as in Bearer …", True),
 }
 
+CHOSEN = {"action", "actor", "target", "since", "until"}  # what the log's page hands on
+
 
 def _choices(targets: list[Target]) -> list[tuple[str, str]]:
     return [(str(one.pk), f"{one.name} ({storage.KINDS[one.kind].label})") for one in targets]
@@ -89,7 +91,7 @@ class ExportForm(WishForm):
     store = forms.ChoiceField(required=False, label="Store", help_text="It is put there, and can be downloaded too.")
 
     def __init__(self, targets: list[Target], data: object = None, initial: dict[str, Any] | None = None) -> None:
-        given = {name: text for name, text in (initial or {}).items() if name in {"action", "actor", "target"}}
+        given = {name: text for name, text in (initial or {}).items() if name in CHOSEN}
         super().__init__(data, initial=given)  # type: ignore[arg-type]  # a QueryDict or None
         self.fields["store"].choices = [("", "None: I download it"), *_choices(targets)]  # type: ignore[attr-defined]
 

@@ -1,5 +1,6 @@
 """Exports of the audit log: how they get on, their files, the stores that they go to, and schedules."""
 
+from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from capsule_cloud.web.audit_export_forms import ExportForm, ScheduleForm, Targe
 from capsule_cloud.web.console import attempt, page, perform, show
 from tenancy.access import MemberPrincipal
 from tenancy.audit.exports import scheduling, selectors, services, targets
-from tenancy.audit.exports.models import Export, Target
+from tenancy.audit.exports.models import Export, Schedule, Target
 from tenancy.errors import NotFound
 from tenancy.roles import Right
 from tenancy.scope import scope
@@ -34,7 +35,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         "audit",
         exports=rows,
         is_moving=any(one.is_under_way for one in rows),
-        schedules=selectors.schedules(),
+        schedules=[(one, _next_at(one)) for one in selectors.schedules()],
         targets=selectors.targets(),
         kinds={name: kind.label for name, kind in storage.KINDS.items()},
     )
@@ -216,6 +217,11 @@ def schedule_delete(request: HttpRequest, member: MemberPrincipal, audit_schedul
         perform(request, member, lambda: scheduling.delete(actor=member.actor, schedule_id=audit_schedule_id), gone)
         return redirect("audit_exports", slug=member.slug)
     return show(request, member, "web/audit_schedule_delete.html", "audit", schedule=found)
+
+
+def _next_at(schedule: Schedule) -> datetime:
+    """When its next file is made."""
+    return scheduling.end_of(schedule.every, schedule.range_start) + scheduling.MARGIN
 
 
 def _find(export_id: UUID) -> Export:

@@ -42,7 +42,7 @@ def test_every_filter_of_the_page_is_one_of_the_search(tenant: Tenant, owner: Cl
         record(action=actions.STAFF_LOOKED, actor=staff, target=Target("page", "x", "Members"), reason="ticket 4711")
     for query in ("is_staff=on", "ip=203.0.113.7", "text=ticket+4711", "action=staff,access", "actor=grace"):
         rows = owner.get(f"{home}audit/?{query}").content.decode().split("<tbody>")[1]
-        assert "our staff" in rows
+        assert "Capsule staff" in rows
         assert "created the organization" not in rows
     assert "Nothing matches" in owner.get(home + "audit/?is_failure=on").content.decode()
 
@@ -102,7 +102,7 @@ def test_an_event_shows_its_change_its_staff_and_its_proof(tenant: Tenant, owner
     assert "Not sealed yet" in early
     assert owner.get(address + "proof/").status_code == 409
     for said in (
-        "Our staff did this",
+        "Capsule staff did this",
         "ticket 4711",
         '<del class="break">viewer</del>',
         "class_uid",
@@ -125,16 +125,21 @@ def test_an_owner_erases_a_person_who_signed_in_again(tenant: Tenant, owner: Cli
             actor=Actor("user", gone, "eve@example.com"),
             target=Target("project", "p", "P"),
         )
+    link = f'href="{home}audit/erase/?kind=user&amp;subject_id={gone}"'
+    assert link in owner.get(f"{home}audit/{event.pk}/").content.decode()
     wish = {"kind": "user", "subject_id": gone, "reason": "asked for it", "confirmation": "ERASE"}
     assert "reauthenticate" in owner.get(home + "audit/erase/").headers["Location"]
     owner.post("/account/reauthenticate/", {"password": PASSWORD})
-    assert "It cannot be undone" in owner.get(home + "audit/erase/").content.decode()
+    page = owner.get(f"{home}audit/erase/?kind=user&subject_id={gone}").content.decode()
+    assert "Nobody can undo it" in page
+    assert f'value="{gone}"' in page, "who was chosen at an event need not be typed"
     assert owner.post(home + "audit/erase/", wish | {"confirmation": "yes"}).status_code == 422
     assert owner.post(home + "audit/erase/", wish | {"subject_id": "nobody"}).status_code == 404
     assert owner.post(home + "audit/erase/", wish).status_code == 302
     page = owner.get(f"{home}audit/{event.pk}/").content.decode()
     assert "erased person" in page
     assert "eve@example.com" not in page
+    assert link not in page, "nobody is erased twice"
     with scope(tenant.organization):
         assert [one.reason for one in audited(actions.PERSON_ERASED.name)] == ["asked for it"]
 

@@ -13,20 +13,21 @@ Page = Callable[..., str]
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "said"),
+    ("first", "last", "action", "said"),
     [
-        (0, 2, "of the places 0 to 1 in the log"),
-        (4, 5, "of the places 4 to 4 in the log"),
-        (3, 3, ""),
-        (None, None, ""),
+        (0, 2, "", "2, places 0 to 1 of the log"),
+        (4, 5, "", "2, place 4 of the log"),
+        (0, 9, "memory.", "2, chosen from places 0 to 8 of the log"),
+        (3, 3, "", ""),
+        (None, None, "", ""),
     ],
 )
 def test_an_export_says_its_first_and_its_last_place(
-    tenant: Tenant, page: Page, first: int | None, last: int | None, said: str
+    tenant: Tenant, page: Page, first: int | None, last: int | None, action: str, said: str
 ) -> None:
     things = make_audit_things(tenant)
     with scope(tenant.organization):
-        Export.objects.update(first=first, last=last)  # [first, last)
+        Export.objects.update(first=first, last=last, action=action)  # [first, last)
     text = page(f"audit/exports/{things['audit_export_id']}/")
     assert said in text
-    assert ("of the places" in text) is bool(said)
+    assert ("of the log</dd>" in text) is bool(said)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def test_an_export_is_asked_for_written_and_downloaded(
     assert "The export is queued" in text
     assert "queued" in text
     assert 'hx-trigger="every 1s"' in text
+    assert "It waits for its turn" in text
     turn = turns.claim()
     assert turn is not None
     writing.attend(turn)
@@ -65,6 +67,27 @@ def test_an_export_is_asked_for_written_and_downloaded(
     assert owner.get(links[0] + "x").status_code == 404
     assert Client().get(links[0]).status_code == 302  # the link alone opens nothing
     assert "ready" in page("audit/exports/")
+
+
+def test_a_search_is_exported_as_it_was_searched_where_exports_can(page: Page, home: str) -> None:
+    text = page("audit/?actor=ada&since=2026-11-01&until=2026-11-02")
+    [link] = re.findall(r'href="([^"]+)">Export these events', text)
+    assert link == f"{home}audit/exports/new/?actor=ada&amp;since=2026-11-01T00%3A00&amp;until=2026-11-03T00%3A00"
+    form = page(link.removeprefix(home).replace("&amp;", "&"))
+    assert 'value="ada"' in form
+    assert 'value="2026-11-01T00:00"' in form
+    assert 'value="2026-11-03T00:00"' in form
+    for query in ("", "text=ada", "actor=ada&is_staff=on"):
+        assert "Export these events" not in page(f"audit/?{query}"), "it would hold other events"
+
+
+def test_a_schedule_says_when_its_next_file_comes(tenant: Tenant, page: Page) -> None:
+    make_audit_things(tenant)
+    with scope(tenant.organization):
+        Schedule.objects.update(range_start=datetime(2026, 10, 31, tzinfo=UTC))
+        assert "1 Nov 2026, 00:10 UTC" in page("audit/exports/")
+        Schedule.objects.update(is_paused=True)
+    assert "00:10 UTC" not in page("audit/exports/")
 
 
 def test_who_may_not_export_sees_nothing_of_it(tenant: Tenant, viewer: Client, home: str) -> None:

@@ -71,8 +71,14 @@ def test_a_stream_is_tested_paused_replayed_and_deleted(tenant: Tenant, page: Pa
         assert "The event arrived." in post(f"{path}resend/{things['dead_letter_id']}/")
         target.behaviour = says(400, b"no")
         assert "It did not arrive. Answered 400." in post(f"{path}test/")
-    assert "Somebody paused it." in post(f"{path}switch/")
-    assert "is paused" in page("audit/streams/")
+    assert "by one of you" in post(f"{path}switch/")
+    text = page("audit/streams/")
+    assert 'badge-bad">paused<' in text
+    assert "it goes on where it was" not in text, "who paused it needs no alarm"
+    with scope(tenant.organization):
+        Stream.objects.update(state_reason="Nothing arrived for a day.")
+    assert "Nothing arrived for a day. Nothing is lost: it goes on where it was." in page("audit/streams/")
+    assert "notice-bad" in page(path)
     assert "The stream goes on where it was." in post(f"{path}switch/", {"on": "1"})
     assert "at place 1." in post(f"{path}replay/", {"seq": "1"})
     assert "Choose a place" in post(f"{path}replay/", {"seq": "100000"}, status=422)
