@@ -22,7 +22,7 @@ DOMAIN_LOST = Action(
 )
 DOMAIN_RELEASED = Action(
     "sso.domain.released",
-    "gave a domain, lost for long, to another organization that proved it",
+    "took back that a domain is the organization's: another proved it, or staff decided",
     Kind.UPDATE,
     changes=_STATE,
     severity=Severity.HIGH,

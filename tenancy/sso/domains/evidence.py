@@ -22,6 +22,7 @@ REMEDIES = {
     "alias": "Correct the target of the CNAME, or replace it by the TXT record.",
     "unanswered": "Nothing is lost, and we try again. If it stays so, let whoever runs your DNS check the name servers "
     "and DNSSEC.",
+    "withdrawn": "If the domain is yours, put your record into its DNS and check. Else remove it. Or write to us.",
     "held": "If that is another organization of yours, remove the domain there. If the domain is new to you, make sure "
     "that no other Capsule record is left in its DNS: an organization whose record is gone for 16 days gives way to "
     "yours. Or write to us.",

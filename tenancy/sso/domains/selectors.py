@@ -1,9 +1,19 @@
-"""Reads the domains of the organization in scope."""
+"""Reads the domains of the organization in scope, and who holds one."""
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from tenancy.errors import NotFound
+from tenancy.scope import unscoped
 from tenancy.sso.models import VerifiedDomain
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The organization that holds a domain, and its row."""
+
+    domain_id: UUID
+    organization_id: UUID
 
 
 def domains() -> list[VerifiedDomain]:
@@ -17,3 +27,10 @@ def domain(domain_id: UUID) -> VerifiedDomain:
     if found is None:
         raise NotFound("There is no such domain.")
     return found
+
+
+def holder(name: str) -> Holder | None:
+    """Whose a domain is, of all organizations; nobody's while it is pending everywhere."""
+    with unscoped(reason="only one organization may hold a domain") as wide:
+        rows = wide.rows("sso_domain_holder", name)
+    return Holder(**rows[0]) if rows else None

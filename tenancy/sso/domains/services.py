@@ -1,4 +1,4 @@
-"""Writes the domains of an organization: added, proved by DNS, lost, given way, removed."""
+"""Writes the domains of an organization: added, proved by DNS, lost, taken by another, removed."""
 
 import secrets
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from django.utils import timezone
 
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
-from tenancy.errors import Conflict, LimitReached, NotFound
+from tenancy.errors import Conflict, Invalid, LimitReached, NotFound
 from tenancy.models import Membership, Organization
 from tenancy.roles import RIGHTS, Right
-from tenancy.scope import scope, unscoped
+from tenancy.scope import scope
 from tenancy.services import organizations
 from tenancy.sso.domains import evidence, names, selectors
 from tenancy.sso.domains.evidence import Evidence
@@ -127,7 +127,7 @@ def settle(turn: Turn, found: Evidence, *, actor: Actor = SYSTEM) -> None:
         domain.save()
 
 
-def release(*, domain_id: UUID) -> bool:
+def give_way(*, domain_id: UUID) -> bool:
     """Take a domain from the organization in scope for another that has proved it now; whether that was allowed.
 
     It is where its record has been lost for long, or its organization is closed.
@@ -135,13 +135,25 @@ def release(*, domain_id: UUID) -> bool:
     domain = VerifiedDomain.objects.select_for_update(no_key=True).filter(pk=domain_id).first()
     if domain is None or not _yields(domain):
         return False
-    _move(domain, State.PENDING, actions.DOMAIN_RELEASED, SYSTEM)
-    domain.verified_at = domain.lost_at = domain.missing_since = domain.due_at = None
-    domain.last_code, domain.last_seen = "held", []
-    domain.last_result = "Another organization has proved that the domain is its own."
-    domain.save()
-    _tell(domain, "released", "A domain of yours was verified by another organization")
+    domain.last_code, domain.last_result = "held", "Another organization has proved that the domain is its own."
+    _release(domain, SYSTEM)
     return True
+
+
+def withdraw(*, actor: Actor, domain_id: UUID, reason: str) -> VerifiedDomain:
+    """Take a domain from an organization that cannot prove it any more, for staff. Raises NotFound, Invalid, Conflict.
+
+    Its record, where it still stands, proves the domain again when somebody asks, unless another was faster.
+    """
+    reason = reason.strip()
+    if not reason:
+        raise Invalid("reason", "Say why: the organization reads it.")
+    domain = _locked(domain_id)
+    if not domain.is_held:
+        raise Conflict(f"{domain.domain} is not verified.")
+    domain.last_code, domain.last_result = "withdrawn", f"We have taken back that the domain is yours: {reason}"[:600]
+    _release(domain, actor, reason)
+    return domain
 
 
 def _locked(domain_id: UUID) -> VerifiedDomain:
@@ -153,12 +165,18 @@ def _locked(domain_id: UUID) -> VerifiedDomain:
 
 def _make_way(turn: Turn) -> None:
     """Have whoever holds the domain give way, where that is due."""
-    with unscoped(reason="only one organization may hold a domain, and another may have lost it") as wide:
-        holders = wide.rows("sso_domain_holder", turn.domain)
-    for holder in holders:
-        if holder["organization_id"] != turn.organization_id:
-            with scope(holder["organization_id"]):
-                release(domain_id=holder["domain_id"])
+    holder = selectors.holder(turn.domain)
+    if holder is not None and holder.organization_id != turn.organization_id:
+        with scope(holder.organization_id):
+            give_way(domain_id=holder.domain_id)
+
+
+def _release(domain: VerifiedDomain, actor: Actor, reason: str = "") -> None:
+    _move(domain, State.PENDING, actions.DOMAIN_RELEASED, actor, reason)
+    domain.verified_at = domain.lost_at = domain.missing_since = domain.due_at = None
+    domain.last_seen = []
+    domain.save()
+    _tell(domain, "released", "A domain is no longer verified for your organization")
 
 
 def _yields(domain: VerifiedDomain) -> bool:

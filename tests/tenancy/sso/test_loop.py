@@ -10,6 +10,7 @@ from tenancy.scope import scope
 from tenancy.services import organizations
 from tenancy.sso.domains import evidence, loop, services
 from tenancy.sso.domains.evidence import Evidence
+from tenancy.sso.domains.names import record_of
 from tenancy.sso.models import VerifiedDomain
 from tenancy.sso.tasks import check_domains
 from tests.factories import Tenant, make_tenant
@@ -107,6 +108,28 @@ def test_a_result_that_cannot_be_written_costs_its_domain_alone(
     assert loop.check_due() == 2
     assert now_of(tenant, good).state == State.VERIFIED
     assert is_due(now_of(tenant, poison)) == services.AGAIN
+
+
+def test_name_servers_that_say_nothing_of_anybody_are_an_error_of_ours(
+    tenant: Tenant, stranger: Tenant, zone: Zone, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(8):
+        for mine in (tenant, stranger):
+            domain = due(mine, f"n{n}.{name}")
+            zone.bad[record_of(domain.domain)] = "SERVFAIL"
+    assert loop.check_due() == 16
+    assert "sso.name_servers_silent domains=16" in caplog.text
+    caplog.clear()
+    zone.bad[record_of(due(tenant, name).domain)] = "SERVFAIL"
+    assert loop.check_due() == 1
+    assert "silent" not in caplog.text
+
+
+def test_a_process_that_is_at_it_already_begins_no_second_loop(tenant: Tenant, zone: Zone, name: str) -> None:
+    due(tenant, name)
+    with loop._is_running:
+        assert loop.check_due() == 0
+    assert loop.check_due() == 1
 
 
 def test_a_killed_worker_s_domains_come_again_in_an_hour(tenant: Tenant, zone: Zone, name: str) -> None:

@@ -12,7 +12,7 @@ from tenancy.audit import actions
 from tenancy.errors import Conflict, Invalid, LimitReached, NotFound
 from tenancy.models import Organization
 from tenancy.roles import Role
-from tenancy.scope import scope, unscoped
+from tenancy.scope import scope
 from tenancy.services import organizations
 from tenancy.sso.domains import selectors, services
 from tenancy.sso.domains.evidence import Evidence
@@ -230,9 +230,15 @@ def test_a_closed_organization_keeps_no_domain_from_others(
 def test_nobody_s_verified_domain_gives_way(tenant: Tenant, zone: Zone, name: str) -> None:
     domain = verified(tenant, zone, name)
     with scope(tenant.organization):
-        assert not services.release(domain_id=domain.pk)
-        assert not services.release(domain_id=uuid.uuid4())
+        assert not services.give_way(domain_id=domain.pk)
+        assert not services.give_way(domain_id=uuid.uuid4())
     assert now_of(tenant, domain).state == State.VERIFIED
+
+
+def test_only_what_is_verified_can_be_withdrawn(tenant: Tenant, name: str) -> None:
+    domain = added(tenant, name)
+    with scope(tenant.organization), pytest.raises(Conflict):
+        services.withdraw(actor=tenant.actor, domain_id=domain.pk, reason="Sold")
 
 
 def test_only_the_latest_look_counts(tenant: Tenant, zone: Zone, name: str) -> None:
@@ -291,7 +297,7 @@ def test_a_stranger_sees_changes_and_looks_up_nothing_of_ours(
             selectors.domain(domain.pk)
         with pytest.raises(NotFound):
             services.remove(actor=stranger.actor, domain_id=domain.pk)
-        assert not services.release(domain_id=domain.pk)
+        assert not services.give_way(domain_id=domain.pk)
     with pytest.raises(NotFound):
         services.check(actor=stranger.actor, organization_id=stranger.organization.pk, domain_id=domain.pk)
     turn = now_of(tenant, domain).turn
@@ -304,11 +310,9 @@ def test_who_holds_a_domain_is_the_only_thing_that_is_told_across_organizations(
     tenant: Tenant, stranger: Tenant, zone: Zone, name: str
 ) -> None:
     added(stranger, name)
-    with unscoped(reason="a test") as wide:
-        assert wide.rows("sso_domain_holder", name) == []
-        domain = verified(tenant, zone, name)
-        row = {"domain_id": domain.pk, "organization_id": tenant.organization.pk}
-        assert wide.rows("sso_domain_holder", name) == [row]
+    assert selectors.holder(name) is None
+    domain = verified(tenant, zone, name)
+    assert selectors.holder(name) == selectors.Holder(domain.pk, tenant.organization.pk)
 
 
 def test_a_purged_organization_leaves_no_domain(tenant: Tenant, zone: Zone, name: str) -> None:
@@ -316,5 +320,4 @@ def test_a_purged_organization_leaves_no_domain(tenant: Tenant, zone: Zone, name
     with scope(tenant.organization):
         Organization.objects.update(closed_at=timezone.now() - timedelta(days=400))
     organizations.purge_due()
-    with unscoped(reason="a test") as wide:
-        assert wide.rows("sso_domain_holder", name) == []
+    assert selectors.holder(name) is None
