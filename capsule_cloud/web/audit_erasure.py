@@ -18,7 +18,7 @@ class ErasureForm(forms.Form):
     subject_id = forms.CharField(
         label="Their id",
         max_length=255,
-        help_text="As events have it under actor or target: open one of theirs to see it.",
+        help_text='Open one of their events in the log and choose "erase…" there: then it stands here.',
     )
     reason = forms.CharField(
         label="Why", max_length=200, help_text="It is recorded, and cannot be changed: name nobody."
@@ -42,7 +42,7 @@ def erase(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     erased = attempt(member, form, lambda: _erase(member, form))
     if erased is None:
         return show(request, member, "web/audit_erase.html", "audit", form=form)
-    messages.success(request, f"The person is erased: {erased} names, addresses and programs are gone.")
+    messages.success(request, f"The person is erased: {erased} names, addresses and user agents are gone.")
     return redirect("audit", slug=member.slug)
 
 

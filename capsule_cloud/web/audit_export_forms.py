@@ -11,9 +11,9 @@ from tenancy.audit.exports.services import Wish
 
 OF_STORES: dict[str, tuple[str, str, bool]] = {  # label, help, whether it may be left out
     "bucket": ("Bucket", "", False),
-    "region": ("Region", "As in eu-central-1.", False),
-    "endpoint": ("Endpoint", "Only for stores that are not Amazon's, as in https://s3.example.com.", True),
-    "prefix": ("Folder", "As in logs/capsule.", True),
+    "region": ("Region", "For example eu-central-1.", False),
+    "endpoint": ("Endpoint", "Only for stores that are not Amazon's, for example https://s3.example.com.", True),
+    "prefix": ("Folder", "For example logs/capsule.", True),
     "account": ("Storage account", "", False),
     "container": ("Container", "", False),
     "url": ("Address", "Files are put under it by their names.", False),
@@ -25,7 +25,7 @@ OF_STORES: dict[str, tuple[str, str, bool]] = {  # label, help, whether it may b
         False,
     ),
     "account_key": ("Account key", "", False),
-    "authorization": ("Authorization header", "Sent with every file, as in Bearer …", True),
+    "authorization": ("Authorization header", "Sent with every file, for example Bearer …", True),
 }
 
 CHOSEN = {"action", "actor", "target", "since", "until"}  # what the log's page hands on

@@ -9,14 +9,14 @@ from tenancy.audit.streams.kinds import KINDS, OPTIONAL
 from tenancy.audit.streams.models import Stream
 
 OF_KINDS: dict[tuple[str, str], tuple[str, str]] = {  # label, help
-    ("splunk", "url"): ("Collector", "As in https://http-inputs-acme.splunkcloud.com/services/collector/event."),
+    ("splunk", "url"): ("Collector", "For example https://http-inputs-acme.splunkcloud.com/services/collector/event."),
     ("splunk", "index"): ("Index", "Empty: the token's own."),
     ("splunk", "token"): ("Token", "Of an HTTP Event Collector without acknowledgement."),
-    ("datadog", "url"): ("Intake", "Your site's, as in https://http-intake.logs.datadoghq.eu/api/v2/logs."),
+    ("datadog", "url"): ("Intake", "Your site's, for example https://http-intake.logs.datadoghq.eu/api/v2/logs."),
     ("datadog", "api_key"): ("API key", ""),
     ("https", "url"): ("Address", "Begins with https://. Redirects are not followed."),
-    ("https", "authorization"): ("Authorization header", "Sent beside the signature, as in Bearer …"),
-    ("syslog", "host"): ("Host", "As in logs.example.com."),
+    ("https", "authorization"): ("Authorization header", "Sent beside the signature, for example Bearer …"),
+    ("syslog", "host"): ("Host", "For example logs.example.com."),
     ("syslog", "port"): ("Port", "6514 unless yours differs; 443 and 8443 are open, too."),
     ("syslog", "ca_certificate"): ("Authority", "PEM. Empty: those that browsers trust."),
 }
