@@ -55,6 +55,13 @@ def caps() -> list[Cap]:
     return list(Cap.objects.order_by("allowance", "level", "subject_id", "span"))
 
 
+def limits_on(allowance: Allowance, subject_id: UUID, span: str) -> int:
+    """How many limits hold on the same counter: the plan's and the customer's, at most."""
+    caps_on = Cap.objects.filter(allowance=allowance, subject_id=subject_id, span=span).count()
+    is_plans = subject_id == current_organization_id() and span == Span.PERIOD and plan_limit(allowance) is not None
+    return caps_on + is_plans
+
+
 def watches() -> dict[Allowance, list[int]]:
     """At which percentages the customer chose to be told, where they chose."""
     return {Allowance(one.allowance): one.percents for one in Watch.objects.all()}

@@ -8,8 +8,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Value
-from django.db.models.functions import Greatest
+from django.db.models import F
 from django.utils import timezone
 
 from billing import announcements
@@ -171,12 +170,19 @@ def begin(subject: Subject, missing: MissingCounter) -> None:
 
 
 def catch_up(allowance: Allowance, *, level: str, subject_id: UUID, span: str = Span.PERIOD) -> None:
-    """Bring a counter up to the usage events, where its limit holds again: while there was none nobody counted."""
+    """Begin a counter anew from the usage events, where a limit holds again: while there was none nobody counted.
+
+    It is another one then: what is still held of the old one does not go back to it, and is not used any more, also
+    where the limit is the same again. Call it once the limit is there.
+    """
+    if allowance not in selectors.FLOWS or selectors.limits_on(allowance, subject_id, span) > 1:
+        return  # it has been counting all the time
     starts_at = selectors.span_of(span).starts_at
     mine = Counter.objects.filter(allowance=allowance, subject_id=subject_id, span=span, starts_at=starts_at)
-    if allowance in selectors.FLOWS and mine.exists():
+    if mine.exists():
         so_far = selectors.used(allowance, level=level, subject_id=subject_id, since=starts_at)
-        mine.update(used=Greatest("used", Value(so_far)), settled=UNSETTLED)
+        mine.update(id=Counter().pk, used=so_far, granted=0, marked=0, marked_at=timezone.now(), settled=UNSETTLED)
+        ask_anew()
 
 
 @functools.lru_cache(maxsize=10_000)

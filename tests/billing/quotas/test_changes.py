@@ -13,11 +13,14 @@ from django.db import connections, transaction
 
 from billing.metering.meters import Meter
 from billing.metering.services import Use
-from billing.quotas import services
+from billing.plans import Allowance
+from billing.quotas import selectors, services
 from billing.quotas.leases import Leases, leases
-from billing.quotas.services import QuotaReached, admit
+from billing.quotas.services import QuotaReached, admit, catch_up
+from tenancy.models import Organization
 from tenancy.scope import scope
 from tests.billing.quotas.conftest import limit, used
+from tests.billing.quotas.test_counters import do
 from tests.factories import Tenant
 
 Counting = Callable[..., Use]
@@ -248,3 +251,48 @@ def test_a_cap_that_is_raised_while_eight_processes_read_past_it_is_not_passed(
     assert 50 + 20 * PROCESSES < done <= 400
     assert used(committed) == done
     assert done + writes(use) == 400
+
+
+def test_what_is_held_of_a_limit_that_ended_does_not_come_back_to_the_next(
+    committed: Tenant, use: Counting, go_on_as: Callable[[Leases], None]
+) -> None:
+    limit(committed, None)
+    cap(committed, 100_000, level="project")
+    do(use())
+    go_on_as(Leases())
+    with scope(committed.organization):
+        services.clear_cap(actor=committed.actor, cap_id=selectors.caps()[0].pk)
+    for _ in range(9):
+        do(use())
+    cap(committed, 20, level="project")
+    leases.forget(committed.organization.pk)
+    leases.give_back()
+    assert used(committed, committed.project.pk) == 10
+    assert writes(use) == 10
+
+
+def test_what_is_held_of_a_limit_that_ended_is_not_used_when_it_is_the_same_again(
+    committed: Tenant, use: Counting, go_on_as: Callable[[Leases], None]
+) -> None:
+    def plan(amount: int | None) -> None:
+        with scope(committed.organization):
+            Organization.objects.update(operation_limit=amount)
+            if amount is not None:
+                catch_up(Allowance.OPERATIONS, level="organization", subject_id=committed.organization.pk)
+
+    limit(committed, 3_000)
+    do(use())
+    go_on_as(Leases())
+    plan(None)
+    plan(3_000)
+    go_on_as(leases)
+    do(use())
+    leases.give_back(idle=-1.0)
+    assert used(committed) == 2
+
+
+def test_a_counter_that_counts_already_counts_on_for_another_limit(committed: Tenant, use: Counting) -> None:
+    limit(committed, 1_000)
+    admit(use(quantity=9))
+    cap(committed, 20)
+    assert writes(use) == 11, "what is under way is in no event yet"
