@@ -132,6 +132,21 @@ def test_a_lease_ends_and_is_given_back_then(committed: Tenant, use: Counting, m
     assert used(committed) == 2
 
 
+def test_a_refill_does_not_lengthen_the_lease_of_what_was_held_before(
+    committed: Tenant, use: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    limit(committed, 100_000)
+    admit(use(), stamp=1)
+    now += 50
+    admit(use(quantity=150), stamp=1)
+    assert used(committed) == 100 + 150
+    now += 20
+    admit(use(), stamp=1)
+    assert used(committed) == 151 + 100, "what was left of the first is back"
+
+
 def test_where_writes_are_parked_they_ask_each_time_and_many_reads_seldom(
     committed: Tenant, use: Counting, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
