@@ -19,6 +19,7 @@ HELD = (
     "memory_skilltrigger",
     "memory_turn",
     "metering_usageevent",
+    "sso_verifieddomain",
     "tenancy_apikey",
     "tenancy_invitation",
     "tenancy_membership",
