@@ -3,10 +3,11 @@
 Each has a thread, which also makes of events what is written, and goes on while the pieces before are written.
 """
 
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -27,7 +28,7 @@ class Piece:
     start: int
     end: int
     places: rows.Numbers
-    hashes: Any
+    hashes: bytes
     prepared: Any
 
 
@@ -51,7 +52,8 @@ class Reader:
         for one in self._under_way:
             one.cancel()
         for reader in self._readers:
-            reader.submit(_disconnect)
+            with contextlib.suppress(BrokenExecutor):  # it has never had a connection
+                reader.submit(_disconnect)
         for reader in self._readers:
             reader.shutdown()
 

@@ -94,7 +94,7 @@ class Lines:
     """
 
     places: Numbers
-    hashes: Buffer
+    hashes: bytes
     pieces: Sequence[Buffer]
 
 
@@ -103,7 +103,7 @@ class Columns:
     """The same as a table of SCHEMA."""
 
     places: Numbers
-    hashes: Buffer
+    hashes: bytes
     table: pa.Table
 
 
@@ -161,7 +161,7 @@ def _batch(
 
 def _ask(
     shown: Sequence[str], first: int, last: int, places: Sequence[int] | None
-) -> tuple[Buffer, list[tuple[Buffer, ...]]]:
+) -> tuple[bytes, list[tuple[Buffer, ...]]]:
     """The hashes, and what is shown of the events, TOGETHER in a row.
 
     Neighbours are read in one go and matched in memory. Where one was sealed long after its time, each is looked up:
@@ -188,7 +188,7 @@ def _ask(
 
 def _found(
     cursor: "psycopg.Cursor[Any]", shown: Sequence[str], values: Mapping[str, Any], near: str
-) -> tuple[bool, Buffer, list[tuple[Buffer, ...]]]:
+) -> tuple[bool, bytes, list[tuple[Buffer, ...]]]:
     """Whether they are near each other, the hashes, and the rows: none where they should be near and are not."""
     together, each = ("on", "off") if near else ("off", "on")
     cursor.execute(
@@ -205,7 +205,7 @@ def _found(
     cursor.execute(statement.encode(), values, binary=True)
     # By a place of each, as none has those of another; before them what has no place
     said, *rows = sorted(cursor.fetchall(), key=lambda row: bytes(row[-1] or b"")[:4])
-    return bool(said[0]), said[1] or b"", [row[2:] for row in rows]
+    return bool(said[0]), bytes(said[1] or b""), [row[2:] for row in rows]
 
 
 def _are_neighbours(cursor: "psycopg.Cursor[Any]", values: Mapping[str, Any]) -> bool:
