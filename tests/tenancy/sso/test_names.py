@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenancy.errors import Invalid
@@ -85,16 +85,19 @@ def check_that_it_is_a_domain_or_refused(text: str) -> None:
         assert clean(domain) == domain == clean(shown(domain))
 
 
+@settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300))
 def test_whatever_is_typed_is_a_domain_or_refused(text: str) -> None:
     check_that_it_is_a_domain_or_refused(text)
 
 
+@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="aß.-_*@/:\u200d\u3002ü公司①\u0660 \0xn", max_size=40))
 def test_whatever_is_typed_before_a_known_ending_is_a_domain_or_refused(text: str) -> None:
     check_that_it_is_a_domain_or_refused(f"{text}.com")
 
 
+@settings(max_examples=300, deadline=None)
 @given(DOMAIN, st.booleans(), st.sampled_from(["", "."]), st.sampled_from(["", " ", "\n", "\t "]))
 def test_a_good_domain_is_the_same_in_capitals_with_a_dot_or_blanks(
     domain: str, is_loud: bool, dot: str, blanks: str
