@@ -67,8 +67,14 @@ def detail(request: HttpRequest, member: MemberPrincipal, audit_export_id: UUID)
         files=files if selectors.is_offered(export) else [],
         filters=services.words_of(export),
         is_offered=selectors.is_offered(export),
-        command=f"python verify_audit.py export {export.label}.manifest.json --keys audit-keys.json",
+        command=_command(export),
     )
+
+
+def _command(export: Export) -> str:
+    """What checks it; nothing where no manifest says what there should be."""
+    name = next((one["name"] for one in export.files if one["holds"] == "manifest"), "")
+    return f"python verify_audit.py export {name} --keys audit-keys.json" if name else ""
 
 
 def _url_of(member: MemberPrincipal, export: Export, name: str) -> str:

@@ -57,6 +57,7 @@ def test_an_export_is_asked_for_written_and_downloaded(
     assert "hx-trigger" not in re.sub(r"<head>.*</head>", "", text, flags=re.DOTALL).partition('id="export"')[2][:200]
     links = [link.replace("&amp;", "&") for link in re.findall(r'href="([^"]+/files/[^"]+)"', text)]
     assert len(links) == 4
+    assert f"verify_audit.py export {export.label}.manifest.json" in text
     answer = owner.get(links[0])
     whole = b"".join(answer.streaming_content)  # type: ignore[attr-defined]  # a download
     assert whole.startswith(b'{"id":"')
@@ -79,6 +80,13 @@ def test_a_search_is_exported_as_it_was_searched_where_exports_can(page: Page, h
     assert 'value="2026-11-03T00:00"' in form
     for query in ("", "text=ada", "actor=ada&is_staff=on"):
         assert "Export these events" not in page(f"audit/?{query}"), "it would hold other events"
+
+
+def test_an_export_from_before_the_first_seal_says_that_it_proves_nothing(tenant: Tenant, page: Page) -> None:
+    things = make_audit_things(tenant)  # its export has a file of events, and no manifest
+    text = page(f"audit/exports/{things['audit_export_id']}/")
+    assert "Nothing was sealed yet when it was asked for" in text
+    assert "verify-command" not in text
 
 
 def test_a_schedule_says_when_its_next_file_comes(tenant: Tenant, page: Page) -> None:
