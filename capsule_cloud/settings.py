@@ -79,6 +79,7 @@ MIDDLEWARE = [
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "tenancy.middleware.RequestContextMiddleware",
+    "tenancy.sso.middleware.SsoSessionMiddleware",
     "capsule_cloud.web.middleware.ContentSecurityPolicyMiddleware",
     "admin_portal.middleware.StaffDoorMiddleware",
     "capsule_cloud.web.middleware.BodyLimitMiddleware",

@@ -10,6 +10,7 @@ urlpatterns = [
     path("webhooks/stripe", webhooks.stripe),
     path("sandbox/", include("billing.sandbox.urls")),
     path("staff/", include("admin_portal.urls")),
+    path("sso/", include("tenancy.sso.urls")),
     path("", include("capsule_cloud.web.urls")),
 ]
 handler400 = "capsule_cloud.web.errors.bad_request"

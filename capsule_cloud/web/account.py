@@ -11,9 +11,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from capsule_cloud.web import forms
 from capsule_cloud.web.console import signed_in
-from tenancy.access import memberships
 from tenancy.errors import Invalid
 from tenancy.services import accounts
+from tenancy.sso.sessions import memberships_of
 
 
 @require_safe
@@ -59,6 +59,6 @@ def _overview(request: HttpRequest, form: forms.NameForm) -> HttpResponse:
         "passkeys": kinds.count(Authenticator.Type.WEBAUTHN),
         "has_recovery_codes": Authenticator.Type.RECOVERY_CODES in kinds,
         "sessions": len(UserSession.objects.purge_and_list(user)),
-        "mine": memberships(user),
+        "mine": memberships_of(request),
     }
     return render(request, "web/account.html", context, status=422 if form.errors else 200)

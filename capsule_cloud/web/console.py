@@ -24,7 +24,7 @@ from capsule_cloud.memory.selectors.capsules import CapsuleNotFound
 from capsule_cloud.memory.selectors.sessions import SessionNotFound
 from capsule_cloud.memory.services.sessions import SessionSealed
 from capsule_cloud.memory.services.triggers import TriggerNotFound
-from tenancy.access import MemberPrincipal, lacks_required_mfa, memberships
+from tenancy.access import MemberPrincipal, lacks_required_mfa
 from tenancy.audit import actions
 from tenancy.audit.attempts.services import attempt as attempt_refused
 from tenancy.audit.attempts.services import reading
@@ -34,6 +34,7 @@ from tenancy.models import Project, User
 from tenancy.roles import Right
 from tenancy.scope import scope
 from tenancy.selectors import projects
+from tenancy.sso.sessions import memberships_of, provider_of
 
 View = Callable[..., HttpResponseBase]
 Result = TypeVar("Result")
@@ -109,10 +110,10 @@ def page(right: Right, *, when_closed: bool = False, is_scoped: bool = True) -> 
         @wraps(view)
         def guarded(request: HttpRequest, slug: str, **kwargs: Any) -> HttpResponseBase:
             user = signed_in(request)
-            member = next((one for one in memberships(user) if one.slug == slug), None)
+            member = next((one for one in memberships_of(request) if one.slug == slug), None)
             if member is None:
                 raise Http404
-            if lacks_required_mfa(user, member):
+            if lacks_required_mfa(user, member) and provider_of(request) is None:  # theirs asks for it
                 messages.warning(request, f"{member.name} requires a second factor: set one up to go on.")
                 return redirect("mfa_index")
             if not member.has(right):

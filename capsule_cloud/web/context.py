@@ -6,8 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from tenancy.access import MemberPrincipal, memberships
-from tenancy.models import User
+from tenancy.access import MemberPrincipal
+from tenancy.sso.sessions import memberships_of
 
 THEMES = {"light", "dark"}
 OUTBOX_BACKEND = "capsule_cloud.lib.mail.OutboxBackend"
@@ -31,5 +31,5 @@ def shell(request: HttpRequest) -> dict[str, Any]:
 
 
 def _organizations(request: HttpRequest) -> list[MemberPrincipal]:
-    user = getattr(request, "user", None)  # an error page may come before anybody was looked up
-    return memberships(user) if isinstance(user, User) else []
+    # an error page may come before anybody was looked up
+    return memberships_of(request) if hasattr(request, "user") else []

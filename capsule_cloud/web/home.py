@@ -24,6 +24,7 @@ from tenancy.errors import Forbidden, LimitReached, TenancyError
 from tenancy.models import Project, User
 from tenancy.roles import Right
 from tenancy.services import invitations, organizations
+from tenancy.sso.sessions import memberships_of, provider_of
 
 CHART_DAYS = 30
 CALLS = {meter.value: meter.label for meter in Meter if meter in COUNTERS}
@@ -34,9 +35,10 @@ def front(request: HttpRequest) -> HttpResponse:
     """The landing page; a signed-in person goes on to their last organization, or to making one."""
     if not isinstance(request.user, User):
         return render(request, "web/landing.html", {"snippets": snippets(settings.PUBLIC_URL)})
-    mine = memberships(request.user)
+    mine = memberships_of(request)
     if not mine:
-        return redirect("organization_new")
+        # a session that an identity provider opened shows its organization alone, and they are no member any more
+        return redirect("organization_new" if provider_of(request) is None else "account_logout")
     last = request.session.get(LAST_ORGANIZATION)
     best = next((one for one in mine if one.slug == last), None) or next(
         (one for one in mine if not one.closed_at), mine[0]

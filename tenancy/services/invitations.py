@@ -19,7 +19,7 @@ from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
 from tenancy.models import Invitation, Membership, Organization, User
 from tenancy.roles import Role, may_grant
 from tenancy.scope import scope, unscoped
-from tenancy.services import organizations
+from tenancy.services import members, organizations
 from tenancy.webhooks import catalogue
 from tenancy.webhooks.events import emit
 
@@ -119,26 +119,17 @@ def accept(*, token: str, user: User) -> Membership:
             raise InvitationInvalid("This invitation is no longer valid: ask for a new one.")
         if invitation.email.lower() != user.email.lower():
             raise Forbidden(f"This invitation was sent to {invitation.email}: sign in with that address.")
-        _keep_a_seat(user)
+        try:
+            membership = members.join(user=user, role=invitation.role)
+        except LimitReached as failure:
+            raise LimitReached(
+                f"{failure} Ask whoever invited you for one more, and open the link again."
+            ) from None
         invitation.accepted_at = timezone.now()
         invitation.save(update_fields=["accepted_at"])
-        membership, is_new = Membership.objects.get_or_create(user=user, defaults={"role": invitation.role})
         actor = Actor("user", str(user.pk), user.email)
         record(action=actions.INVITATION_ACCEPTED, actor=actor, target=_target(invitation))
-        if is_new:
-            person = Target("user", str(user.pk), user.email)
-            done = record(action=actions.MEMBER_ADDED, actor=actor, target=person, metadata={"role": membership.role})
-            emit(catalogue.MEMBER_ADDED, data={"user_id": user.pk, "role": membership.role}, key=str(done.pk))
         return membership
-
-
-def _keep_a_seat(user: User) -> None:
-    """Refuse one member too many: the plan may have become smaller since the invitation. The link stays valid."""
-    limit = organizations.locked().member_limit
-    if Membership.objects.count() >= limit and not Membership.objects.filter(user=user).exists():
-        raise LimitReached(
-            f"All {limit} seats are taken: ask whoever invited you for one more, and open the link again."
-        )
 
 
 def token_for(invitation: Invitation) -> str:

@@ -1,10 +1,10 @@
-"""Changes and ends memberships of the organization in scope; the last owner stays."""
+"""Begins, changes and ends memberships of the organization in scope; the last owner stays."""
 
 from uuid import UUID
 
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
-from tenancy.errors import Conflict, Forbidden, Invalid, NotFound
+from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
 from tenancy.models import ApiKey, Membership, User
 from tenancy.roles import Role, may_grant, scopes_within
 from tenancy.services import keys, organizations
@@ -21,6 +21,28 @@ class LastOwner(Conflict):
 def target(user: User) -> Target:
     """A member as an audit target."""
     return Target("user", str(user.pk), user.email)
+
+
+def join(*, user: User, role: str, actor: Actor | None = None) -> Membership:
+    """Make a person a member, by their own hand unless an `actor` is given; who is one already stays as they are.
+
+    Raises LimitReached.
+    """
+    limit = organizations.locked().member_limit
+    membership = Membership.objects.filter(user=user).first()
+    if membership is not None:
+        return membership
+    if Membership.objects.count() >= limit:
+        raise LimitReached(f"All {limit} seats are taken.")
+    membership = Membership.objects.create(user=user, role=role)
+    done = record(
+        action=actions.MEMBER_ADDED,
+        actor=actor or Actor("user", str(user.pk), user.email),
+        target=target(user),
+        metadata={"role": role},
+    )
+    emit(catalogue.MEMBER_ADDED, data={"user_id": user.pk, "role": role}, key=str(done.pk))
+    return membership
 
 
 def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str) -> Membership:

@@ -1,4 +1,4 @@
-"""Holds what single sign-on rests on: the domains that an organization has proved to be its own."""
+"""Holds the domains that an organization has proved to be its own, its identity providers, and who came by them."""
 
 from typing import ClassVar
 
@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from tenancy.models import User
+from tenancy.roles import Role
 from tenancy.scope import OwnedModel
 
 
@@ -55,3 +57,88 @@ class VerifiedDomain(OwnedModel):
     def is_held(self) -> bool:
         """Whether it is this organization's: also while its record is missing, so that nobody is locked out."""
         return self.state != self.State.PENDING
+
+
+class IdentityProvider(OwnedModel):
+    """Who says for an organization that people are who they are: a SAML 2.0 identity provider, as its metadata has it.
+
+    `version` moves on with whatever sign-in depends on.
+    """
+
+    class State(models.TextChoices):
+        """Whether people sign in by it."""
+
+        DRAFT = "draft", "Not in use yet"
+        ACTIVE = "active", "In use"
+        OFF = "off", "Switched off"
+
+    name = models.CharField(max_length=120)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.DRAFT)
+    metadata = models.TextField()
+    entity_id = models.CharField(max_length=1024)
+    certificate_expires_at = models.DateTimeField()  # of those that the metadata has, the next
+    email_attribute = models.CharField(max_length=255, blank=True)  # none: where identity providers usually have it
+    name_attribute = models.CharField(max_length=255, blank=True)
+    default_role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
+    is_unsolicited_allowed = models.BooleanField(default=False)  # sign-in may begin at the identity provider
+    key = models.BinaryField()  # RSA, sealed
+    certificate = models.TextField()  # of that key, as PEM
+    version = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(default=timezone.now)
+    tested_at = models.DateTimeField(null=True)  # when somebody last came through with this version
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.state}"
+
+
+class ExternalIdentity(OwnedModel):
+    """Who somebody is to an identity provider: the subject that it names is this user."""
+
+    provider = models.ForeignKey(IdentityProvider, on_delete=models.CASCADE, related_name="+")
+    subject = models.CharField(max_length=1024)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    last_used_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(OwnedModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["provider", "subject"], name="sso_subject_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.subject
+
+
+class SignIn(OwnedModel):
+    """An answer of an identity provider, and what came of it: the trace that admins read, and each assertion once."""
+
+    class State(models.TextChoices):
+        """How far it came."""
+
+        ANSWERED = "answered", "Waits for the browser"
+        DONE = "done", "Signed in"
+        TESTED = "tested", "Tested"
+        REFUSED = "refused", "Refused"
+
+    provider = models.ForeignKey(IdentityProvider, on_delete=models.CASCADE, related_name="+")
+    provider_version = models.PositiveIntegerField()
+    state = models.CharField(max_length=8, choices=State.choices)
+    code = models.CharField(max_length=32, blank=True)  # of `providers.reasons`
+    detail = models.CharField(max_length=500, blank=True)
+    in_response_to = models.CharField(max_length=255, blank=True)
+    assertion_id = models.CharField(max_length=255, null=True)  # noqa: DJ001  # none where nothing could be believed
+    subject = models.CharField(max_length=1024, blank=True)
+    attributes = models.JSONField(default=dict)
+    email = models.CharField(max_length=254, blank=True)
+    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()  # the assertion's; nothing is done with it from then on
+
+    class Meta(OwnedModel.Meta):
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["provider", "-id"], name="sso_sign_in_of")]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["provider", "assertion_id"], name="sso_assertion_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} {self.code}"

@@ -1,6 +1,6 @@
-"""Actions about single sign-on: the domains that an organization proves to be its own."""
+"""Actions about single sign-on: domains, identity providers, and who comes by them."""
 
-from tenancy.audit.catalogue.action import TEXT, Action, Kind, Severity
+from tenancy.audit.catalogue.action import FLAG, MOMENT, TEXT, Action, Kind, Severity
 
 _STATE = {"state": TEXT}
 DOMAIN_ADDED = Action(
@@ -28,3 +28,44 @@ DOMAIN_RELEASED = Action(
     severity=Severity.HIGH,
 )
 DOMAIN_REMOVED = Action("sso.domain.removed", "gave up a domain", Kind.DELETE, changes=_STATE, severity=Severity.MEDIUM)
+_PROVIDER = {
+    "name": TEXT,
+    "entity_id": TEXT,
+    "certificate_expires_at": MOMENT,
+    "email_attribute": TEXT,
+    "name_attribute": TEXT,
+    "default_role": TEXT,
+    "is_unsolicited_allowed": FLAG,
+}
+PROVIDER_ADDED = Action(
+    "sso.provider.added", "added an identity provider", Kind.CREATE, changes=_PROVIDER, severity=Severity.MEDIUM
+)
+PROVIDER_CHANGED = Action(
+    "sso.provider.changed", "changed an identity provider", Kind.UPDATE, changes=_PROVIDER, severity=Severity.MEDIUM
+)
+PROVIDER_SWITCHED = Action(
+    "sso.provider.switched",
+    "switched an identity provider on or off",
+    Kind.UPDATE,
+    changes=_STATE,
+    severity=Severity.HIGH,
+)
+PROVIDER_TESTED = Action("sso.provider.tested", "came through an identity provider as a test", Kind.OTHER)
+PROVIDER_REMOVED = Action(
+    "sso.provider.removed", "removed an identity provider", Kind.DELETE, changes=_STATE, severity=Severity.HIGH
+)
+IDENTITY_LINKED = Action(
+    "sso.identity.linked",
+    "was recognised by an identity provider for the first time",
+    Kind.ACCOUNT_CHANGED,
+    has={"is_new_account": FLAG},
+    severity=Severity.MEDIUM,
+)
+SIGN_IN_REFUSED = Action(
+    "sso.sign_in.refused",
+    "came with an answer of an identity provider that was refused",
+    Kind.SIGN_IN,
+    has={"code": TEXT},
+    severity=Severity.MEDIUM,
+    is_failure=True,
+)

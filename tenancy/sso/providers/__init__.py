@@ -1,0 +1,1 @@
+"""Holds the identity providers of organizations, and who signs in by them."""

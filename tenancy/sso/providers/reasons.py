@@ -1,0 +1,98 @@
+"""Says in plain words why a sign-in was refused, and what whoever runs the identity provider can do about it."""
+
+from dataclasses import dataclass
+
+
+class Refused(Exception):
+    """A sign-in that must not happen. `code` is one of REASONS; `detail` is for the organization's admins alone."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(REASONS[code].sentence)
+        self.code, self.detail = code, detail[:500]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why, and what helps."""
+
+    sentence: str
+    remedy: str
+
+
+_AGAIN = "Begin again from our sign-in page."
+REASONS = {
+    "malformed": Reason(
+        "The answer is no SAML response that we can read.",
+        "Check that the identity provider posts to the ACS URL, and nothing in between changes the form.",
+    ),
+    "forbidden_content": Reason(
+        "The answer holds what has no place in one: a document type, a comment, or more than one assertion.",
+        "Send one assertion in one response. If yours does, somebody has changed it on the way.",
+    ),
+    "weak_algorithm": Reason(
+        "The answer is signed or encrypted in a way that is no longer safe.",
+        "Choose RSA-SHA256 (or stronger) for signatures, SHA-256 for digests, AES for encryption.",
+    ),
+    "signature": Reason(
+        "The signature is missing, or it is not the identity provider's.",
+        "If its certificate was renewed, paste the new metadata here. Sign the assertion, the response or both.",
+    ),
+    "decryption": Reason(
+        "The assertion could not be decrypted.",
+        "Give the identity provider our current certificate: it is in our metadata.",
+    ),
+    "status": Reason(
+        "The identity provider itself said no.",
+        "Assign the person to the application there, and look into its own log.",
+    ),
+    "issuer": Reason(
+        "The answer names another issuer than the metadata does.",
+        "Paste the metadata of the very application that people sign in by.",
+    ),
+    "audience": Reason(
+        "The answer was made for another service.",
+        "Set the audience (entity ID) there to ours, letter for letter.",
+    ),
+    "recipient": Reason(
+        "The answer was made for another address.",
+        "Set the ACS URL (recipient, destination) there to ours, letter for letter.",
+    ),
+    "confirmation": Reason(
+        "The answer does not confirm its subject as a browser sign-in does.",
+        "Use the Web Browser SSO profile with bearer confirmation and an end of validity.",
+    ),
+    "expired": Reason(
+        "The answer is too old, or not valid yet.",
+        f"{_AGAIN} If it happens again, set the clock of the identity provider.",
+    ),
+    "unsolicited": Reason(
+        "Nobody here asked for this sign-in.",
+        f"{_AGAIN} To start from the identity provider's own page, switch that on for this provider.",
+    ),
+    "replayed": Reason("This answer has been used already.", _AGAIN),
+    "other_browser": Reason(
+        "The sign-in began in another browser, or more than ten minutes ago.",
+        f"{_AGAIN} Cookies must be allowed for this site.",
+    ),
+    "no_subject": Reason(
+        "The answer names nobody, or somebody else at each sign-in.",
+        "Send a NameID that stays the same: the e-mail address, or a persistent identifier.",
+    ),
+    "no_email": Reason(
+        "The answer has no e-mail address where we look for one.",
+        "Send it as the NameID or as an attribute, and name that attribute in the provider's settings here.",
+    ),
+    "foreign_domain": Reason(
+        "The address is in no domain that this organization has verified.",
+        "Verify the domain under Settings → Single sign-on → Domains, or give the person an address in one.",
+    ),
+    "staff_account": Reason(
+        "This address belongs to somebody who works for us.", "They sign in with their own password and second factor."
+    ),
+    "inactive_person": Reason("This account is switched off.", "Ask our support."),
+    "no_seat": Reason("All seats of the plan are taken.", "Remove a member or change the plan, then sign in again."),
+    "closed": Reason("The organization is closed.", "Its owner can restore it."),
+    "not_in_use": Reason(
+        "This identity provider is not in use.", "An admin of the organization can test it and switch it on."
+    ),
+}

@@ -1,0 +1,43 @@
+"""Reads the identity providers of the organization in scope, and finds whose one is."""
+
+from uuid import UUID
+
+from tenancy.errors import NotFound
+from tenancy.scope import unscoped
+from tenancy.sso.models import IdentityProvider, SignIn
+
+
+def providers() -> list[IdentityProvider]:
+    """Every one, the oldest first."""
+    return list(IdentityProvider.objects.order_by("id"))
+
+
+def provider(provider_id: UUID) -> IdentityProvider:
+    """One of them. Raises NotFound."""
+    found = IdentityProvider.objects.filter(pk=provider_id).first()
+    if found is None:
+        raise NotFound("There is no such identity provider.")
+    return found
+
+
+def sign_ins(provider_id: UUID, *, limit: int) -> list[SignIn]:
+    """The last answers of a provider, the newest first."""
+    return list(SignIn.objects.filter(provider=provider_id).select_related("user").order_by("-id")[:limit])
+
+
+def organization_of(provider_id: UUID) -> UUID:
+    """Whose a provider is: for whoever comes from it, in no scope yet. Raises NotFound."""
+    with unscoped(reason="whoever signs in by an identity provider belongs to no organization yet") as wide:
+        rows = wide.rows("sso_provider_of", provider_id)
+    if not rows:
+        raise NotFound("There is no such identity provider.")
+    found: UUID = rows[0]["organization_id"]
+    return found
+
+
+def provider_for(domain: str) -> UUID | None:
+    """By which provider people of a domain sign in, if by any; the domain as DNS has it."""
+    with unscoped(reason="the sign-in page asks an address for its organization's identity provider") as wide:
+        rows = wide.rows("sso_provider_for", domain)
+    found: UUID | None = rows[0]["provider_id"] if rows else None
+    return found

@@ -1,0 +1,145 @@
+"""Writes the identity providers of an organization: added, changed, tested, switched on and off, removed."""
+
+from uuid import UUID
+
+from django.utils import timezone
+
+from tenancy.audit import actions
+from tenancy.audit.services import Actor, Target, record
+from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
+from tenancy.names import clean_name
+from tenancy.roles import Role, may_grant
+from tenancy.services import organizations
+from tenancy.sso.models import IdentityProvider, VerifiedDomain
+from tenancy.sso.saml import configuration, metadata
+
+MOST_PROVIDERS = 10
+LONGEST_ATTRIBUTE = 255
+State = IdentityProvider.State
+FIELDS = (
+    "name",
+    "entity_id",
+    "certificate_expires_at",
+    "email_attribute",
+    "name_attribute",
+    "default_role",
+    "is_unsolicited_allowed",
+)
+
+
+def target(provider: IdentityProvider) -> Target:
+    """An identity provider as an audit target."""
+    return Target("identity_provider", str(provider.pk), provider.name)
+
+
+def add(*, actor: Actor, name: str, metadata_xml: str) -> IdentityProvider:
+    """A provider that nobody signs in by yet. Raises Invalid or LimitReached."""
+    name = clean_name(name, "identity provider")
+    described = metadata.read(metadata_xml)
+    organization = organizations.locked()
+    if IdentityProvider.objects.count() >= MOST_PROVIDERS:
+        raise LimitReached(f"There are {MOST_PROVIDERS} identity providers: remove one first.")
+    key, certificate = configuration.new_key(f"{organization.slug} {name}")
+    added = IdentityProvider(
+        name=name,
+        metadata=metadata_xml.strip(),
+        entity_id=described.entity_id,
+        certificate_expires_at=described.expires_at[0],
+        key=key,
+        certificate=certificate,
+    )
+    added.save()
+    changes = actions.PROVIDER_ADDED.changed({}, {field: getattr(added, field) for field in FIELDS})
+    record(action=actions.PROVIDER_ADDED, actor=actor, target=target(added), changes=changes)
+    return added
+
+
+def change(
+    *,
+    actor: Actor,
+    actor_role: Role,
+    provider_id: UUID,
+    name: str,
+    metadata_xml: str,
+    email_attribute: str,
+    name_attribute: str,
+    default_role: str,
+    is_unsolicited_allowed: bool,
+) -> IdentityProvider:
+    """Change what sign-in depends on; metadata with the same entity ID keeps who is linked.
+
+    Raises NotFound, Invalid, Forbidden, or Conflict where other metadata would make strangers of everybody.
+    """
+    provider = _locked(provider_id)
+    described = metadata.read(metadata_xml)
+    if described.entity_id != provider.entity_id:
+        raise Conflict(
+            "This is the metadata of another identity provider: its subjects are other people. Add it as a new one."
+        )
+    if default_role not in Role.values:
+        raise Invalid("default_role", f"Choose a role: {', '.join(Role.values)}.")
+    if default_role != provider.default_role and not may_grant(actor_role, Role(default_role)):
+        raise Forbidden("Only an owner can make newcomers owners.")
+    wanted = {
+        "name": clean_name(name, "identity provider"),
+        "certificate_expires_at": described.expires_at[0],
+        "email_attribute": _attribute("email_attribute", email_attribute),
+        "name_attribute": _attribute("name_attribute", name_attribute),
+        "default_role": default_role,
+        "is_unsolicited_allowed": is_unsolicited_allowed,
+    }
+    text = metadata_xml.strip()
+    is_other_metadata = text != provider.metadata
+    changes = actions.PROVIDER_CHANGED.change(provider, wanted)
+    if changes or is_other_metadata:
+        provider.metadata, provider.tested_at = text, None
+        provider.version += 1
+        provider.save()
+        record(action=actions.PROVIDER_CHANGED, actor=actor, target=target(provider), changes=changes)
+    return provider
+
+
+def switch(*, actor: Actor, provider_id: UUID, is_on: bool) -> IdentityProvider:
+    """Let people sign in by it, or no longer. Raises NotFound, or Conflict where it would let nobody in."""
+    provider = _locked(provider_id)
+    state = State.ACTIVE if is_on else State.OFF
+    if is_on and provider.tested_at is None:
+        raise Conflict("Test it first: switch it on once you have come through yourself.")
+    if is_on and not VerifiedDomain.objects.filter(state__in=["verified", "lost"]).exists():
+        raise Conflict("Verify a domain first: an identity provider can speak only for addresses in your domains.")
+    changes = actions.PROVIDER_SWITCHED.change(provider, {"state": state})
+    if changes:
+        provider.save(update_fields=["state"])
+        record(action=actions.PROVIDER_SWITCHED, actor=actor, target=target(provider), changes=changes)
+    return provider
+
+
+def tested(*, actor: Actor, provider_id: UUID, version: int) -> None:
+    """Remember that somebody came through with this version of it."""
+    provider = _locked(provider_id)
+    if provider.version == version:
+        provider.tested_at = timezone.now()
+        provider.save(update_fields=["tested_at"])
+    record(action=actions.PROVIDER_TESTED, actor=actor, target=target(provider))
+
+
+def remove(*, actor: Actor, provider_id: UUID) -> None:
+    """Forget a provider and who is linked by it; accounts and memberships stay. Raises NotFound."""
+    provider = _locked(provider_id)
+    gone, changes = target(provider), actions.PROVIDER_REMOVED.changed({"state": provider.state}, {})
+    provider.delete()
+    record(action=actions.PROVIDER_REMOVED, actor=actor, target=gone, changes=changes)
+
+
+def _attribute(field: str, text: str) -> str:
+    text = text.strip()
+    if len(text) > LONGEST_ATTRIBUTE or "\x00" in text:
+        raise Invalid(field, f"An attribute's name has at most {LONGEST_ATTRIBUTE} characters.")
+    return text
+
+
+def _locked(provider_id: UUID) -> IdentityProvider:
+    provider = IdentityProvider.objects.select_for_update(no_key=True).filter(pk=provider_id).first()
+    if provider is None:
+        raise NotFound("There is no such identity provider.")
+    return provider

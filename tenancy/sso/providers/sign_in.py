@@ -1,0 +1,257 @@
+"""Takes the answers of identity providers, once each, and finds out who has come: known, linked or new."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from tenancy.audit import actions
+from tenancy.audit.attempts.services import attempt
+from tenancy.audit.services import Actor, record
+from tenancy.errors import Invalid, LimitReached
+from tenancy.models import Organization, User
+from tenancy.scope import scope
+from tenancy.services import members
+from tenancy.services.accounts import person
+from tenancy.sso.domains import names
+from tenancy.sso.models import ExternalIdentity, IdentityProvider, SignIn, VerifiedDomain
+from tenancy.sso.providers import selectors, services
+from tenancy.sso.providers.reasons import Refused
+from tenancy.sso.saml import responses
+from tenancy.sso.saml.responses import Asserted
+
+BROWSER_HAS = timedelta(minutes=10)  # from our page to the identity provider and back
+FINISHED_WITHIN = timedelta(minutes=2)  # from the posted answer to our next page
+KEPT_FOR = timedelta(days=30)  # as a trace
+MOST_REFUSED = 200  # kept of a provider in an hour: whoever sends rubbish does not fill the disk
+LONGEST_EMAIL = 254  # RFC 5321
+# Where identity providers have the address: Entra ID and ADFS, Google and JumpCloud, LDAP's `mail` by name and by OID
+EMAIL_ATTRIBUTES = (
+    "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress",
+    "email",
+    "Email",
+    "emailAddress",
+    "mail",
+    "urn:oid:0.9.2342.19200300.100.1.3",
+)
+NAME_ATTRIBUTES = (
+    "http://schemas.microsoft.com/identity/claims/displayname",
+    "displayName",
+    "name",
+    "urn:oid:2.16.840.1.113730.3.1.241",
+)
+State = SignIn.State
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Who came in, and where."""
+
+    user: User
+    organization_id: UUID
+    provider_id: UUID
+    subject: str
+
+
+def receive(*, provider_id: UUID, posted: str) -> SignIn:
+    """Keep what a posted answer asserts until the browser comes for it; no transaction may be open.
+
+    Raises NotFound for a provider that is none, Refused (the organization is told), or configuration.ProgramMissing.
+    """
+    organization_id = selectors.organization_of(provider_id)
+    with scope(organization_id):
+        provider = selectors.provider(provider_id)
+        is_open = Organization.objects.filter(closed_at=None).exists()
+    try:
+        if not is_open:
+            raise Refused("closed")
+        asserted = responses.read(provider, posted)
+        with scope(organization_id):
+            return _keep(provider, asserted)
+    except Refused as refusal:
+        refuse(provider, refusal)
+        raise
+
+
+def _keep(provider: IdentityProvider, asserted: Asserted) -> SignIn:
+    kept = SignIn(
+        provider=provider,
+        provider_version=provider.version,
+        state=State.ANSWERED,
+        in_response_to=asserted.in_response_to,
+        assertion_id=asserted.assertion_id,
+        subject=asserted.subject,
+        attributes=asserted.attributes,
+        email=_email(provider, asserted),
+        expires_at=asserted.expires_at,
+    )
+    try:
+        with transaction.atomic():  # the database decides between two who bring the same assertion at once
+            kept.save()
+    except IntegrityError:
+        raise Refused("replayed", asserted.assertion_id) from None
+    return kept
+
+
+def refuse(provider: IdentityProvider, refusal: Refused, sign_in: SignIn | None = None) -> None:
+    """Tell the organization that somebody was not let in, and why; opens its own scope."""
+    with scope(provider.organization_id):
+        now = timezone.now()
+        if sign_in is not None:
+            SignIn.objects.filter(pk=sign_in.pk).update(
+                state=State.REFUSED, code=refusal.code, detail=refusal.detail
+            )
+        elif _has_room(provider):
+            SignIn.objects.create(
+                provider=provider,
+                provider_version=provider.version,
+                state=State.REFUSED,
+                code=refusal.code,
+                detail=refusal.detail,
+                expires_at=now,
+            )
+    attempt(
+        organization_id=provider.organization_id,
+        action=actions.SIGN_IN_REFUSED,
+        target=services.target(provider),
+        metadata={"code": refusal.code},
+    )
+
+
+def _has_room(provider: IdentityProvider) -> bool:
+    since = timezone.now() - timedelta(hours=1)
+    return SignIn.objects.filter(provider=provider, state=State.REFUSED, created_at__gt=since).count() < MOST_REFUSED
+
+
+def find(*, provider_id: UUID, sign_in_id: UUID) -> SignIn:
+    """A kept answer for which the browser comes. Raises NotFound, or Refused where it comes too late or again."""
+    organization_id = selectors.organization_of(provider_id)
+    with scope(organization_id):
+        provider = selectors.provider(provider_id)
+        kept = SignIn.objects.filter(pk=sign_in_id, provider=provider).first()
+        if kept is None or kept.state != State.ANSWERED or kept.created_at < timezone.now() - FINISHED_WITHIN:
+            raise Refused("replayed")
+        kept.provider = provider
+        return kept
+
+
+def complete_test(sign_in: SignIn, *, actor: Actor) -> SignIn:
+    """The answer as a test: nobody is signed in. Raises Refused where it was used meanwhile."""
+    with scope(sign_in.organization_id):
+        _claim(sign_in, State.TESTED)
+        services.tested(actor=actor, provider_id=sign_in.provider_id, version=sign_in.provider_version)
+    return sign_in
+
+
+def complete(sign_in: SignIn) -> Arrived:
+    """Who it is: known by the subject, linked by a verified domain, or new. Once; opens its own scope.
+
+    Raises Refused, of which the organization is told, and nothing has changed.
+    """
+    provider = sign_in.provider
+    try:
+        with scope(sign_in.organization_id):
+            if provider.state != IdentityProvider.State.ACTIVE:
+                raise Refused("not_in_use")
+            _claim(sign_in, State.DONE)
+            user = _person(provider, sign_in)
+            try:
+                members.join(user=user, role=provider.default_role)
+            except LimitReached:
+                raise Refused("no_seat") from None
+            SignIn.objects.filter(pk=sign_in.pk).update(user=user)
+    except Refused as refusal:
+        refuse(provider, refusal, sign_in)
+        raise
+    return Arrived(user, sign_in.organization_id, provider.pk, sign_in.subject)
+
+
+def forget_old() -> int:
+    """Delete the traces of the organization in scope that are older than KEPT_FOR; how many."""
+    return SignIn.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()[0]
+
+
+def _claim(sign_in: SignIn, state: str) -> None:
+    mine = SignIn.objects.filter(pk=sign_in.pk, state=State.ANSWERED, expires_at__gt=timezone.now())
+    if not mine.update(state=state):
+        raise Refused("replayed")
+
+
+def _person(provider: IdentityProvider, sign_in: SignIn) -> User:
+    """The user whom the provider may speak for: it speaks for addresses in its own organization's domains alone."""
+    known = ExternalIdentity.objects.select_related("user").filter(provider=provider, subject=sign_in.subject).first()
+    email = known.user.email if known is not None else sign_in.email
+    if not email:
+        raise Refused("no_email", f"Attributes: {', '.join(sign_in.attributes) or 'none'}")
+    _check_domain(email)
+    if known is not None:
+        _check_account(known.user)
+        ExternalIdentity.objects.filter(pk=known.pk).update(last_used_at=timezone.now())
+        return known.user
+    user = User.objects.filter(email__iexact=email).first()
+    is_new = user is None
+    if user is None:
+        user = User.objects.create_user(email, name=_name(provider, sign_in))
+        EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    _check_account(user)
+    _take_from_squatter(user)
+    ExternalIdentity.objects.create(provider=provider, subject=sign_in.subject, user=user)
+    actor = Actor("user", str(user.pk), user.email)
+    metadata = {"is_new_account": is_new}
+    record(action=actions.IDENTITY_LINKED, actor=actor, target=person(user), metadata=metadata)
+    return user
+
+
+def _check_domain(email: str) -> None:
+    try:
+        domain = names.clean(email.rpartition("@")[2])
+    except Invalid as failure:
+        raise Refused("foreign_domain", str(failure)) from None
+    if not VerifiedDomain.objects.filter(domain=domain, state__in=["verified", "lost"]).exists():
+        raise Refused("foreign_domain", f"{domain} is not verified.")
+
+
+def _check_account(user: User) -> None:
+    if not user.is_active:
+        raise Refused("inactive_person")
+    if user.is_staff:
+        raise Refused("staff_account")
+
+
+def _take_from_squatter(user: User) -> None:
+    """An account whose address nobody has confirmed may be somebody else's, who waits with a password for its owner."""
+    addresses = EmailAddress.objects.filter(user=user, email__iexact=user.email)
+    if not addresses.filter(verified=True).exists():
+        user.set_unusable_password()
+        user.save(update_fields=["password"])
+        Authenticator.objects.filter(user=user).delete()
+        EmailAddress.objects.filter(user=user).exclude(email__iexact=user.email).delete()
+        addresses.update(verified=True, primary=True)
+
+
+def _email(provider: IdentityProvider, asserted: Asserted) -> str:
+    """The one address that is asserted, in small letters; '' where there is none or it is no address."""
+    candidates = [provider.email_attribute] if provider.email_attribute else [*EMAIL_ATTRIBUTES]
+    values = next((asserted.attributes[one] for one in candidates if asserted.attributes.get(one)), [])
+    if not values and not provider.email_attribute:
+        values = [asserted.subject]
+    email = values[0].lower() if len(values) == 1 else ""
+    try:
+        validate_email(email)
+    except ValidationError:
+        return ""
+    return email if email.count("@") == 1 and len(email) <= LONGEST_EMAIL else ""
+
+
+def _name(provider: IdentityProvider, sign_in: SignIn) -> str:
+    attributes: dict[str, Any] = sign_in.attributes
+    candidates = [provider.name_attribute] if provider.name_attribute else [*NAME_ATTRIBUTES]
+    values = next((attributes[one] for one in candidates if attributes.get(one)), [""])
+    return "".join(character for character in values[0] if character.isprintable()).strip()[:120]

@@ -1,0 +1,1 @@
+"""Holds sign-in by SAML 2.0."""

@@ -1,0 +1,109 @@
+"""Looks at a SAML response before anything believes in it: its size, its shape, and how it is signed."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from tenancy.sso.providers.reasons import Refused
+
+LARGEST = 256 * 1024  # of what is posted
+SAML, SAMLP = "{urn:oasis:names:tc:SAML:2.0:assertion}", "{urn:oasis:names:tc:SAML:2.0:protocol}"
+DS, XENC = "{http://www.w3.org/2000/09/xmldsig#}", "{http://www.w3.org/2001/04/xmlenc#}"
+_MORE, _ENC, _ENC11 = (
+    "http://www.w3.org/2001/04/xmldsig-more#",
+    "http://www.w3.org/2001/04/xmlenc#",
+    "http://www.w3.org/2009/xmlenc11#",
+)
+SIGNATURES = frozenset(f"{_MORE}{kind}-sha{bits}" for kind in ("rsa", "ecdsa") for bits in (256, 384, 512))
+DIGESTS = frozenset({f"{_ENC}sha256", f"{_MORE}sha384", f"{_ENC}sha512"})
+KEY_DIGESTS = DIGESTS | {"http://www.w3.org/2000/09/xmldsig#sha1"}  # within RSA-OAEP, where SHA-1 is no weakness
+ENCRYPTIONS = frozenset(
+    {
+        *(f"{_ENC}aes{bits}-cbc" for bits in (128, 192, 256)),
+        *(f"{_ENC11}aes{bits}-gcm" for bits in (128, 192, 256)),
+        *(f"{_ENC}rsa-oaep-mgf1p", f"{_ENC11}rsa-oaep"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A response as it came. `is_signed` and `is_inner_signed` say that there are signatures, not that they are good."""
+
+    encoded: str  # as pysaml2 wants it
+    in_response_to: str
+    destination: str
+    is_signed: bool
+    is_inner_signed: bool
+    is_encrypted: bool
+
+
+def open_envelope(posted: str) -> Envelope:
+    """What lies in the `SAMLResponse` of a form. Raises Refused."""
+    if len(posted) > LARGEST:
+        raise Refused("malformed", f"More than {LARGEST // 1024} KB.")
+    encoded = "".join(posted.split())
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused("malformed", "It is not base64.") from None
+    root = parsed(raw)
+    if root.tag != f"{SAMLP}Response":
+        raise Refused("malformed", f"It is a {root.tag}.")
+    inner = root.findall(f"{SAML}Assertion")
+    hidden = root.findall(f"{SAML}EncryptedAssertion")
+    everywhere = sum(1 for one in root.iter() if one.tag in {f"{SAML}Assertion", f"{SAML}EncryptedAssertion"})
+    if everywhere > 1 or everywhere != len(inner) + len(hidden):
+        raise Refused("forbidden_content", f"There are {everywhere} assertions.")
+    return Envelope(
+        encoded,
+        root.get("InResponseTo", ""),
+        root.get("Destination", ""),
+        root.find(f"{DS}Signature") is not None,
+        bool(inner) and inner[0].find(f"{DS}Signature") is not None,
+        bool(hidden),
+    )
+
+
+def parsed(raw: bytes) -> Element:
+    """The document, once nothing in it is forbidden: document types, comments, instructions, weak algorithms.
+
+    Comments split texts where libraries read them differently, so that `a@b.com<!-- -->.evil.com` is two addresses.
+    Raises Refused.
+    """
+    if b"<!--" in raw or b"<![CDATA[" in raw or raw.count(b"<?") > raw.startswith(b"<?xml "):
+        raise Refused("forbidden_content", "There is a comment, a CDATA section or an instruction.")
+    try:
+        root: Element = fromstring(raw, forbid_dtd=True)
+    except DefusedXmlException:
+        raise Refused("forbidden_content", "There is a document type.") from None
+    except (ParseError, ValueError, LookupError) as failure:
+        raise Refused("malformed", str(failure)) from None
+    _check_algorithms(root)
+    return root
+
+
+def _check_algorithms(root: Element) -> None:
+    for one in root.iter():
+        algorithm = one.get("Algorithm", "")
+        if one.tag == f"{DS}SignatureMethod":
+            allowed = SIGNATURES
+        elif one.tag == f"{XENC}EncryptionMethod":
+            allowed = ENCRYPTIONS
+            for digest in one.findall(f"{DS}DigestMethod"):
+                _allow(digest.get("Algorithm", ""), KEY_DIGESTS)
+        elif one.tag == f"{DS}Reference":
+            allowed = DIGESTS
+            algorithm = next((digest.get("Algorithm", "") for digest in one.findall(f"{DS}DigestMethod")), "")
+        else:
+            continue
+        _allow(algorithm, allowed)
+
+
+def _allow(algorithm: str, allowed: frozenset[str]) -> None:
+    if algorithm not in allowed:
+        raise Refused("weak_algorithm", algorithm or "It names none.")

@@ -1,0 +1,42 @@
+"""Asks an identity provider who somebody is, and describes us to it."""
+
+from dataclasses import dataclass
+
+from tenancy.sso.models import IdentityProvider
+from tenancy.sso.saml import configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A signed request on its way: its id, which the answer names, and the address to send the browser to."""
+
+    request_id: str
+    url: str
+
+
+def ask(provider: IdentityProvider, *, is_forced: bool = False) -> Asked:
+    """A signed AuthnRequest by the HTTP-Redirect binding; `is_forced` wants people to show again who they are.
+
+    Raises configuration.ProgramMissing.
+    """
+    from saml2.client import Saml2Client
+    from saml2.xmldsig import SIG_RSA_SHA256
+
+    client = Saml2Client(configuration.configuration(provider))
+    more = {"force_authn": "true"} if is_forced else {}
+    request_id, made = client.prepare_for_authenticate(
+        entityid=provider.entity_id,
+        relay_state="",
+        binding=configuration.REDIRECT,
+        sign=True,
+        sigalg=SIG_RSA_SHA256,
+        **more,
+    )
+    return Asked(request_id, dict(made["headers"])["Location"])
+
+
+def describe(provider: IdentityProvider) -> bytes:
+    """Our metadata for this provider, XML. Raises configuration.ProgramMissing."""
+    from saml2.metadata import entity_descriptor
+
+    return str(entity_descriptor(configuration.configuration(provider))).encode()

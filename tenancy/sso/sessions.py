@@ -1,0 +1,53 @@
+"""Binds a browser's session to the organization whose identity provider opened it: it opens no other door.
+
+Whoever runs an identity provider can sign in as anybody in their domains. Such a session shows that organization
+alone, and changes nothing of the account, which may be at home in others too.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.utils import perform_login
+from django.http import HttpRequest, HttpResponse
+
+from tenancy.access import MemberPrincipal, memberships
+from tenancy.models import User
+from tenancy.sso.providers.sign_in import Arrived
+
+_KEY = "sso"
+
+
+def open_session(request: HttpRequest, arrived: Arrived, *, onward: str) -> HttpResponse:
+    """Sign in who has arrived, through allauth, so that all their sessions can be ended; then go on to a path of ours.
+
+    A second factor of the account's own is still asked for.
+    """
+    request.session.flush()  # nothing of whoever used this browser before
+    request.session[_KEY] = {
+        "organization": str(arrived.organization_id),
+        "provider": str(arrived.provider_id),
+        "subject": arrived.subject,
+    }
+    record_authentication(request, arrived.user, method="saml", provider=str(arrived.provider_id))
+    response: HttpResponse = perform_login(
+        request, arrived.user, email_verification="none", redirect_url=onward, signal_kwargs={"sso": True}
+    )
+    return response
+
+
+def provider_of(request: HttpRequest) -> UUID | None:
+    """The identity provider that opened the session; None for a session that the person opened themselves."""
+    opened: dict[str, Any] | None = request.session.get(_KEY)
+    return UUID(opened["provider"]) if opened else None
+
+
+def memberships_of(request: HttpRequest) -> list[MemberPrincipal]:
+    """The organizations that this session may open: all of the person's, or the one that let them in."""
+    if not isinstance(request.user, User):
+        return []
+    opened: dict[str, Any] | None = request.session.get(_KEY)
+    mine = memberships(request.user)
+    if not opened:
+        return mine
+    return [one for one in mine if str(one.organization_id) == opened["organization"]]

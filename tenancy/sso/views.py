@@ -1,0 +1,172 @@
+"""Speaks SAML 2.0 with browsers: sends them to the identity provider, takes its answer, and opens their session.
+
+The answer comes by a form from elsewhere, with none of our cookies. It is kept, and the browser comes for it by an
+address of ours, with the cookie that it got when it was sent away: so nobody is signed in by an answer that somebody
+else asked for, and no cookie must be open to other sites.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core import signing
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.utils.cache import add_never_cache_headers
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST, require_safe
+
+from tenancy.access import MemberPrincipal
+from tenancy.errors import NotFound
+from tenancy.models import User
+from tenancy.roles import Right
+from tenancy.scope import scope
+from tenancy.sso import sessions
+from tenancy.sso.models import IdentityProvider, SignIn
+from tenancy.sso.providers import selectors, sign_in
+from tenancy.sso.providers.reasons import REASONS, Refused
+from tenancy.sso.saml import requests
+from tenancy.sso.saml.configuration import ProgramMissing
+
+SALT = "sso.browser"
+COOKIE = "sso_{}"
+METADATA_TYPE = "application/samlmetadata+xml"  # SAML 2.0 Metadata, appendix A
+
+
+@require_safe
+def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
+    """Send the browser to the identity provider; `?test=1` by an admin only tries it, `?next=` is a path of ours."""
+    provider = _provider(provider_id)
+    is_test = request.GET.get("test") == "1"
+    if is_test:
+        if _admin(request, provider) is None:
+            raise Http404
+    elif provider.state != IdentityProvider.State.ACTIVE:
+        return _refused(request, provider, Refused("not_in_use"))
+    onward = request.GET.get("next", "/")
+    if not url_has_allowed_host_and_scheme(onward, allowed_hosts=None):
+        onward = "/"
+    is_again = sessions.provider_of(request) == provider_id
+    try:
+        asked = requests.ask(provider, is_forced=is_again)
+    except ProgramMissing as failure:
+        return _missing(request, failure)
+    response = HttpResponseRedirect(asked.url)
+    response.allowed_schemes = ["https", "http"]  # checked when the metadata was read
+    _remember(response, asked.request_id, {"provider": str(provider_id), "next": onward, "is_test": is_test})
+    add_never_cache_headers(response)
+    return response
+
+
+@csrf_exempt
+@require_POST
+def acs(request: HttpRequest, provider_id: UUID) -> HttpResponse:
+    """Take an answer of the identity provider (SAML 2.0 Bindings, HTTP POST); RelayState is not looked at."""
+    try:
+        kept = sign_in.receive(provider_id=provider_id, posted=request.POST.get("SAMLResponse", ""))
+    except NotFound:
+        raise Http404 from None
+    except Refused as refusal:
+        return _refused(request, _provider(provider_id), refusal)
+    except ProgramMissing as failure:
+        return _missing(request, failure)
+    response = redirect("saml_done", provider_id=provider_id, sign_in_id=kept.pk)
+    response.status_code = 303
+    if not kept.in_response_to:
+        _remember(response, str(kept.pk), {"provider": str(provider_id), "next": "/", "is_test": False})
+    return response
+
+
+@require_safe
+def done(request: HttpRequest, provider_id: UUID, sign_in_id: UUID) -> HttpResponse:
+    """The browser comes for its answer: sign in who it is about, or show a test's."""
+    provider = _provider(provider_id)
+    try:
+        kept = sign_in.find(provider_id=provider_id, sign_in_id=sign_in_id)
+        named = kept.in_response_to or str(kept.pk)
+        remembered = _remembered(request, named, provider_id)
+        if remembered is None:
+            refusal = Refused("other_browser")
+            sign_in.refuse(provider, refusal, kept)
+            raise refusal
+        response = _tested(request, kept) if remembered["is_test"] else _sign_in(request, kept, remembered["next"])
+    except Refused as refusal:
+        return _refused(request, provider, refusal)
+    response.delete_cookie(COOKIE.format(named), path="/sso/")
+    add_never_cache_headers(response)
+    return response
+
+
+@require_safe
+def metadata(request: HttpRequest, provider_id: UUID) -> HttpResponse:
+    """What an identity provider needs to know of us, as SAML metadata."""
+    try:
+        return HttpResponse(requests.describe(_provider(provider_id)), content_type=METADATA_TYPE)
+    except ProgramMissing as failure:
+        return _missing(request, failure)
+
+
+def _sign_in(request: HttpRequest, kept: SignIn, onward: str) -> HttpResponse:
+    return sessions.open_session(request, sign_in.complete(kept), onward=onward)
+
+
+def _tested(request: HttpRequest, kept: SignIn) -> HttpResponse:
+    admin = _admin(request, kept.provider)
+    if admin is None:
+        raise Http404
+    sign_in.complete_test(kept, actor=admin.actor)
+    return redirect("sso_provider", slug=admin.slug, provider_id=kept.provider_id)
+
+
+def _admin(request: HttpRequest, provider: IdentityProvider) -> MemberPrincipal | None:
+    """Whoever may set the provider up, if that is who asks."""
+    if not isinstance(request.user, User):
+        return None
+    mine = sessions.memberships_of(request)
+    return next(
+        (one for one in mine if one.organization_id == provider.organization_id and one.has(Right.SSO_MANAGE)), None
+    )
+
+
+def _provider(provider_id: UUID) -> IdentityProvider:
+    try:
+        with scope(selectors.organization_of(provider_id)):
+            return selectors.provider(provider_id)
+    except NotFound:
+        raise Http404 from None
+
+
+def _remember(response: HttpResponse, name: str, what: dict[str, Any]) -> None:
+    response.set_cookie(
+        COOKIE.format(name),
+        signing.dumps({**what, "name": name}, salt=SALT),
+        max_age=sign_in.BROWSER_HAS,
+        path="/sso/",
+        httponly=True,
+        samesite="Lax",
+        secure=settings.SESSION_COOKIE_SECURE,
+    )
+
+
+def _remembered(request: HttpRequest, name: str, provider_id: UUID) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = signing.loads(
+            request.COOKIES.get(COOKIE.format(name), ""), salt=SALT, max_age=sign_in.BROWSER_HAS
+        )
+    except signing.BadSignature:
+        return None
+    return found if found["name"] == name and found["provider"] == str(provider_id) else None
+
+
+def _refused(request: HttpRequest, provider: IdentityProvider, refusal: Refused) -> HttpResponse:
+    context = {"reason": REASONS[refusal.code], "code": refusal.code, "provider": provider}
+    response = render(request, "sso/refused.html", context, status=403)
+    add_never_cache_headers(response)
+    return response
+
+
+def _missing(request: HttpRequest, failure: ProgramMissing) -> HttpResponse:
+    response = render(request, "sso/unavailable.html", {"reason": str(failure)}, status=503)
+    response.headers["Retry-After"] = "300"
+    return response
