@@ -358,6 +358,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
     "loggers": {
         "httpx": {"level": "WARNING"},  # says every URL, with what is in its query
+        "saml2": {"level": "CRITICAL"},  # says names and whole answers; what is refused is told to its organization
         "stripe": {"level": "WARNING"},
         "djstripe": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},

@@ -116,9 +116,7 @@ def switch(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> 
     """Let people sign in by it, or no longer."""
     is_on = request.POST.get("is_on") == "1"
     done = "People of your domains sign in by it now." if is_on else "Nobody signs in by it any more."
-    perform(
-        request, member, lambda: services.switch(actor=member.actor, provider_id=provider_id, is_on=is_on), done
-    )
+    perform(request, member, lambda: services.switch(actor=member.actor, provider_id=provider_id, is_on=is_on), done)
     return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
 
 

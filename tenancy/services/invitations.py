@@ -20,8 +20,6 @@ from tenancy.models import Invitation, Membership, Organization, User
 from tenancy.roles import Role, may_grant
 from tenancy.scope import scope, unscoped
 from tenancy.services import members, organizations
-from tenancy.webhooks import catalogue
-from tenancy.webhooks.events import emit
 
 LIFETIME = timedelta(days=7)
 SALT = "tenancy.invitation"
@@ -122,9 +120,7 @@ def accept(*, token: str, user: User) -> Membership:
         try:
             membership = members.join(user=user, role=invitation.role)
         except LimitReached as failure:
-            raise LimitReached(
-                f"{failure} Ask whoever invited you for one more, and open the link again."
-            ) from None
+            raise LimitReached(f"{failure} Ask whoever invited you for one more, and open the link again.") from None
         invitation.accepted_at = timezone.now()
         invitation.save(update_fields=["accepted_at"])
         actor = Actor("user", str(user.pk), user.email)

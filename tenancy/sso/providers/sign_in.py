@@ -105,9 +105,7 @@ def refuse(provider: IdentityProvider, refusal: Refused, sign_in: SignIn | None 
     with scope(provider.organization_id):
         now = timezone.now()
         if sign_in is not None:
-            SignIn.objects.filter(pk=sign_in.pk).update(
-                state=State.REFUSED, code=refusal.code, detail=refusal.detail
-            )
+            SignIn.objects.filter(pk=sign_in.pk).update(state=State.REFUSED, code=refusal.code, detail=refusal.detail)
         elif _has_room(provider):
             SignIn.objects.create(
                 provider=provider,

@@ -88,7 +88,7 @@ def configuration(provider: IdentityProvider) -> Any:
 
 
 def _made(provider: IdentityProvider, program: str) -> Any:
-    from saml2.config import SPConfig
+    from saml2.config import SPConfig  # noqa: PLC0415  # 2 s and 52 MiB
 
     key_file, certificate_file = _files(provider)
     endpoints = {"assertion_consumer_service": [(acs_url(provider.pk), POST)]}

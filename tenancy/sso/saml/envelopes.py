@@ -32,7 +32,7 @@ ENCRYPTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A response as it came. `is_signed` and `is_inner_signed` say that there are signatures, not that they are good."""
+    """A response as it came: `is_signed` and `is_inner_signed` say that there are signatures, not that they hold."""
 
     encoded: str  # as pysaml2 wants it
     in_response_to: str
