@@ -8,18 +8,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-lock
 TEST_PROCESSES ?= auto
 
-.PHONY: help run demo test bench chaos-metering chaos-audit lint format venv lock browser pooler
+.PHONY: help run demo test bench chaos-metering chaos-audit lint format venv lock browser pooler xmlsec
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: venv ## Start everything on this machine: PostgreSQL, Valkey, web, jobs (Ctrl-C stops it; PORT=8010 chooses)
+run: venv xmlsec ## Start everything on this machine: PostgreSQL, Valkey, web, jobs (Ctrl-C stops it; PORT=8010 chooses)
 	@exec $(BIN)/python manage.py dev $(if $(PORT),--port $(PORT))
 
 demo: venv ## Walk through the product over HTTP: sign-up, key, conversations, recall, usage, audit
 	@exec $(BIN)/python manage.py demo
 
-test: venv browser pooler ## Run every test on real servers and a real browser (ARGS="-k recall" narrows)
+test: venv browser pooler xmlsec ## Run every test on real servers and a real browser (ARGS="-k recall" narrows)
 	@exec $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) $(ARGS)
 
 bench: venv ## Measure speed and recall quality beside the engine's own server; writes docs/performance.md
@@ -56,6 +56,14 @@ pooler:
 			&& { apt-get install --yes --quiet=2 --no-install-recommends pgbouncer > /dev/null 2>&1 \
 				|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends pgbouncer > /dev/null; }; }; } \
 		|| echo "test: NO PGBOUNCER HERE: the pooler's tests will be skipped (Debian: apt-get install pgbouncer)"
+
+# Signatures of SAML are made and checked by xmlsec1. Without it single sign-on says so, and everything else goes on.
+xmlsec:
+	@command -v xmlsec1 > /dev/null \
+		|| { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "saml: installing xmlsec1" \
+			&& { apt-get install --yes --quiet=2 --no-install-recommends xmlsec1 > /dev/null 2>&1 \
+				|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends xmlsec1 > /dev/null; }; }; } \
+		|| echo "saml: NO XMLSEC1 HERE: sign-in by SAML is off, and its tests are skipped (Debian: apt-get install xmlsec1)"
 
 venv: $(STAMP) ## Make .venv and install the lock (does nothing when the lock is installed)
 

@@ -89,7 +89,7 @@ def _keep(provider: IdentityProvider, asserted: Asserted) -> SignIn:
         assertion_id=asserted.assertion_id,
         subject=asserted.subject,
         attributes=asserted.attributes,
-        email=_email(provider, asserted),
+        email=address_in(provider, asserted.subject, asserted.attributes),
         expires_at=asserted.expires_at,
     )
     try:
@@ -234,12 +234,12 @@ def _take_from_squatter(user: User) -> None:
         addresses.update(verified=True, primary=True)
 
 
-def _email(provider: IdentityProvider, asserted: Asserted) -> str:
-    """The one address that is asserted, in small letters; '' where there is none or it is no address."""
+def address_in(provider: IdentityProvider, subject: str, attributes: dict[str, list[str]]) -> str:
+    """The one address that is asserted, in small letters; '' where there is none, several, or it is no address."""
     candidates = [provider.email_attribute] if provider.email_attribute else [*EMAIL_ATTRIBUTES]
-    values = next((asserted.attributes[one] for one in candidates if asserted.attributes.get(one)), [])
+    values = next((attributes[one] for one in candidates if attributes.get(one)), [])
     if not values and not provider.email_attribute:
-        values = [asserted.subject]
+        values = [subject]
     email = values[0].lower() if len(values) == 1 else ""
     try:
         validate_email(email)
