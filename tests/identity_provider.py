@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from cryptography import x509
@@ -64,7 +64,7 @@ class Said:
     has_statement: bool = True
     has_conditions: bool = True
 
-    def but(self, **other: object) -> Self:
+    def but(self, **other: Any) -> Self:
         """The same, but for this."""
         return replace(self, **other)
 
@@ -73,12 +73,16 @@ class SamlProvider:
     """An identity provider with a key of its own."""
 
     def __init__(self, entity_id: str = "") -> None:
-        program = shutil.which("xmlsec1")
-        if program is None:
-            pytest.skip("xmlsec1 is not here (Debian: apt-get install xmlsec1)")
-        self.program = program
         self.entity_id = entity_id or f"https://idp.example.com/{uuid.uuid4().hex}"
-        self.key, self.certificate = _pair()
+        self.key, self.certificate = pair()
+
+    @property
+    def program(self) -> str:
+        """What signs and encrypts."""
+        found = shutil.which("xmlsec1")
+        if found is None:
+            pytest.skip("xmlsec1 is not here (Debian: apt-get install xmlsec1)")
+        return found
 
     def metadata(self, *more: str, location: str = "https://idp.example.com/sso") -> str:
         """Its metadata, with its certificate and others."""
@@ -237,7 +241,8 @@ def _bare(certificate: str) -> str:
     return "".join(line for line in certificate.splitlines() if "CERTIFICATE" not in line)
 
 
-def _pair(*, bits: int = 2048, days: int = 365) -> tuple[str, str]:
+def pair(*, bits: int = 2048, days: int = 365) -> tuple[str, str]:
+    """A private key and its certificate, as PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "idp.example.com")])
     now = datetime.now(UTC)

@@ -8,14 +8,16 @@ from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element, ParseError
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from tenancy.errors import Invalid
 
 LARGEST = 256 * 1024
-SMALLEST_KEY = 2048  # bits
+SMALLEST_KEY, SMALLEST_CURVE = 2048, 256  # bits
+MOST_CERTIFICATES = 20  # each is tried until one fits, and each try is a process of its own
 MD, DS = "{urn:oasis:names:tc:SAML:2.0:metadata}", "{http://www.w3.org/2000/09/xmldsig#}"
 REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
 PROTOCOL = "urn:oasis:names:tc:SAML:2.0:protocol"
@@ -44,18 +46,19 @@ def read(text: str) -> Described:
         raise _refused("The metadata has no entity ID, or one of more than 1,024 characters.")
     if PROTOCOL not in role.get("protocolSupportEnumeration", "").split():
         raise _refused("The identity provider does not say that it speaks SAML 2.0.")
-    _still_valid(entity, role)
-    return Described(entity_id, _sign_in_url(role), tuple(sorted(_ends(role))))
+    _still_valid(root, entity, role)
+    return Described(entity_id, _sign_in_url(role), tuple(sorted(_ends(entity, role))))
 
 
 def _root(text: str) -> Element:
-    if len(text.encode()) > LARGEST:
+    raw = text.strip().encode(errors="replace")  # half a pair of surrogates is no XML either
+    if len(raw) > LARGEST:
         raise _refused(f"Metadata has at most {LARGEST // 1024} KB.")
     try:
-        root: Element = fromstring(text.strip().encode(), forbid_dtd=True)
+        root: Element = fromstring(raw, forbid_dtd=True)
     except DefusedXmlException:
         raise _refused("Metadata with a document type is refused: remove the DOCTYPE.") from None
-    except (ParseError, ValueError):
+    except (ParseError, ValueError, LookupError):  # the last for an encoding that nobody knows
         raise _refused("This is no XML: paste the whole metadata, from <EntityDescriptor to its end.") from None
     return root
 
@@ -77,30 +80,57 @@ def _sign_in_url(role: Element) -> str:
     if not found:
         raise _refused("The identity provider has no sign-in address for the HTTP-Redirect binding, which we use.")
     for address in found:
-        parts = urlsplit(address)
-        is_local = parts.hostname in {"localhost", "127.0.0.1"}
-        if not parts.hostname or parts.username or parts.scheme not in ({"https", "http"} if is_local else {"https"}):
+        if not _is_safe(address):
             raise _refused(f"The sign-in address must begin with https://: {address[:200]}")
     return found[0]
 
 
-def _ends(role: Element) -> list[datetime]:
-    descriptors = [one for one in role.findall(f"{MD}KeyDescriptor") if one.get("use", "signing") == "signing"]
-    texts = ["".join((one.text or "").split()) for key in descriptors for one in key.iter(f"{DS}X509Certificate")]
-    if not texts:
-        raise _refused("The metadata has no certificate to check signatures with.")
+def _is_safe(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # a bracket that is no IPv6 address
+        return False
+    schemes = {"https", "http"} if parts.hostname in {"localhost", "127.0.0.1"} else {"https"}
+    return bool(parts.hostname) and parts.username is None and parts.scheme in schemes and " " not in address
+
+
+def _ends(entity: Element, role: Element) -> list[datetime]:
+    """When the certificates end; pysaml2 believes those of the other roles too, so they are held to the same rules."""
+    found = [_certificates(key) for key in entity.iter(f"{MD}KeyDescriptor") if _signs(key)]
+    if not any(_signs(key) for key in role.findall(f"{MD}KeyDescriptor")) or not all(found):
+        raise _refused("The metadata has no certificate to check signatures with, or a key without one.")
+    texts = dict.fromkeys(text for texts in found for text in texts)
+    if len(texts) > MOST_CERTIFICATES:
+        raise _refused(f"The metadata has {len(texts)} certificates: {MOST_CERTIFICATES} are the most.")
     return [_end_of(text) for text in texts]
+
+
+def _signs(key: Element) -> bool:
+    return key.get("use", "signing") == "signing"
+
+
+def _certificates(key: Element) -> list[str]:
+    """In base64; an empty text for each X509Data without one, over which pysaml2 stumbles."""
+    found: list[str | None] = []
+    for data in key.iter(f"{DS}X509Data"):
+        found += [one.text for one in data.findall(f"{DS}X509Certificate")] or [None]
+    return ["".join((text or "").split()) for text in found]
 
 
 def _end_of(text: str) -> datetime:
     try:
         certificate = x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
-        key = certificate.public_key()
-    except (binascii.Error, ValueError, x509.UnsupportedGeneralNameType):
+        key, end = certificate.public_key(), certificate.not_valid_after_utc
+    except (binascii.Error, ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
         raise _refused("A certificate in the metadata cannot be read.") from None
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < SMALLEST_KEY:
-        raise _refused(f"A certificate's key has {key.key_size} bits: {SMALLEST_KEY} are the least.")
-    return certificate.not_valid_after_utc
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise _refused(
+            "A certificate's key is neither of RSA nor of an elliptic curve: no other signature is accepted."
+        )
+    least = SMALLEST_KEY if isinstance(key, rsa.RSAPublicKey) else SMALLEST_CURVE
+    if key.key_size < least:
+        raise _refused(f"A certificate's key has {key.key_size} bits: {least} are the least.")
+    return end
 
 
 def _refused(sentence: str) -> Invalid:
