@@ -18,10 +18,10 @@ from tenancy.sso.providers.sign_in import Arrived
 _KEY = "sso"
 
 
-def open_session(request: HttpRequest, arrived: Arrived, *, onward: str) -> HttpResponse:
+def open_session(request: HttpRequest, arrived: Arrived, *, onward: str, is_again: bool = False) -> HttpResponse:
     """Sign in who has arrived, through allauth, so that all their sessions can be ended; then go on to a path of ours.
 
-    A second factor of the account's own is still asked for.
+    A second factor of the account's own is still asked for. `is_again`: the provider was told to ask who they are anew.
     """
     request.session.flush()  # nothing of whoever used this browser before
     request.session[_KEY] = {
@@ -29,7 +29,8 @@ def open_session(request: HttpRequest, arrived: Arrived, *, onward: str) -> Http
         "provider": str(arrived.provider_id),
         "subject": arrived.subject,
     }
-    record_authentication(request, arrived.user, method="saml", provider=str(arrived.provider_id))
+    again = {"reauthenticated": True} if is_again else {}
+    record_authentication(request, arrived.user, method="saml", provider=str(arrived.provider_id), **again)
     response: HttpResponse = perform_login(
         request, arrived.user, email_verification="none", redirect_url=onward, signal_kwargs={"sso": True}
     )

@@ -54,7 +54,7 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
         return _missing(request, failure)
     response = HttpResponseRedirect(asked.url)
     response.allowed_schemes = ["https", "http"]  # checked when the metadata was read
-    _remember(response, asked.request_id, {"provider": str(provider_id), "next": onward, "is_test": is_test})
+    _remember(response, asked.request_id, {"next": onward, "is_test": is_test, "is_again": is_again}, provider_id)
     add_never_cache_headers(response)
     return response
 
@@ -74,7 +74,7 @@ def acs(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     response = redirect("saml_done", provider_id=provider_id, sign_in_id=kept.pk)
     response.status_code = 303
     if not kept.in_response_to:
-        _remember(response, str(kept.pk), {"provider": str(provider_id), "next": "/", "is_test": False})
+        _remember(response, str(kept.pk), {"next": "/", "is_test": False, "is_again": False}, provider_id)
     return response
 
 
@@ -90,7 +90,7 @@ def done(request: HttpRequest, provider_id: UUID, sign_in_id: UUID) -> HttpRespo
             refusal = Refused("other_browser")
             sign_in.refuse(provider, refusal, kept)
             raise refusal
-        response = _tested(request, kept) if remembered["is_test"] else _sign_in(request, kept, remembered["next"])
+        response = _tested(request, kept) if remembered["is_test"] else _sign_in(request, kept, remembered)
     except Refused as refusal:
         return _refused(request, provider, refusal)
     response.delete_cookie(COOKIE.format(named), path="/sso/")
@@ -107,8 +107,9 @@ def metadata(request: HttpRequest, provider_id: UUID) -> HttpResponse:
         return _missing(request, failure)
 
 
-def _sign_in(request: HttpRequest, kept: SignIn, onward: str) -> HttpResponse:
-    return sessions.open_session(request, sign_in.complete(kept), onward=onward)
+def _sign_in(request: HttpRequest, kept: SignIn, remembered: dict[str, Any]) -> HttpResponse:
+    arrived = sign_in.complete(kept)
+    return sessions.open_session(request, arrived, onward=remembered["next"], is_again=remembered["is_again"])
 
 
 def _tested(request: HttpRequest, kept: SignIn) -> HttpResponse:
@@ -137,10 +138,10 @@ def _provider(provider_id: UUID) -> IdentityProvider:
         raise Http404 from None
 
 
-def _remember(response: HttpResponse, name: str, what: dict[str, Any]) -> None:
+def _remember(response: HttpResponse, name: str, what: dict[str, Any], provider_id: UUID) -> None:
     response.set_cookie(
         COOKIE.format(name),
-        signing.dumps({**what, "name": name}, salt=SALT),
+        signing.dumps({**what, "name": name, "provider": str(provider_id)}, salt=SALT),
         max_age=sign_in.BROWSER_HAS,
         path="/sso/",
         httponly=True,

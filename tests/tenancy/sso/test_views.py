@@ -8,17 +8,18 @@ from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
+from allauth.account.models import EmailAddress
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from allauth.usersessions.models import UserSession
 from django.http import HttpResponse
 from django.test import Client
 
-from tenancy.models import Membership, Organization
+from tenancy.models import Membership, Organization, User
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.sso.models import IdentityProvider, SignIn
 from tenancy.sso.saml import configuration
-from tests.factories import Tenant, add_member, make_tenant
+from tests.factories import Tenant, add_member, make_tenant, make_user
 from tests.identity_provider import Said, SamlProvider
 from tests.tenancy.sso.saml.conftest import connect, own
 
@@ -210,8 +211,24 @@ def test_who_must_show_again_who_they_are_is_sent_to_the_provider(
     answer = client.get("/account/reauthenticate/", {"next": "/outbox/"})
     assert answer["Location"] == f"/sso/saml/{row.pk}/login/?next=%2Foutbox%2F"
     away = client.get(answer["Location"])
+    assert away.status_code == 302
     request = zlib.decompress(base64.b64decode(parse_qs(urlsplit(away["Location"]).query)["SAMLRequest"][0]), -15)
     assert b'ForceAuthn="true"' in request
+
+
+def test_whom_the_provider_asked_anew_may_do_what_needs_that(
+    tenant: Tenant, row: IdentityProvider, idp: SamlProvider, domain: str
+) -> None:
+    user = make_user("Bob")
+    User.objects.filter(pk=user.pk).update(email=f"bob@{domain}")
+    EmailAddress.objects.filter(user=user).update(email=f"bob@{domain}")
+    with scope(tenant.organization):
+        Membership.objects.create(user=user, role=Role.OWNER)
+    client, path = Client(), f"/o/{tenant.organization.slug}/settings/close/"
+    signed_in(client, row, idp, f"bob@{domain}")
+    assert client.get(path)["Location"].startswith("/account/reauthenticate/")
+    assert signed_in(client, row, idp, f"bob@{domain}", next=path)["Location"] == path
+    assert client.get(path).status_code == 200
 
 
 def test_a_removed_member_without_another_organization_is_led_out(
