@@ -1,0 +1,249 @@
+"""Single sign-on as people meet it: Chromium between the running service and pysaml2's own identity provider."""
+
+import re
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tenancy.models import Membership, Organization, User
+from tenancy.roles import Role
+from tenancy.scope import scope
+from tenancy.sso.models import IdentityProvider, VerifiedDomain
+from tenancy.sso.providers import services
+from tests.capsule_cloud.web.browser import Visitor, visit
+from tests.capsule_cloud.web.conftest import chromium, may_wait
+from tests.factories import Tenant, make_tenant
+from tests.live import LiveServer
+from tests.peer_idp import PASSWORD, TRIPLE, PeerProvider
+
+__all__ = ["chromium", "may_wait"]  # fixtures, from the console's tests
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("may_wait")]
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1360, "height": 850}
+
+
+@pytest.fixture
+def peer() -> Iterator[PeerProvider]:
+    """An identity provider with nobody in it."""
+    with PeerProvider() as peer:
+        yield peer
+
+
+@pytest.fixture
+def domain(live_tenant: Tenant) -> str:
+    """The tenant's verified domain."""
+    name = f"acme-{uuid.uuid4().hex[:12]}.com"
+    with scope(live_tenant.organization):
+        VerifiedDomain.objects.create(domain=name, token=uuid.uuid4().hex, state="verified")
+    return name
+
+
+@pytest.fixture
+def row(live: LiveServer, live_tenant: Tenant, peer: PeerProvider) -> IdentityProvider:
+    """The peer, in use, and knowing us."""
+    with scope(live_tenant.organization):
+        row = services.add(actor=live_tenant.actor, name="Okta", metadata_xml=peer.metadata)
+        IdentityProvider.objects.filter(pk=row.pk).update(state="active")
+    peer.trust(f"{live.url}/sso/saml/{row.pk}/metadata/")
+    return row
+
+
+def log_in(page: Page, address: str) -> None:
+    """Say at the identity provider who one is."""
+    page.wait_for_url("http://localhost:*/**")
+    page.get_by_label("Address").fill(address)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("http://127.0.0.1:*/**")
+
+
+def begin(visitor: Visitor, address: str) -> Page:
+    """Start at our page with an address."""
+    page = visitor.go("/account/login/")
+    page.get_by_role("link", name="Sign in with single sign-on").click()
+    page.get_by_label("Work e-mail").fill(address)
+    page.get_by_role("button", name="Continue").click()
+    return page
+
+
+def home_of(organization: Organization) -> re.Pattern[str]:
+    """The address of an organization's first page."""
+    return re.compile(f"/o/{organization.slug}/$")
+
+
+def test_an_owner_connects_a_provider_tests_it_and_switches_it_on(
+    live: LiveServer, live_tenant: Tenant, chromium: Browser, peer: PeerProvider, domain: str
+) -> None:
+    boss = f"boss@{domain}"
+    peer.people[boss] = "Bea Boss"
+    clipboard = ["clipboard-read", "clipboard-write"]
+    with visit(chromium, live.url, live_tenant.owner, permissions=clipboard) as visitor:
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/settings/")
+        page.get_by_role("link", name="Identity providers").click()
+        page.get_by_role("link", name="Add provider").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name").fill("Okta")
+        dialog.get_by_label("Its metadata").fill(peer.metadata)
+        dialog.get_by_role("button", name="Add provider").click()
+        expect(page.get_by_role("heading", name="Okta", exact=True)).to_be_visible()
+        with scope(live_tenant.organization):
+            row = IdentityProvider.objects.get()
+        ours = f"{live.url}/sso/saml/{row.pk}"
+        copied = []
+        for label in ("acs url", "entity id", "metadata"):
+            page.get_by_role("button", name=f"Copy the {label}").click()
+            expect(page.locator("#announce")).to_have_text("Copied to the clipboard")
+            copied.append(page.evaluate("navigator.clipboard.readText()"))
+        assert copied == [f"{ours}/acs/", f"{ours}/metadata/", f"{ours}/metadata/"]
+
+        page.get_by_role("button", name="Switch on").click()
+        expect(page.get_by_text("Test it first", exact=False)).to_be_visible()
+        peer.trust(copied[2])
+        page.get_by_role("link", name="Test", exact=True).click()
+        log_in(page, boss)
+        expect(page.get_by_text("test came through")).to_be_visible()
+        page.get_by_text("What was asserted").click()
+        expect(page.get_by_text("Bea Boss")).to_be_visible()
+        page.get_by_role("button", name="Switch on").click()
+        expect(page.get_by_text("in use", exact=True)).to_be_visible()
+        assert visitor.complaints == []
+    assert [(one.entity_id, one.acs_url, one.is_forced) for one in peer.requests] == [(copied[1], copied[0], False)]
+    assert not User.objects.filter(email=boss).exists()  # a test makes nobody
+    with scope(live_tenant.organization):
+        row.refresh_from_db()
+    assert (row.state, row.tested_at is None) == ("active", False)
+
+
+def test_a_new_person_signs_in_sees_that_organization_alone_and_signs_out(
+    live: LiveServer,
+    live_tenant: Tenant,
+    chromium: Browser,
+    peer: PeerProvider,
+    domain: str,
+    row: IdentityProvider,
+) -> None:
+    ann, elsewhere = f"ann@{domain}", make_tenant()
+    peer.people[ann] = "Ann Arrived"
+    with visit(chromium, live.url) as visitor:
+        page = begin(visitor, f"Ann@{domain.upper()}")
+        log_in(page, ann)
+        expect(page).to_have_url(home_of(live_tenant.organization))
+        person = User.objects.get(email=ann)
+        with scope(live_tenant.organization):
+            assert Membership.objects.get(user=person).role == row.default_role == Role.VIEWER
+        with scope(elsewhere.organization):
+            Membership.objects.create(user=person, role=Role.OWNER)
+        page.reload()
+        page.get_by_label("Switch organization").click()
+        expect(page.get_by_role("link", name=live_tenant.organization.name)).to_be_visible()
+        expect(page.get_by_role("link", name=elsewhere.organization.name)).to_have_count(0)
+        answer = page.goto(f"{live.url}/o/{elsewhere.organization.slug}/")
+        assert answer is not None
+        assert answer.status == 404
+        visitor.complaints.clear()  # the browser tells of the 404
+
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/")
+        page.locator("summary", has_text=ann).click()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page).to_have_url(f"{live.url}/")
+        visitor.go(f"/o/{live_tenant.organization.slug}/")
+        expect(page).to_have_url(re.compile("/account/login/"))
+        assert visitor.complaints == []
+
+
+def test_an_encrypted_assertion_signs_in_too_and_an_old_cipher_is_refused(
+    live: LiveServer,
+    live_tenant: Tenant,
+    chromium: Browser,
+    peer: PeerProvider,
+    domain: str,
+    row: IdentityProvider,
+) -> None:
+    cleo = f"cleo@{domain}"
+    peer.people[cleo] = "Cleo Cipher"
+    with visit(chromium, live.url) as visitor:
+        peer.encryption = TRIPLE
+        log_in(begin(visitor, cleo), cleo)
+        expect(visitor.page.get_by_text("no longer safe", exact=False)).to_be_visible()
+        assert not User.objects.filter(email=cleo).exists()
+        peer.encryption = "aes-256"
+        visitor.page.get_by_role("link", name="Begin again").click()
+        visitor.page.get_by_label("Work e-mail").fill(cleo)
+        visitor.page.get_by_role("button", name="Continue").click()
+        log_in(visitor.page, cleo)
+        expect(visitor.page).to_have_url(home_of(live_tenant.organization))
+        expect(visitor.page.locator("summary", has_text="Cleo Cipher")).to_be_visible()
+
+
+def test_somebody_of_another_domain_is_refused_and_told_why_and_so_is_the_owner(
+    live: LiveServer,
+    live_tenant: Tenant,
+    chromium: Browser,
+    peer: PeerProvider,
+    domain: str,
+    row: IdentityProvider,
+) -> None:
+    mallory = f"mallory@other-{uuid.uuid4().hex[:12]}.com"
+    peer.people[mallory] = "Mallory"
+    with visit(chromium, live.url) as visitor:
+        page = begin(visitor, mallory)  # nobody has this domain
+        expect(page.get_by_text("No organization has set up single sign-on for this domain")).to_be_visible()
+        page.get_by_label("Work e-mail").fill(f"somebody@{domain}")
+        page.get_by_role("button", name="Continue").click()
+        log_in(page, mallory)
+        expect(page.get_by_role("heading", name="You are not signed in")).to_be_visible()
+        expect(page.get_by_text("in no domain that this organization has verified", exact=False)).to_be_visible()
+        expect(page.get_by_text("Verify the domain under Settings", exact=False)).to_be_visible()
+        assert not User.objects.filter(email=mallory).exists()
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
+        page = visitor.go(f"/o/{live_tenant.organization.slug}/sso/providers/{row.pk}/")
+        attempt = page.get_by_role("row", name=mallory)
+        expect(attempt.get_by_text("foreign_domain")).to_be_visible()
+        expect(attempt.get_by_text("in no domain that this organization has verified", exact=False)).to_be_visible()
+        expect(attempt.get_by_text("Verify the domain under Settings", exact=False)).to_be_visible()
+
+
+def test_pages_of_single_sign_on_have_no_serious_violation_and_fit_on_a_phone(
+    live: LiveServer,
+    live_tenant: Tenant,
+    chromium: Browser,
+    peer: PeerProvider,
+    domain: str,
+    row: IdentityProvider,
+) -> None:
+    dana, mallory = f"dana@{domain}", "mallory@example.org"
+    peer.people |= {dana: "Dana", mallory: "Mallory"}
+
+    def look(visitor: Visitor) -> None:
+        assert visitor.serious_violations() == []
+        visitor.page.set_viewport_size(PHONE)
+        assert visitor.overflow() <= 0, visitor.page.url
+        visitor.page.set_viewport_size(DESKTOP)
+
+    with visit(chromium, live.url) as visitor:
+        visitor.go("/sso/")
+        look(visitor)
+        page = begin(visitor, mallory)
+        look(visitor)
+        page.get_by_label("Work e-mail").fill(dana)
+        page.get_by_role("button", name="Continue").click()
+        log_in(page, mallory)
+        expect(page.get_by_role("heading", name="You are not signed in")).to_be_visible()
+        look(visitor)
+    with visit(chromium, live.url) as visitor:
+        log_in(begin(visitor, dana), dana)
+        expect(visitor.page).to_have_url(home_of(live_tenant.organization))
+    home = f"/o/{live_tenant.organization.slug}/sso/providers/"
+    with visit(chromium, live.url, live_tenant.owner) as visitor:
+        for path in ("", "new/", f"{row.pk}/", f"{row.pk}/edit/", f"{row.pk}/remove/"):
+            page = visitor.go(home + path)
+            for fold in page.locator("details.fold").all():
+                fold.evaluate("it => it.open = true")
+            look(visitor)
+        assert visitor.complaints == []
+    with visit(chromium, live.url, make_tenant().owner) as visitor:  # nothing is set up yet
+        page = visitor.go("/")
+        visitor.go(f"{page.url}sso/providers/")
+        look(visitor)
