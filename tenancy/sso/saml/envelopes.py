@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, ParseError
 
@@ -28,6 +29,7 @@ ENCRYPTIONS = frozenset(
         *(f"{_ENC}rsa-oaep-mgf1p", f"{_ENC11}rsa-oaep"),
     }
 )
+_ENCODING = re.compile(rb"<\?xml [^>]*?encoding\s*=\s*[\"']([^\"'>]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,9 @@ def parsed(raw: bytes) -> Element:
     """The document, once nothing in it is forbidden: document types, comments, instructions, weak algorithms.
 
     Comments split texts where libraries read them differently, so that `a@b.com<!-- -->.evil.com` is two addresses.
-    Raises Refused.
+    In UTF-16 they would look like something else, and a signature bears such a change: UTF-8 it is. Raises Refused.
     """
+    _check_encoding(raw)
     if b"<!--" in raw or b"<![CDATA[" in raw or raw.count(b"<?") > raw.startswith(b"<?xml "):
         raise Refused("forbidden_content", "There is a comment, a CDATA section or an instruction.")
     try:
@@ -85,6 +88,18 @@ def parsed(raw: bytes) -> Element:
         raise Refused("malformed", str(failure)) from None
     _check_algorithms(root)
     return root
+
+
+def _check_encoding(raw: bytes) -> None:
+    named = _ENCODING.match(raw)
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        is_utf_8 = False
+    else:
+        is_utf_8 = b"\x00" not in raw  # which is half of every letter in UTF-16
+    if not is_utf_8 or (named is not None and named[1].lower() != b"utf-8"):
+        raise Refused("malformed", "It is not in UTF-8.")
 
 
 def _check_algorithms(root: Element) -> None:

@@ -15,7 +15,7 @@ from tenancy.sso.saml.envelopes import Envelope, open_envelope, parsed
 
 BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 TRANSIENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
-LONGEST_SUBJECT = 1024
+LONGEST_SUBJECT, LONGEST_ID = 1024, 255
 MOST_ATTRIBUTES, LONGEST_VALUE = 100, 500
 # pysaml2's exceptions by name, and what they mean; importing them would load all of it
 MEANINGS = {
@@ -109,6 +109,8 @@ def _checked(provider: IdentityProvider, envelope: Envelope, response: Any) -> A
     outer = _text(response.response.issuer)
     if _text(assertion.issuer) != provider.entity_id or (outer and outer != provider.entity_id):
         raise Refused("issuer", f"{outer or 'none'} and {_text(assertion.issuer) or 'none'}")
+    if not assertion.id or max(len(assertion.id), len(envelope.in_response_to)) > LONGEST_ID:
+        raise Refused("malformed", f"An ID has 1 to {LONGEST_ID} characters.")
     ends = [_check_conditions(provider, assertion.conditions), _check_confirmation(provider, envelope, assertion)]
     name = assertion.subject.name_id
     subject = _text(name)

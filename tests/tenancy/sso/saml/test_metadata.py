@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tenancy.errors import Invalid
@@ -212,6 +212,7 @@ def reads_or_refuses(text: str) -> None:
         assert described.expires_at
 
 
+@settings(deadline=None)
 @given(text=st.text())
 @example("\ud800")
 @example('<?xml version="1.0" encoding="utf-7"?><a/>')
@@ -228,6 +229,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_metadata_that_was_changed_anywhere_is_read_or_refused(data: st.DataObject) -> None:
     text = GOOD
@@ -239,12 +241,14 @@ def test_metadata_that_was_changed_anywhere_is_read_or_refused(data: st.DataObje
 
 
 @pytest.mark.filterwarnings("ignore:Parsed a serial number:cryptography.utils.CryptographyDeprecationWarning")
+@settings(deadline=None)
 @given(st.integers(0, len(DER) - 1), st.binary(max_size=4), st.integers(0, 4))
 def test_a_certificate_that_was_changed_anywhere_is_read_or_refused(start: int, put: bytes, taken: int) -> None:
     changed = DER[:start] + put + DER[start + taken :]
     reads_or_refuses(GOOD.replace(base64.b64encode(DER).decode(), base64.b64encode(changed).decode()))
 
 
+@settings(deadline=None)
 @given(moment=st.datetimes(timezones=st.timezones() | st.none()))
 @example(datetime(1, 1, 1, tzinfo=UTC))
 def test_every_end_of_validity_is_read_or_refused(moment: datetime) -> None:
