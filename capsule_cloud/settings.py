@@ -166,6 +166,7 @@ CELERY_BEAT_SCHEDULE = {
     "tidy-audit-streams": {"task": "audit_streams.tidy", "schedule": 900.0},
     "publish-audit-checkpoints": {"task": "audit.publish_checkpoints", "schedule": 3600.0},
     "check-domains": {"task": "sso.check_domains", "schedule": 5.0},
+    "forget-sign-ins": {"task": "sso.forget_sign_ins", "schedule": 3600.0},
     "tidy-webhooks": {"task": "webhooks.tidy", "schedule": 900.0},
     "purge-closed-organizations": {"task": "tenancy.purge_closed_organizations", "schedule": 3600.0},
     "apply-parked-writes": {"task": "quotas.apply_parked_writes", "schedule": 5.0},

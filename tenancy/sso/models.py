@@ -135,7 +135,10 @@ class SignIn(OwnedModel):
     expires_at = models.DateTimeField()  # the assertion's; nothing is done with it from then on
 
     class Meta(OwnedModel.Meta):
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["provider", "-id"], name="sso_sign_in_of")]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["provider", "-id"], name="sso_sign_in_of"),
+            models.Index(fields=["created_at"], name="sso_sign_in_old"),
+        ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["provider", "assertion_id"], name="sso_assertion_once")
         ]

@@ -55,6 +55,7 @@ GLOBAL = {
     "audit_streams.deliver": "takes everybody's due streams in turns; each says whose it is",
     "audit_streams.tidy": "one statement ends everybody's logs of last month",
     "sso.check_domains": "takes everybody's due domains in turns, each in its own scope",
+    "sso.forget_sign_ins": "asks whose traces are old, then opens each one's scope",
     "webhooks.deliver": "takes everybody's due deliveries in turns; each says whose it is",
     "webhooks.tidy": "one statement ends everybody's logs of last month",
     "sandbox.deliver_webhooks": "a twin of Stripe knows no organizations",
