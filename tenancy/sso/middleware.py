@@ -1,10 +1,13 @@
 """Keeps sessions that an identity provider opened away from the account itself."""
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
+from uuid import UUID
 
+from allauth.account.internal.flows.reauthentication import STATE_SESSION_KEY
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
@@ -26,9 +29,7 @@ class SsoSessionMiddleware:
         is_account = request.path.startswith(ACCOUNT) or request.path in map(reverse, OUTSIDE)
         if is_account and request.user.is_authenticated and (provider_id := provider_of(request)):
             if request.path == reverse("account_reauthenticate"):
-                onward = request.GET.get("next", "/")
-                onward = onward if url_has_allowed_host_and_scheme(onward, allowed_hosts=None) else "/"
-                return redirect(f"{reverse('saml_login', args=[provider_id])}?{urlencode({'next': onward})}")
+                return _ask_again(request, provider_id)
             if request.path not in map(reverse, FREE):
                 messages.warning(
                     request,
@@ -36,3 +37,19 @@ class SsoSessionMiddleware:
                 )
                 return redirect("/")
         return self.get_response(request)
+
+
+def _ask_again(request: HttpRequest, provider_id: UUID) -> HttpResponse:
+    """A page with a link to the provider: browsers let no form of the console lead to another site.
+
+    What a form wanted is not done behind the person's back: they come back to its page instead.
+    """
+    is_lost = STATE_SESSION_KEY in request.session
+    onward = request.GET.get("next", "/")
+    if is_lost:
+        parts = urlsplit(request.headers.get("Referer", ""))
+        onward = parts.path if parts.netloc == request.get_host() else "/"
+    if not url_has_allowed_host_and_scheme(onward, allowed_hosts=None):
+        onward = "/"
+    address = f"{reverse('saml_login', args=[provider_id])}?{urlencode({'next': onward})}"
+    return render(request, "sso/again.html", {"address": address, "is_lost": is_lost})

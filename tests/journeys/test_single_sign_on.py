@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from allauth.account.models import EmailAddress
 from playwright.sync_api import Browser, Page, expect
 
 from tenancy.models import Membership, Organization, User
@@ -193,16 +194,50 @@ def test_somebody_of_another_domain_is_refused_and_told_why_and_so_is_the_owner(
         page.get_by_label("Work e-mail").fill(f"somebody@{domain}")
         page.get_by_role("button", name="Continue").click()
         log_in(page, mallory)
-        expect(page.get_by_role("heading", name="You are not signed in")).to_be_visible()
+        expect(page.get_by_role("heading", name="This sign-in was refused")).to_be_visible()
         expect(page.get_by_text("in no domain that this organization has verified", exact=False)).to_be_visible()
         expect(page.get_by_text("Verify the domain under Settings", exact=False)).to_be_visible()
         assert not User.objects.filter(email=mallory).exists()
     with visit(chromium, live.url, live_tenant.owner) as visitor:
         page = visitor.go(f"/o/{live_tenant.organization.slug}/sso/providers/{row.pk}/")
-        attempt = page.get_by_role("row", name=mallory)
+        attempt = page.get_by_role("listitem").filter(has_text=mallory)
         expect(attempt.get_by_text("foreign_domain")).to_be_visible()
         expect(attempt.get_by_text("in no domain that this organization has verified", exact=False)).to_be_visible()
         expect(attempt.get_by_text("Verify the domain under Settings", exact=False)).to_be_visible()
+
+
+def test_an_owner_shows_again_at_the_provider_who_they_are(
+    live: LiveServer,
+    live_tenant: Tenant,
+    chromium: Browser,
+    peer: PeerProvider,
+    domain: str,
+    row: IdentityProvider,
+) -> None:
+    owner, home = f"ada@{domain}", f"/o/{live_tenant.organization.slug}/settings/"
+    User.objects.filter(pk=live_tenant.owner.pk).update(email=owner)
+    EmailAddress.objects.filter(user=live_tenant.owner).update(email=owner)
+    peer.people[owner] = "Ada"
+    with visit(chromium, live.url) as visitor:
+        page = visitor.go(home)  # whoever is not signed in comes to the sign-in page, and keeps where they wanted to go
+        page.get_by_role("link", name="Sign in with single sign-on").click()
+        page.get_by_label("Work e-mail").fill(owner)
+        page.get_by_role("button", name="Continue").click()
+        log_in(page, owner)
+        expect(page).to_have_url(re.compile(f"{home}$"))
+        saves = page.locator("form[action$='/security/']").get_by_role("button")
+        saves.click()  # a form, from which the browser would follow no redirect to another site
+        expect(page.get_by_text("Nothing has changed yet")).to_be_visible()
+        assert visitor.serious_violations() == []
+        page.get_by_role("link", name="Continue to your identity provider").click()
+        log_in(page, owner)
+        expect(page).to_have_url(re.compile(f"{home}$"))
+        saves.click()
+        expect(page.get_by_text("A second factor is now optional")).to_be_visible()
+        visitor.go(f"{home}close/")
+        expect(page.get_by_role("heading", name="Close the organization")).to_be_visible()
+        assert visitor.complaints == []
+    assert [one.is_forced for one in peer.requests] == [False, True]
 
 
 def test_pages_of_single_sign_on_have_no_serious_violation_and_fit_on_a_phone(
@@ -230,7 +265,7 @@ def test_pages_of_single_sign_on_have_no_serious_violation_and_fit_on_a_phone(
         page.get_by_label("Work e-mail").fill(dana)
         page.get_by_role("button", name="Continue").click()
         log_in(page, mallory)
-        expect(page.get_by_role("heading", name="You are not signed in")).to_be_visible()
+        expect(page.get_by_role("heading", name="This sign-in was refused")).to_be_visible()
         look(visitor)
     with visit(chromium, live.url) as visitor:
         log_in(begin(visitor, dana), dana)
