@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -80,6 +81,7 @@ def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     )
     if added is None:
         return show(request, member, "web/sso_provider_new.html", "settings", form=form)
+    messages.success(request, "Added. Now copy our side to the identity provider.")
     return redirect("sso_provider", slug=member.slug, provider_id=added.pk)
 
 
@@ -107,6 +109,7 @@ def edit(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> Ht
 
     if attempt(member, form, change) is None:
         return show(request, member, "web/sso_provider_edit.html", "settings", form=form, provider=provider)
+    messages.success(request, "Saved.")
     return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
 
 

@@ -217,6 +217,7 @@ PUBLIC = {
     "/openapi.json": "The document of the API is public.",
     "/docs": "The same document for people.",
     "/": "The front page; signed in, it leads to one's organization.",
+    "/sso/": "Whoever signs in by an identity provider begins here.",
     "/outbox/": "It is there in development alone.",
     "/.well-known/audit-keys.json": "Public keys: whoever has an export checks its signatures.",
     "/.well-known/audit-log/checkpoint": "The log of all is one for everybody, and has hashes alone.",
@@ -226,6 +227,14 @@ PUBLIC = {
 }
 # Addresses for machines that sign what they send: without the signature 400, and nothing is kept.
 SIGNED = {"/webhooks/stripe": "Stripe's events"}
+# Where identity providers and the browsers of their people come, with nobody signed in yet: a provider that is none is
+# 404, the other method 405. What an answer must be to open anything is in tests/tenancy/sso.
+SIGN_ON = {
+    "/sso/saml/{provider_id}/login/": "GET",
+    "/sso/saml/{provider_id}/acs/": "POST",
+    "/sso/saml/{provider_id}/metadata/": "GET",
+    "/sso/saml/{provider_id}/done/{sign_in_id}/": "GET",
+}
 # Addresses that are a secret themselves, as Stripe's own pages are: any other one is 404.
 SECRET_LINKS = {
     "/sandbox/checkout/{stripe_id}",
@@ -264,6 +273,12 @@ CONSOLE = (
     ConsoleRow("GET", "sso/domains/{domain_id}/", Right.SSO_READ),
     ConsoleRow("POST", "sso/domains/{domain_id}/check/", Right.SSO_MANAGE),
     ConsoleRow("GET", "sso/domains/{domain_id}/remove/", Right.SSO_MANAGE),
+    ConsoleRow("GET", "sso/providers/", Right.SSO_READ),
+    ConsoleRow("POST", "sso/providers/new/?name=Okta&metadata=x", Right.SSO_MANAGE),
+    ConsoleRow("GET", "sso/providers/{provider_id}/", Right.SSO_READ),
+    ConsoleRow("GET", "sso/providers/{provider_id}/edit/", Right.SSO_MANAGE),
+    ConsoleRow("POST", "sso/providers/{provider_id}/switch/?is_on=0", Right.SSO_MANAGE),
+    ConsoleRow("GET", "sso/providers/{provider_id}/remove/", Right.SSO_MANAGE),
     ConsoleRow("GET", "members/", Right.MEMBERS_READ),
     ConsoleRow("POST", "members/invite/", Right.MEMBERS_WRITE),
     ConsoleRow("GET", "members/leave/", Right.ORGANIZATION_READ),

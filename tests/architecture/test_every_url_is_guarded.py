@@ -28,6 +28,7 @@ from tests.architecture.access_table import (
     PERSONAL,
     PUBLIC,
     SECRET_LINKS,
+    SIGN_ON,
     SIGNED,
     STAFF,
     ApiRow,
@@ -81,7 +82,7 @@ def bare(path: str) -> str:
 def test_every_url_has_a_row() -> None:
     listed = {f"{row.method} {bare(row.path)}" for row in API}
     listed |= {f"/o/{{slug}}/{bare(row.path)}" for row in CONSOLE} | PUBLIC.keys() | SIGNED.keys()
-    listed |= PERSONAL | SECRET_LINKS
+    listed |= PERSONAL | SECRET_LINKS | SIGN_ON.keys()
     served: set[str] = set()
     for path, pattern in every_url():
         if is_api(path):
@@ -195,6 +196,17 @@ def test_a_link_that_is_a_secret_cannot_be_guessed(db: None, path: str) -> None:
     guessed = path.format(stripe_id="cs_test_guess", page="guess")
     assert Client().get(guessed).status_code == 404
     assert Client(enforce_csrf_checks=True).post(guessed, {"do": "cancel"}).status_code in {403, 404}
+
+
+@pytest.mark.parametrize("path", sorted(SIGN_ON))
+@pytest.mark.parametrize("query", ["", "?test=1"])
+def test_an_identity_provider_that_is_none_lets_nobody_in(db: None, path: str, query: str) -> None:
+    browser, guessed = Client(enforce_csrf_checks=True), path.format(provider_id=uuid4(), sign_in_id=uuid4()) + query
+    good = SIGN_ON[path]
+    assert browser.generic(good, guessed).status_code == 404
+    assert browser.get(guessed).status_code == (404 if good == "GET" else 405)
+    assert browser.post(guessed, {"SAMLResponse": "x"}).status_code == (404 if good == "POST" else 403)
+    assert not browser.session.keys()
 
 
 def staff_pages() -> list[str]:

@@ -1,5 +1,6 @@
-"""Makes domains in every state, for tests of what looks at them."""
+"""Makes domains and identity providers in every state, for tests of what looks at them."""
 
+import functools
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -8,8 +9,10 @@ from django.utils import timezone
 
 from tenancy.scope import scope
 from tenancy.sso.domains import services
-from tenancy.sso.models import VerifiedDomain
+from tenancy.sso.models import IdentityProvider, VerifiedDomain
+from tenancy.sso.providers import services as providers
 from tests.factories import Tenant
+from tests.identity_provider import SamlProvider
 
 
 def put(tenant: Tenant, name: str, **columns: Any) -> VerifiedDomain:
@@ -20,7 +23,22 @@ def put(tenant: Tenant, name: str, **columns: Any) -> VerifiedDomain:
         return VerifiedDomain.objects.get(pk=domain.pk)
 
 
+@functools.cache
+def identity_provider() -> SamlProvider:
+    """One for every test of this process: a key takes its time."""
+    return SamlProvider()
+
+
+def put_provider(tenant: Tenant, **columns: Any) -> IdentityProvider:
+    """An identity provider, added by the owner, with these columns."""
+    with scope(tenant.organization):
+        added = providers.add(actor=tenant.actor, name="Okta", metadata_xml=identity_provider().metadata())
+        IdentityProvider.objects.filter(pk=added.pk).update(**columns)
+        return IdentityProvider.objects.get(pk=added.pk)
+
+
 def make_sso_things(tenant: Tenant) -> dict[str, str]:
-    """Path parameters of a domain. It was looked up just now, so that nobody looks again while a test runs."""
+    """Path parameters. The domain was looked up just now, so that nobody looks again while a test runs."""
     just_now = timezone.now() + timedelta(hours=1)
-    return {"domain_id": str(put(tenant, f"acme-{uuid.uuid4().hex[:12]}.com", turn_at=just_now, due_at=None).pk)}
+    domain = put(tenant, f"acme-{uuid.uuid4().hex[:12]}.com", turn_at=just_now, due_at=None)
+    return {"domain_id": str(domain.pk), "provider_id": str(put_provider(tenant).pk)}

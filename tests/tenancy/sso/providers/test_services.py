@@ -213,7 +213,7 @@ def test_metadata_of_another_provider_is_a_conflict(tenant: Tenant) -> None:
         ({"name_attribute": "a\x00b"}, "name_attribute"),
     ],
 )
-def test_what_cannot_be_is_refused_at_its_field(tenant: Tenant, other: dict[str, str], field: str) -> None:
+def test_what_cannot_be_is_refused_at_its_field(tenant: Tenant, other: dict[str, Any], field: str) -> None:
     provider = add(tenant)
     with pytest.raises(Invalid) as refusal:
         change(tenant, provider, **other)
