@@ -218,6 +218,7 @@ class MemberPrincipal:
     name: str
     role: Role
     is_mfa_required: bool
+    is_sso_required: bool
     closed_at: datetime | None
 
     @property
@@ -242,6 +243,7 @@ def memberships(user: User) -> list[MemberPrincipal]:
                 name=row["name"],
                 role=Role(row["role"]),
                 is_mfa_required=row["is_mfa_required"],
+                is_sso_required=row["is_sso_required"],
                 closed_at=row["closed_at"],
             )
             for row in wide.rows("tenancy_memberships", user.pk)

@@ -88,6 +88,7 @@ class Organization(models.Model):
     name = models.CharField(max_length=120)
     region = models.CharField(max_length=8, choices=Region.choices, default=Region.EU)
     is_mfa_required = models.BooleanField(default=False)
+    is_sso_required = models.BooleanField(db_default=False)
     signing_key = models.BinaryField()  # Ed25519, sealed: signs this organization's exports
     project_limit = models.PositiveIntegerField(default=5)
     member_limit = models.PositiveIntegerField(default=10)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from allauth.account.decorators import reauthentication_required
+from allauth.account.internal.flows.reauthentication import suspend_request
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -34,11 +35,11 @@ from tenancy.models import Project, User
 from tenancy.roles import Right
 from tenancy.scope import scope
 from tenancy.selectors import projects
-from tenancy.sso.sessions import memberships_of, provider_of
+from tenancy.sso.enforcement import way_in
+from tenancy.sso.sessions import has_shown_again, memberships_of, provider_of
 
 View = Callable[..., HttpResponseBase]
 Result = TypeVar("Result")
-sensitive = cast("Callable[[View], View]", reauthentication_required)  # asks for the password or passkey again
 MISSING = (NotFound, CapsuleNotFound, SessionNotFound, TriggerNotFound)
 REFUSED = (TenancyError, InvalidInput, SessionSealed)
 LAST_ORGANIZATION, LAST_PROJECT = "last_organization", "last_project"
@@ -91,6 +92,21 @@ class LinkGroup:
     items: tuple[Link, ...]
 
 
+def sensitive(view: View) -> View:
+    """Asks again who it is: for the password or passkey, or the identity provider that opened the session."""
+    by_account = cast("View", reauthentication_required(view))
+
+    @wraps(view)
+    def asked(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponseBase:
+        if provider_of(request) is None:
+            return by_account(request, *arguments, **named)
+        if not has_shown_again(request):
+            return cast("HttpResponse", suspend_request(request, reverse("account_reauthenticate")))
+        return view(request, *arguments, **named)
+
+    return asked
+
+
 def signed_in(request: HttpRequest) -> User:
     """The person behind a request that `login_required` let through."""
     if not isinstance(request.user, User):
@@ -101,9 +117,10 @@ def signed_in(request: HttpRequest) -> User:
 def page(right: Right, *, when_closed: bool = False, is_scoped: bool = True) -> Callable[[View], View]:
     """A view `(request, member, …)` of one organization, run inside its scope.
 
-    Anonymous: to the sign-in page. A stranger: 404. A member without `right`: 403. Without a second factor that the
-    organization requires: to the page that sets one up. A closed organization shows only views with `when_closed`.
-    A view without `is_scoped` opens its own scopes: it asks others in between, and never in an open transaction.
+    Anonymous: to the sign-in page. Whoever must come by single sign-on: there. A stranger: 404. A member without
+    `right`: 403. Without a second factor that the organization requires: to the page that sets one up. A closed
+    organization shows only views with `when_closed`. A view without `is_scoped` opens its own scopes: it asks others in
+    between, and never in an open transaction.
     """
 
     def decorate(view: View) -> View:
@@ -113,6 +130,8 @@ def page(right: Right, *, when_closed: bool = False, is_scoped: bool = True) -> 
             member = next((one for one in memberships_of(request) if one.slug == slug), None)
             if member is None:
                 raise Http404
+            if address := way_in(request, user, member):
+                return redirect(address)
             if lacks_required_mfa(user, member) and provider_of(request) is None:  # theirs asks for it
                 messages.warning(request, f"{member.name} requires a second factor: set one up to go on.")
                 return redirect("mfa_index")

@@ -10,10 +10,11 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from capsule_cloud.web.console import attempt, page, perform, show
+from capsule_cloud.web.console import attempt, page, perform, sensitive, show
 from tenancy.access import MemberPrincipal
 from tenancy.errors import NotFound
 from tenancy.roles import Right, Role
+from tenancy.sso import enforcement
 from tenancy.sso.domains.selectors import domains
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.providers import selectors, services
@@ -65,7 +66,20 @@ class SettingsForm(ProviderForm):
 def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """Every provider with its state; the empty page says how to begin."""
     rows = [_told(one) for one in selectors.providers()]
-    return show(request, member, "web/sso_providers.html", "settings", rows=rows, has_domain=_has_domain())
+    required = member.is_sso_required
+    context: dict[str, Any] = {"rows": rows, "has_domain": _has_domain(), "is_required": required}
+    return show(request, member, "web/sso_providers.html", "settings", **context)
+
+
+@require_POST
+@page(Right.SSO_MANAGE)
+@sensitive
+def require(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
+    """Require single sign-on of everybody, or no longer."""
+    is_required = request.POST.get("is_required") == "1"
+    done = "Everybody signs in by your identity provider now." if is_required else "Passwords and passkeys go, too."
+    perform(request, member, lambda: enforcement.require(actor=member.actor, is_required=is_required), done)
+    return redirect("sso_providers", slug=member.slug)
 
 
 @page(Right.SSO_MANAGE)

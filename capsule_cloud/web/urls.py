@@ -164,6 +164,7 @@ in_organization = [
     path("sso/domains/<uuid:domain_id>/check/", sso_domains.check, name="sso_domain_check"),
     path("sso/domains/<uuid:domain_id>/remove/", sso_domains.remove, name="sso_domain_remove"),
     path("sso/providers/", sso_providers.index, name="sso_providers"),
+    path("sso/providers/require/", sso_providers.require, name="sso_require"),
     path("sso/providers/new/", sso_providers.new, name="sso_provider_new"),
     path("sso/providers/<uuid:provider_id>/", sso_providers.detail, name="sso_provider"),
     path("sso/providers/<uuid:provider_id>/edit/", sso_providers.edit, name="sso_provider_edit"),

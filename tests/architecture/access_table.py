@@ -273,6 +273,7 @@ CONSOLE = (
     ConsoleRow("GET", "sso/domains/{domain_id}/", Right.SSO_READ),
     ConsoleRow("POST", "sso/domains/{domain_id}/check/", Right.SSO_MANAGE),
     ConsoleRow("GET", "sso/domains/{domain_id}/remove/", Right.SSO_MANAGE),
+    ConsoleRow("POST", "sso/providers/require/", Right.SSO_MANAGE),
     ConsoleRow("GET", "sso/providers/", Right.SSO_READ),
     ConsoleRow("POST", "sso/providers/new/?name=Okta&metadata=x", Right.SSO_MANAGE),
     ConsoleRow("GET", "sso/providers/{provider_id}/", Right.SSO_READ),

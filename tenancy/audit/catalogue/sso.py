@@ -69,3 +69,16 @@ SIGN_IN_REFUSED = Action(
     severity=Severity.MEDIUM,
     is_failure=True,
 )
+SSO_REQUIREMENT_CHANGED = Action(
+    "sso.requirement.changed",
+    "required single sign-on of everybody, or no longer",
+    Kind.UPDATE,
+    changes={"is_sso_required": FLAG},
+    severity=Severity.HIGH,
+)
+SSO_PASSED_BY = Action(
+    "sso.requirement.passed_by",
+    "came in as an owner without the single sign-on that is required",
+    Kind.SIGN_IN,
+    severity=Severity.HIGH,
+)

@@ -107,6 +107,8 @@ def switch(*, actor: Actor, provider_id: UUID, is_on: bool) -> IdentityProvider:
         raise Conflict("Test it first: switch it on once you have come through yourself.")
     if is_on and not VerifiedDomain.objects.filter(state__in=["verified", "lost"]).exists():
         raise Conflict("Verify a domain first: an identity provider can speak only for addresses in your domains.")
+    if not is_on:
+        _keep_one(provider)
     changes = actions.PROVIDER_SWITCHED.change(provider, {"state": state})
     if changes:
         provider.save(update_fields=["state"])
@@ -124,11 +126,19 @@ def tested(*, actor: Actor, provider_id: UUID, version: int) -> None:
 
 
 def remove(*, actor: Actor, provider_id: UUID) -> None:
-    """Forget a provider and who is linked by it; accounts and memberships stay. Raises NotFound."""
+    """Forget a provider and who is linked by it; accounts and memberships stay. Raises NotFound or Conflict."""
     provider = _locked(provider_id)
+    _keep_one(provider)
     gone, changes = target(provider), actions.PROVIDER_REMOVED.changed({"state": provider.state}, {})
     provider.delete()
     record(action=actions.PROVIDER_REMOVED, actor=actor, target=gone, changes=changes)
+
+
+def _keep_one(provider: IdentityProvider) -> None:
+    """Where single sign-on is required, people must be able to come in."""
+    others = IdentityProvider.objects.filter(state=State.ACTIVE).exclude(pk=provider.pk)
+    if provider.state == State.ACTIVE and organizations.locked().is_sso_required and not others.exists():
+        raise Conflict("Single sign-on is required, and this is the only provider in use: end the requirement first.")
 
 
 def _attribute(field: str, text: str) -> str:
