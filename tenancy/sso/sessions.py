@@ -4,10 +4,12 @@ Whoever runs an identity provider can sign in as anybody in their domains. Such 
 alone, and changes nothing of the account, which may be at home in others too.
 """
 
+import time
 from typing import Any
 from uuid import UUID
 
-from allauth.account.internal.flows.login import record_authentication
+from allauth.account import app_settings
+from allauth.account.internal.flows.login import get_authentication_records, record_authentication
 from allauth.account.utils import perform_login
 from django.http import HttpRequest, HttpResponse
 
@@ -41,6 +43,15 @@ def provider_of(request: HttpRequest) -> UUID | None:
     """The identity provider that opened the session; None for a session that the person opened themselves."""
     opened: dict[str, Any] | None = request.session.get(_KEY)
     return UUID(opened["provider"]) if opened else None
+
+
+def has_shown_again(request: HttpRequest) -> bool:
+    """Whether whoever is signed in has shown lately who they are.
+
+    For sessions that a provider opened: allauth lets everybody pass who has neither a password nor a second factor.
+    """
+    shown = [one for one in get_authentication_records(request, request.user) if one.get("reauthenticated")]
+    return bool(shown) and time.time() - shown[-1]["at"] < app_settings.REAUTHENTICATION_TIMEOUT
 
 
 def memberships_of(request: HttpRequest) -> list[MemberPrincipal]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from allauth.account.models import EmailAddress
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tenancy.models import Membership, Organization, User
 from tenancy.roles import Role
@@ -21,8 +21,8 @@ from tests.peer_idp import PASSWORD, TRIPLE, PeerProvider
 
 __all__ = ["chromium", "may_wait"]  # fixtures, from the console's tests
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("may_wait")]
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1360, "height": 850}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1360, "height": 850}
 
 
 @pytest.fixture

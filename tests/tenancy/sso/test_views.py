@@ -3,7 +3,7 @@
 import base64
 import re
 import zlib
-from typing import Any
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree as ET
 
@@ -58,18 +58,15 @@ def sent_away(client: Client, row: IdentityProvider, **query: str) -> str:
 
 def post(row: IdentityProvider, answer: str) -> HttpResponse:
     """Post an answer as a form elsewhere does: with none of our cookies."""
-    response: Any = Client().post(
-        f"/sso/saml/{row.pk}/acs/", {"SAMLResponse": answer, "RelayState": "https://evil.com"}
-    )
-    return response
+    form = {"SAMLResponse": answer, "RelayState": "https://evil.com"}
+    return cast("HttpResponse", Client().post(f"/sso/saml/{row.pk}/acs/", form))
 
 
 def come_back(client: Client, row: IdentityProvider, idp: SamlProvider, said: Said) -> HttpResponse:
     """Bring the answer and go where it leads."""
     posted = post(row, idp.answer(said))
     assert posted.status_code == 303, posted.content
-    response: Any = client.get(posted["Location"])
-    return response
+    return cast("HttpResponse", client.get(posted["Location"]))
 
 
 def signed_in(client: Client, row: IdentityProvider, idp: SamlProvider, email: str, **query: str) -> HttpResponse:
@@ -229,6 +226,18 @@ def test_whom_the_provider_asked_anew_may_do_what_needs_that(
     signed_in(client, row, idp, f"bob@{domain}")
     assert client.get(path)["Location"].startswith("/account/reauthenticate/")
     assert signed_in(client, row, idp, f"bob@{domain}", next=path)["Location"] == path
+    assert client.get(path).status_code == 200
+
+
+def test_who_has_nothing_but_the_provider_is_asked_anew_too(
+    tenant: Tenant, row: IdentityProvider, idp: SamlProvider, domain: str
+) -> None:
+    client, path = Client(), f"/o/{tenant.organization.slug}/settings/close/"
+    signed_in(client, row, idp, f"ada@{domain}")
+    with scope(tenant.organization):
+        Membership.objects.update(role=Role.OWNER)
+    assert client.get(path)["Location"].startswith("/account/reauthenticate/")
+    assert signed_in(client, row, idp, f"ada@{domain}", next=path)["Location"] == path
     assert client.get(path).status_code == 200
 
 
