@@ -10,7 +10,6 @@ from uuid import UUID
 
 from allauth.account.decorators import reauthentication_required
 from allauth.account.internal.flows.reauthentication import suspend_request
-from allauth.account.internal.flows.reauthentication import suspend_request
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -91,21 +90,6 @@ class LinkGroup:
 
     title: str
     items: tuple[Link, ...]
-
-
-def sensitive(view: View) -> View:
-    """Asks again who it is: for the password or passkey, or the identity provider that opened the session."""
-    by_account = cast("View", reauthentication_required(view))
-
-    @wraps(view)
-    def asked(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponseBase:
-        if provider_of(request) is None:
-            return by_account(request, *arguments, **named)
-        if not has_shown_again(request):
-            return cast("HttpResponse", suspend_request(request, reverse("account_reauthenticate")))
-        return view(request, *arguments, **named)
-
-    return asked
 
 
 def sensitive(view: View) -> View:

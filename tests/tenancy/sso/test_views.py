@@ -3,7 +3,7 @@
 import base64
 import re
 import zlib
-from typing import cast
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree as ET
 
