@@ -31,6 +31,7 @@ DOMAIN_REMOVED = Action("sso.domain.removed", "gave up a domain", Kind.DELETE, c
 _PROVIDER = {
     "name": TEXT,
     "entity_id": TEXT,
+    "metadata_sha256": TEXT,  # whoever exchanges a certificate can be anybody, even where nothing else differs
     "certificate_expires_at": MOMENT,
     "email_attribute": TEXT,
     "name_attribute": TEXT,

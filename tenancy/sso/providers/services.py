@@ -1,5 +1,6 @@
 """Writes the identity providers of an organization: added, changed, tested, switched on and off, removed."""
 
+from hashlib import sha256
 from uuid import UUID
 
 from django.utils import timezone
@@ -49,7 +50,8 @@ def add(*, actor: Actor, name: str, metadata_xml: str) -> IdentityProvider:
         certificate=certificate,
     )
     added.save()
-    changes = actions.PROVIDER_ADDED.changed({}, {field: getattr(added, field) for field in FIELDS})
+    told = {field: getattr(added, field) for field in FIELDS} | _metadata_of(added)
+    changes = actions.PROVIDER_ADDED.changed({}, told)
     record(action=actions.PROVIDER_ADDED, actor=actor, target=target(added), changes=changes)
     return added
 
@@ -88,11 +90,12 @@ def change(
         "default_role": default_role,
         "is_unsolicited_allowed": is_unsolicited_allowed,
     }
-    text = metadata_xml.strip()
-    is_other_metadata = text != provider.metadata
+    before = _metadata_of(provider)
+    provider.metadata = metadata_xml.strip()
     changes = actions.PROVIDER_CHANGED.change(provider, wanted)
-    if changes or is_other_metadata:
-        provider.metadata, provider.tested_at = text, None
+    changes |= actions.PROVIDER_CHANGED.changed(before, _metadata_of(provider))
+    if changes:
+        provider.tested_at = None
         provider.version += 1
         provider.save()
         record(action=actions.PROVIDER_CHANGED, actor=actor, target=target(provider), changes=changes)
@@ -139,6 +142,11 @@ def _keep_one(provider: IdentityProvider) -> None:
     others = IdentityProvider.objects.filter(state=State.ACTIVE).exclude(pk=provider.pk)
     if provider.state == State.ACTIVE and organizations.locked().is_sso_required and not others.exists():
         raise Conflict("Single sign-on is required, and this is the only provider in use: end the requirement first.")
+
+
+def _metadata_of(provider: IdentityProvider) -> dict[str, str]:
+    """Its metadata as the trail names it."""
+    return {"metadata_sha256": sha256(provider.metadata.encode()).hexdigest()}
 
 
 def _attribute(field: str, text: str) -> str:

@@ -51,10 +51,10 @@ def read(text: str) -> Described:
 
 
 def _root(text: str) -> Element:
-    raw = text.strip().encode(errors="replace")  # half a pair of surrogates is no XML either
-    if len(raw) > LARGEST:
-        raise _refused(f"Metadata has at most {LARGEST // 1024} KB.")
     try:
+        raw = text.strip().encode()
+        if len(raw) > LARGEST:
+            raise _refused(f"Metadata has at most {LARGEST // 1024} KB.")
         root: Element = fromstring(raw, forbid_dtd=True)
     except DefusedXmlException:
         raise _refused("Metadata with a document type is refused: remove the DOCTYPE.") from None

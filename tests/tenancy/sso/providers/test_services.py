@@ -1,5 +1,6 @@
 """Identity providers: added, changed, tested, switched, removed; by whom, in which limits, and what is told of it."""
 
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -86,6 +87,7 @@ def test_an_added_provider_is_told_with_all_that_was_chosen(tenant: Tenant) -> N
     assert action == actions.PROVIDER_ADDED.name
     assert changes["name"] == [None, "Okta"]
     assert changes["entity_id"] == [None, IDP.entity_id]
+    assert changes["metadata_sha256"] == [None, sha256(IDP.metadata().encode()).hexdigest()]
     assert changes["default_role"] == [None, "viewer"]
     assert changes["certificate_expires_at"] == [None, provider.certificate_expires_at.isoformat()]
     with scope(tenant.organization):
@@ -190,7 +192,11 @@ def test_new_metadata_of_the_same_provider_is_a_new_version_and_keeps_who_is_lin
     change(tenant, provider, metadata_xml=renewed.metadata())
     now = now_of(tenant, provider)
     assert (now.version, now.metadata) == (2, renewed.metadata())
-    assert told(tenant)[-1][0] == actions.PROVIDER_CHANGED.name
+    action, changes = told(tenant)[-1]
+    assert action == actions.PROVIDER_CHANGED.name
+    assert changes["metadata_sha256"] == [
+        sha256(one.metadata().encode()).hexdigest() for one in (IDP, renewed)
+    ]  # even where both certificates end in the same second
     with scope(tenant.organization):
         assert ExternalIdentity.objects.get().subject == "ada"
 
