@@ -3,13 +3,16 @@
 import base64
 
 import pytest
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.providers.reasons import Refused
 from tenancy.sso.saml import responses
-from tests.identity_provider import SamlProvider, new_id, posted
+from tests.factories import Tenant
+from tests.identity_provider import SamlProvider, new_id, pair, posted
+from tests.tenancy.sso.saml.conftest import connect
 
 PIECES = st.sampled_from(
     ["", "<", "boss@", "evil.com", "<a/>", "</saml:NameID><saml:NameID>", "xml:id='_a' ", "Recipient='x' ", " ", "\n"]
@@ -25,6 +28,15 @@ def test_an_id_that_is_too_long_to_keep_is_refused(
         responses.read(row, idp.answer(said))
     assert refusal.value.code == "malformed"
     assert "255 characters" in refusal.value.detail
+
+
+def test_a_certificate_that_has_ended_locks_nobody_out(tenant: Tenant) -> None:
+    ended = SamlProvider()
+    ended.key, ended.certificate = pair(days=0)
+    row = connect(tenant, ended)
+    assert row.certificate_expires_at <= timezone.now()
+    said = ended.says(row, "ada@acme.com", new_id())
+    assert responses.read(row, ended.answer(said)).subject == "ada@acme.com"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
