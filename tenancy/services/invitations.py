@@ -117,15 +117,14 @@ def accept(*, token: str, user: User) -> Membership:
             raise InvitationInvalid("This invitation is no longer valid: ask for a new one.")
         if invitation.email.lower() != user.email.lower():
             raise Forbidden(f"This invitation was sent to {invitation.email}: sign in with that address.")
-        try:
-            membership = members.join(user=user, role=invitation.role)
-        except LimitReached as failure:
-            raise LimitReached(f"{failure} Ask whoever invited you for one more, and open the link again.") from None
         invitation.accepted_at = timezone.now()
         invitation.save(update_fields=["accepted_at"])
         actor = Actor("user", str(user.pk), user.email)
         record(action=actions.INVITATION_ACCEPTED, actor=actor, target=_target(invitation))
-        return membership
+        try:
+            return members.join(user=user, role=invitation.role)
+        except LimitReached as failure:
+            raise LimitReached(f"{failure} Ask whoever invited you for one more, and open the link again.") from None
 
 
 def token_for(invitation: Invitation) -> str:
