@@ -72,4 +72,4 @@ def way_in(request: HttpRequest, user: User, member: MemberPrincipal) -> str | N
     if provider is None:  # the last one went away by other ways than ours
         return reverse("account_logout")
     onward = request.get_full_path() if request.method == "GET" else reverse("home", kwargs={"slug": member.slug})
-    return f"{reverse('saml_login', args=[provider.pk])}?{urlencode({'next': onward})}"
+    return f"{reverse('saml_login', args=[provider.pk])}?{urlencode({'ask': '1', 'next': onward})}"

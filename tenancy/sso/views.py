@@ -13,7 +13,7 @@ from django.core import signing
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.cache import add_never_cache_headers
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
@@ -36,7 +36,10 @@ METADATA_TYPE = "application/samlmetadata+xml"  # SAML 2.0 Metadata, appendix A
 
 @require_safe
 def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
-    """Send the browser to the identity provider; `?test=1` by an admin only tries it, `?next=` is a path of ours."""
+    """Send the browser to the identity provider; `?test=1` by an admin only tries it, `?next=` is a path of ours.
+
+    `?ask=1` only offers it, by a link: for whoever comes by a form, which browsers let lead to no other site.
+    """
     provider = _provider(provider_id)
     is_test = request.GET.get("test") == "1"
     if is_test:
@@ -47,6 +50,9 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     onward = request.GET.get("next", "/")
     if not url_has_allowed_host_and_scheme(onward, allowed_hosts=None):
         onward = "/"
+    if request.GET.get("ask") == "1":
+        address = f"{request.path}?{urlencode({'next': onward})}"
+        return render(request, "sso/required.html", {"address": address, "provider": provider})
     is_again = sessions.provider_of(request) == provider_id
     try:
         asked = requests.ask(provider, is_forced=is_again)

@@ -15,7 +15,8 @@ from tenancy.sso.models import IdentityProvider, VerifiedDomain
 from tenancy.sso.providers import services
 from tests.capsule_cloud.web.browser import Visitor, visit
 from tests.capsule_cloud.web.conftest import chromium, may_wait
-from tests.factories import Tenant, make_tenant
+from tests.factories import PASSWORD as FACTORY_PASSWORD
+from tests.factories import Tenant, add_member, make_tenant
 from tests.live import LiveServer
 from tests.peer_idp import PASSWORD, TRIPLE, PeerProvider
 
@@ -238,6 +239,34 @@ def test_an_owner_shows_again_at_the_provider_who_they_are(
         expect(page.get_by_role("heading", name="Close the organization")).to_be_visible()
         assert visitor.complaints == []
     assert [one.is_forced for one in peer.requests] == [False, True]
+
+
+def test_a_password_leads_to_the_provider_where_the_organization_requires_it(
+    live: LiveServer,
+    live_tenant: Tenant,
+    chromium: Browser,
+    peer: PeerProvider,
+    domain: str,
+    row: IdentityProvider,
+) -> None:
+    bob, slug = add_member(live_tenant, Role.MEMBER), live_tenant.organization.slug
+    address = f"bob@{domain}"
+    User.objects.filter(pk=bob.pk).update(email=address)
+    EmailAddress.objects.filter(user=bob).update(email=address)
+    with scope(live_tenant.organization):
+        Organization.objects.update(is_sso_required=True)
+    peer.people[address] = "Bob"
+    with visit(chromium, live.url) as visitor:
+        page = visitor.go(f"/o/{slug}/keys/")
+        page.get_by_label("Email").fill(address)
+        page.get_by_label("Password").fill(FACTORY_PASSWORD)
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        expect(page.get_by_role("heading", name="Single sign-on is required")).to_be_visible()
+        assert visitor.serious_violations() == []
+        page.get_by_role("link", name="Continue to your identity provider").click()
+        log_in(page, address)
+        expect(page).to_have_url(re.compile(f"/o/{slug}/keys/$"))
+        assert visitor.complaints == []
 
 
 def test_pages_of_single_sign_on_have_no_serious_violation_and_fit_on_a_phone(

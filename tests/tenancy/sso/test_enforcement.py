@@ -59,9 +59,9 @@ def test_a_member_is_led_to_the_provider_and_back_to_the_page(tenant: Tenant, ro
     protect(member)  # of no help: only owners have the other way in
     home = f"/o/{tenant.organization.slug}/"
     answer = pages_of(member).get(home + "keys/")
-    assert answer["Location"] == f"/sso/saml/{row.pk}/login/?next=%2Fo%2F{tenant.organization.slug}%2Fkeys%2F"
+    assert answer["Location"] == f"/sso/saml/{row.pk}/login/?ask=1&next=%2Fo%2F{tenant.organization.slug}%2Fkeys%2F"
     answer = pages_of(member).post(home + "projects/new/", {"name": "x"})
-    assert answer["Location"] == f"/sso/saml/{row.pk}/login/?next=%2Fo%2F{tenant.organization.slug}%2F"
+    assert answer["Location"] == f"/sso/saml/{row.pk}/login/?ask=1&next=%2Fo%2F{tenant.organization.slug}%2F"
     [event] = told(tenant, actions.SSO_REQUIREMENT_CHANGED)
     assert event.changes == {"is_sso_required": [False, True]}
 
