@@ -35,6 +35,13 @@ def organization_of(provider_id: UUID) -> UUID:
     return found
 
 
+def is_in_use(provider_id: UUID) -> bool:
+    """Whether people sign in by a provider: false once it is switched off or removed, in no scope."""
+    with unscoped(reason="a session that an identity provider opened ends with it") as wide:
+        rows = wide.rows("sso_provider_in_use", provider_id)
+    return bool(rows and rows[0]["is_in_use"])
+
+
 def provider_for(domain: str) -> UUID | None:
     """By which provider people of a domain sign in, if by any; the domain as DNS has it."""
     with unscoped(reason="the sign-in page asks an address for its organization's identity provider") as wide:

@@ -18,6 +18,7 @@ from tenancy.models import Membership, Organization, User
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.sso.models import IdentityProvider, SignIn
+from tenancy.sso.providers import services
 from tenancy.sso.saml import configuration
 from tests.factories import Tenant, add_member, make_tenant, make_user
 from tests.identity_provider import Said, SamlProvider
@@ -239,6 +240,23 @@ def test_who_has_nothing_but_the_provider_is_asked_anew_too(
     assert client.get(path)["Location"].startswith("/account/reauthenticate/")
     assert signed_in(client, row, idp, f"ada@{domain}", next=path)["Location"] == path
     assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("ends", ["switched off", "removed"])
+def test_a_session_ends_with_the_provider_that_opened_it(
+    tenant: Tenant, row: IdentityProvider, idp: SamlProvider, domain: str, ends: str
+) -> None:
+    client = Client()
+    signed_in(client, row, idp, f"ada@{domain}")
+    home = f"/o/{tenant.organization.slug}/"
+    assert client.get(home).status_code == 200
+    with scope(tenant.organization):
+        if ends == "removed":
+            services.remove(actor=tenant.actor, provider_id=row.pk)
+        else:
+            services.switch(actor=tenant.actor, provider_id=row.pk, is_on=False)
+    assert client.get(home)["Location"].startswith("/account/login/")
+    assert "_auth_user_id" not in client.session
 
 
 def test_a_removed_member_without_another_organization_is_led_out(
