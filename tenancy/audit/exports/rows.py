@@ -23,7 +23,7 @@ from tenancy.audit.sealing.models import Leaf
 from tenancy.audit.selectors import first_id, matching
 from tenancy.scope import current_organization_id
 
-STEP = 4_096  # places that are read at once
+STEP = 3_072  # places that are read at once
 TOGETHER = 1_024  # places that come in one value: what is copied a few times on its way should fit into a cache
 KEPT = 16 * 2**20  # bytes: what a statement has in memory, twice
 LONGEST_TRANSACTION = timedelta(minutes=10)  # so far the order of seals may differ from the order of ids
