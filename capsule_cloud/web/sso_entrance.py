@@ -4,14 +4,13 @@ from allauth.core import ratelimit
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
-from django.utils.http import urlencode
 
 from capsule_cloud.web.errors import page
 from capsule_cloud.web.middleware import POLICY
 from tenancy.errors import Invalid
 from tenancy.sso.domains import names
 from tenancy.sso.providers.selectors import provider_for
+from tenancy.sso.sessions import login_address
 
 # The form leads on to the identity provider, and browsers hold that against the form's own page
 LEADING_ON = POLICY.replace("form-action 'self'", "form-action 'self' https: http://localhost:* http://127.0.0.1:*")
@@ -38,8 +37,7 @@ def entrance(request: HttpRequest) -> HttpResponse:
             except Invalid:
                 provider_id = None
             if provider_id is not None:
-                onward = urlencode({"next": request.GET.get("next", "/")})
-                return redirect(f"{reverse('saml_login', args=[provider_id])}?{onward}")
+                return redirect(login_address(provider_id, request.GET.get("next", "/")))
             form.add_error(
                 "email", "No organization has set up single sign-on for this domain. Sign in with your password."
             )

@@ -15,7 +15,7 @@ from tenancy.access import MemberPrincipal
 from tenancy.errors import NotFound
 from tenancy.roles import Right, Role
 from tenancy.sso import enforcement
-from tenancy.sso.domains.selectors import domains
+from tenancy.sso.domains.selectors import held
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.providers import selectors, services
 from tenancy.sso.providers.reasons import REASONS
@@ -67,7 +67,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """Every provider with its state; the empty page says how to begin."""
     rows = [_told(one) for one in selectors.providers()]
     required = member.is_sso_required
-    context: dict[str, Any] = {"rows": rows, "has_domain": _has_domain(), "is_required": required}
+    context: dict[str, Any] = {"rows": rows, "has_domain": held().exists(), "is_required": required}
     return show(request, member, "web/sso_providers.html", "settings", **context)
 
 
@@ -105,7 +105,7 @@ def detail(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> 
     """One provider: our side of it, its state, and the last sign-ins with what was asserted."""
     provider = _find(provider_id)
     sign_ins = [(one, REASONS.get(one.code)) for one in selectors.sign_ins(provider_id, limit=SHOWN)]
-    context = _told(provider) | {"sign_ins": sign_ins, "has_domain": _has_domain()}
+    context = _told(provider) | {"sign_ins": sign_ins, "has_domain": held().exists()}
     return show(request, member, "web/sso_provider.html", "settings", **context)
 
 
@@ -153,10 +153,6 @@ def _find(provider_id: UUID) -> IdentityProvider:
         return selectors.provider(provider_id)
     except NotFound:
         raise Http404 from None
-
-
-def _has_domain() -> bool:
-    return any(one.is_held for one in domains())
 
 
 def _told(provider: IdentityProvider) -> dict[str, Any]:

@@ -23,8 +23,8 @@ def target(user: User) -> Target:
     return Target("user", str(user.pk), user.email)
 
 
-def join(*, user: User, role: str, actor: Actor | None = None) -> Membership:
-    """Make a person a member, by their own hand unless an `actor` is given; who is one already stays as they are.
+def join(*, user: User, role: str) -> Membership:
+    """Make a person a member, by their own hand; who is one already stays as they are.
 
     Raises LimitReached.
     """
@@ -37,7 +37,7 @@ def join(*, user: User, role: str, actor: Actor | None = None) -> Membership:
     membership = Membership.objects.create(user=user, role=role)
     done = record(
         action=actions.MEMBER_ADDED,
-        actor=actor or Actor("user", str(user.pk), user.email),
+        actor=Actor("user", str(user.pk), user.email),
         target=target(user),
         metadata={"role": role},
     )

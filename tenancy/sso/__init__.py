@@ -1,1 +1,1 @@
-"""Single sign-on: whose domains they are."""
+"""Single sign-on: whose domains they are, and who signs in by which identity provider."""

@@ -9,7 +9,6 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import urlencode
 
 from tenancy.access import MemberPrincipal
 from tenancy.audit import actions
@@ -20,7 +19,7 @@ from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.services import organizations
 from tenancy.sso.models import IdentityProvider
-from tenancy.sso.sessions import provider_of
+from tenancy.sso.sessions import login_address, provider_of
 
 FRESH = timedelta(hours=1)  # that old may the test be of who wants it required
 _NOTED = "sso_broken_in"
@@ -72,4 +71,4 @@ def way_in(request: HttpRequest, user: User, member: MemberPrincipal) -> str | N
     if provider is None:  # the last one went away by other ways than ours
         return reverse("account_logout")
     onward = request.get_full_path() if request.method == "GET" else reverse("home", kwargs={"slug": member.slug})
-    return f"{reverse('saml_login', args=[provider.pk])}?{urlencode({'ask': '1', 'next': onward})}"
+    return login_address(provider.pk, onward, ask="1")

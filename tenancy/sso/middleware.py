@@ -10,10 +10,10 @@ from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from tenancy.sso.providers.selectors import is_in_use
-from tenancy.sso.sessions import provider_of
+from tenancy.sso.sessions import login_address, provider_of
 
 ACCOUNT = "/account/"
 FREE = ("account_logout", "account_reauthenticate", "mfa_authenticate", "mfa_reauthenticate")
@@ -65,5 +65,5 @@ def _ask_again(request: HttpRequest, provider_id: UUID) -> HttpResponse:
         onward = parts.path if parts.netloc == request.get_host() else "/"
     if not url_has_allowed_host_and_scheme(onward, allowed_hosts=None):
         onward = "/"
-    address = f"{reverse('saml_login', args=[provider_id])}?{urlencode({'next': onward})}"
+    address = login_address(provider_id, onward)
     return render(request, "sso/again.html", {"address": address, "is_lost": is_lost})

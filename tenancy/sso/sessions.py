@@ -12,6 +12,8 @@ from allauth.account import app_settings
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
 from allauth.account.utils import perform_login
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.http import urlencode
 
 from tenancy.access import MemberPrincipal, memberships
 from tenancy.models import User
@@ -29,7 +31,6 @@ def open_session(request: HttpRequest, arrived: Arrived, *, onward: str, is_agai
     request.session[_KEY] = {
         "organization": str(arrived.organization_id),
         "provider": str(arrived.provider_id),
-        "subject": arrived.subject,
     }
     again = {"reauthenticated": True} if is_again else {}
     record_authentication(request, arrived.user, method="saml", provider=str(arrived.provider_id), **again)
@@ -37,6 +38,11 @@ def open_session(request: HttpRequest, arrived: Arrived, *, onward: str, is_agai
         request, arrived.user, email_verification="none", redirect_url=onward, signal_kwargs={"sso": True}
     )
     return response
+
+
+def login_address(provider_id: UUID, onward: str, **more: str) -> str:
+    """Where a browser goes on to an identity provider; it comes back to `onward`, or to `/` where that is elsewhere."""
+    return f"{reverse('saml_login', args=[provider_id])}?{urlencode({**more, 'next': onward})}"
 
 
 def provider_of(request: HttpRequest) -> UUID | None:

@@ -89,7 +89,7 @@ def done(request: HttpRequest, provider_id: UUID, sign_in_id: UUID) -> HttpRespo
     """The browser comes for its answer: sign in who it is about, or show a test's."""
     provider = _provider(provider_id)
     try:
-        kept = sign_in.find(provider_id=provider_id, sign_in_id=sign_in_id)
+        kept = sign_in.find(provider=provider, sign_in_id=sign_in_id)
         named = kept.in_response_to or str(kept.pk)
         remembered = _remembered(request, named, provider_id)
         if remembered is None:

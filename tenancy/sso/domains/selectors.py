@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from tenancy.errors import NotFound
 from tenancy.scope import unscoped
 from tenancy.sso.models import VerifiedDomain
@@ -19,6 +21,11 @@ class Holder:
 def domains() -> list[VerifiedDomain]:
     """Every one, the oldest first."""
     return list(VerifiedDomain.objects.order_by("id"))
+
+
+def held() -> QuerySet[VerifiedDomain]:
+    """Those for whose addresses the organization speaks, as `VerifiedDomain.is_held` says it of one."""
+    return VerifiedDomain.objects.exclude(state=VerifiedDomain.State.PENDING)
 
 
 def domain(domain_id: UUID) -> VerifiedDomain:

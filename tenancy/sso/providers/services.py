@@ -11,7 +11,8 @@ from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
 from tenancy.names import clean_name
 from tenancy.roles import Role, may_grant
 from tenancy.services import organizations
-from tenancy.sso.models import IdentityProvider, VerifiedDomain
+from tenancy.sso.domains.selectors import held
+from tenancy.sso.models import IdentityProvider
 from tenancy.sso.saml import configuration, metadata
 
 MOST_PROVIDERS = 10
@@ -108,7 +109,7 @@ def switch(*, actor: Actor, provider_id: UUID, is_on: bool) -> IdentityProvider:
     state = State.ACTIVE if is_on else State.OFF
     if is_on and provider.tested_at is None:
         raise Conflict("Test it first: switch it on once you have come through yourself.")
-    if is_on and not VerifiedDomain.objects.filter(state__in=["verified", "lost"]).exists():
+    if is_on and not held().exists():
         raise Conflict("Verify a domain first: an identity provider can speak only for addresses in your domains.")
     if not is_on:
         _keep_one(provider)

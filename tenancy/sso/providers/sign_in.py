@@ -21,7 +21,8 @@ from tenancy.scope import scope
 from tenancy.services import members
 from tenancy.services.accounts import person
 from tenancy.sso.domains import names
-from tenancy.sso.models import ExternalIdentity, IdentityProvider, SignIn, VerifiedDomain
+from tenancy.sso.domains.selectors import held
+from tenancy.sso.models import ExternalIdentity, IdentityProvider, SignIn
 from tenancy.sso.providers import selectors, services
 from tenancy.sso.providers.reasons import Refused
 from tenancy.sso.saml import responses
@@ -57,7 +58,6 @@ class Arrived:
     user: User
     organization_id: UUID
     provider_id: UUID
-    subject: str
 
 
 def receive(*, provider_id: UUID, posted: str) -> SignIn:
@@ -128,11 +128,9 @@ def _has_room(provider: IdentityProvider) -> bool:
     return SignIn.objects.filter(provider=provider, state=State.REFUSED, created_at__gt=since).count() < MOST_REFUSED
 
 
-def find(*, provider_id: UUID, sign_in_id: UUID) -> SignIn:
-    """A kept answer for which the browser comes. Raises NotFound, or Refused where it comes too late or again."""
-    organization_id = selectors.organization_of(provider_id)
-    with scope(organization_id):
-        provider = selectors.provider(provider_id)
+def find(*, provider: IdentityProvider, sign_in_id: UUID) -> SignIn:
+    """A kept answer of a provider for which the browser comes. Raises Refused where it comes too late or again."""
+    with scope(provider.organization_id):
         kept = SignIn.objects.filter(pk=sign_in_id, provider=provider).first()
         if kept is None or kept.state != State.ANSWERED or kept.created_at < timezone.now() - FINISHED_WITHIN:
             raise Refused("replayed")
@@ -168,7 +166,7 @@ def complete(sign_in: SignIn) -> Arrived:
     except Refused as refusal:
         refuse(provider, refusal, sign_in)
         raise
-    return Arrived(user, sign_in.organization_id, provider.pk, sign_in.subject)
+    return Arrived(user, sign_in.organization_id, provider.pk)
 
 
 def forget_old() -> int:
@@ -216,7 +214,7 @@ def _check_domain(email: str) -> None:
         domain = names.clean(email.rpartition("@")[2])
     except Invalid as failure:
         raise Refused("foreign_domain", str(failure)) from None
-    if not VerifiedDomain.objects.filter(domain=domain, state__in=["verified", "lost"]).exists():
+    if not held().filter(domain=domain).exists():
         raise Refused("foreign_domain", f"{domain} is not verified.")
 
 

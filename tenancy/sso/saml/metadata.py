@@ -14,12 +14,12 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from tenancy.errors import Invalid
+from tenancy.sso.saml.configuration import REDIRECT
 
 LARGEST = 256 * 1024
 SMALLEST_KEY, SMALLEST_CURVE = 2048, 256  # bits
 MOST_CERTIFICATES = 20  # each is tried until one fits, and each try is a process of its own
 MD, DS = "{urn:oasis:names:tc:SAML:2.0:metadata}", "{http://www.w3.org/2000/09/xmldsig#}"
-REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
 PROTOCOL = "urn:oasis:names:tc:SAML:2.0:protocol"
 
 

@@ -36,11 +36,9 @@ class Asserted:
     """What is believed: about whom, for which request of ours (none: unsolicited), and until when it may be used."""
 
     subject: str
-    subject_format: str
     in_response_to: str
     assertion_id: str
     expires_at: datetime
-    session_index: str = ""
     attributes: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -116,16 +114,13 @@ def _checked(provider: IdentityProvider, envelope: Envelope, response: Any) -> A
     subject = _text(name)
     if not subject or len(subject) > LONGEST_SUBJECT or name.format == TRANSIENT:
         raise Refused("no_subject", "The NameID is empty." if not subject else str(name.format))
-    statements = assertion.authn_statement
-    if not statements:
+    if not assertion.authn_statement:
         raise Refused("confirmation", "There is no AuthnStatement.")
     return Asserted(
         subject=subject,
-        subject_format=name.format or "",
         in_response_to=envelope.in_response_to,
         assertion_id=assertion.id,
         expires_at=min(ends) + timedelta(seconds=configuration.CLOCK_SKEW),
-        session_index=(statements[0].session_index or "")[:LONGEST_VALUE],
         attributes=_attributes(assertion),
     )
 

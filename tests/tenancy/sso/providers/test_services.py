@@ -78,7 +78,7 @@ def come_by(tenant: Tenant, provider: IdentityProvider) -> None:
         kept = SignIn.objects.create(
             provider=provider, provider_version=1, state="answered", assertion_id="_a", expires_at=timezone.now()
         )
-    sign_in.complete(sign_in.find(provider_id=provider.pk, sign_in_id=kept.pk))
+    sign_in.complete(sign_in.find(provider=provider, sign_in_id=kept.pk))
 
 
 def test_an_added_provider_is_told_with_all_that_was_chosen(tenant: Tenant) -> None:

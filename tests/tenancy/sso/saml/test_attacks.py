@@ -269,7 +269,7 @@ def test_a_provider_of_one_organization_opens_nothing_at_another(
         sign_in.receive(provider_id=row.pk, posted=theirs.answer(theirs.says(row, said.subject, new_id())))
     kept = sign_in.receive(provider_id=other.pk, posted=theirs.answer(said))
     with pytest.raises(Refused) as refusal:  # posted to its own, about an address in our domain
-        sign_in.complete(sign_in.find(provider_id=other.pk, sign_in_id=kept.pk))
+        sign_in.complete(sign_in.find(provider=other, sign_in_id=kept.pk))
     assert refusal.value.code == "foreign_domain"
 
 
