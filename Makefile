@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-lock
 TEST_PROCESSES ?= auto
 
-.PHONY: help run demo test bench chaos-metering chaos-audit lint format venv lock browser pooler xmlsec
+.PHONY: help run demo test bench chaos-metering chaos-audit lint format venv lock browser pooler xmlsec peers
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ run: venv xmlsec ## Start everything on this machine: PostgreSQL, Valkey, web, j
 demo: venv ## Walk through the product over HTTP: sign-up, key, conversations, recall, usage, audit
 	@exec $(BIN)/python manage.py demo
 
-test: venv browser pooler xmlsec ## Run every test on real servers and a real browser (ARGS="-k recall" narrows)
+test: venv browser pooler xmlsec peers ## Run every test on real servers and a real browser (ARGS="-k recall" narrows)
 	@exec $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) $(ARGS)
 
 bench: venv ## Measure speed and recall quality beside the engine's own server; writes docs/performance.md
@@ -64,6 +64,16 @@ xmlsec:
 			&& { apt-get install --yes --quiet=2 --no-install-recommends xmlsec1 > /dev/null 2>&1 \
 				|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends xmlsec1 > /dev/null; }; }; } \
 		|| echo "saml: NO XMLSEC1 HERE: sign-in by SAML is off, and its tests are skipped (Debian: apt-get install xmlsec1)"
+
+# Identity providers by others, for tests to sign in with. Where Node.js cannot be installed those tests are skipped.
+peers:
+	@command -v npm > /dev/null \
+		|| { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "test: installing nodejs" \
+			&& { apt-get install --yes --quiet=2 --no-install-recommends nodejs npm > /dev/null 2>&1 \
+				|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends nodejs npm > /dev/null; }; }; } || true
+	@cd tests/peers && { cmp --silent package-lock.json node_modules/.installed \
+		|| { echo "test: installing identity providers" && npm ci --silent && cp package-lock.json node_modules/.installed; }; } \
+		|| echo "test: NO IDENTITY PROVIDERS BY OTHERS HERE: sign-in with them is not tested (Debian: apt-get install nodejs npm)"
 
 venv: $(STAMP) ## Make .venv and install the lock (does nothing when the lock is installed)
 
