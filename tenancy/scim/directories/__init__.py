@@ -1,0 +1,1 @@
+"""The directories of an organization, and the tokens by which they write."""

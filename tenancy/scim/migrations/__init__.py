@@ -1,0 +1,1 @@
+"""Tables of single sign-on."""
