@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "tenancy.audit.search",
     "tenancy.audit.streams",
     "tenancy.audit.sealing",
+    "tenancy.groups",
     "tenancy.scim",
     "tenancy.sso",
     "tenancy.sso.setup",
