@@ -156,11 +156,12 @@ def _find(provider_id: UUID) -> IdentityProvider:
 
 
 def _told(provider: IdentityProvider) -> dict[str, Any]:
-    days = (provider.certificate_expires_at - timezone.now()).days
+    ends = provider.certificate_expires_at
+    days = None if ends is None else (ends - timezone.now()).days
     return {
         "provider": provider,
         "acs_url": configuration.acs_url(provider.pk),
         "our_entity_id": configuration.entity_id(provider.pk),
         "days_left": days,
-        "is_ending": days < SOON,
+        "is_ending": days is not None and days < SOON,
     }

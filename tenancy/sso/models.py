@@ -60,10 +60,23 @@ class VerifiedDomain(OwnedModel):
 
 
 class IdentityProvider(OwnedModel):
-    """Who says for an organization that people are who they are: a SAML 2.0 identity provider, as its metadata has it.
+    """Who says for an organization that people are who they are: by SAML 2.0, or by OpenID Connect.
 
     `version` moves on with whatever sign-in depends on.
     """
+
+    class Protocol(models.TextChoices):
+        """What it speaks."""
+
+        SAML = "saml", "SAML 2.0"
+        OIDC = "oidc", "OpenID Connect"
+
+    class TokenAuth(models.TextChoices):
+        """How we show at an OpenID provider's token endpoint who we are (OpenID Connect Core, section 9)."""
+
+        BASIC = "client_secret_basic", "In the Authorization header"
+        POST = "client_secret_post", "In the request's body"
+        NONE = "none", "Without a secret"
 
     class State(models.TextChoices):
         """Whether people sign in by it."""
@@ -73,16 +86,25 @@ class IdentityProvider(OwnedModel):
         OFF = "off", "Switched off"
 
     name = models.CharField(max_length=120)
+    protocol = models.CharField(max_length=4, choices=Protocol.choices, default=Protocol.SAML)
     state = models.CharField(max_length=8, choices=State.choices, default=State.DRAFT)
     metadata = models.TextField()
     entity_id = models.CharField(max_length=1024)
-    certificate_expires_at = models.DateTimeField()  # of those that the metadata has, the next
+    certificate_expires_at = models.DateTimeField(null=True)  # of those that the metadata has, the next; SAML alone
     email_attribute = models.CharField(max_length=255, blank=True)  # none: where identity providers usually have it
     name_attribute = models.CharField(max_length=255, blank=True)
     default_role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
     is_unsolicited_allowed = models.BooleanField(default=False)  # sign-in may begin at the identity provider
     key = models.BinaryField()  # RSA, sealed
     certificate = models.TextField()  # of that key, as PEM
+    issuer = models.CharField(max_length=512, blank=True, default="")  # this and what follows of OpenID providers alone
+    client_id = models.CharField(max_length=255, blank=True, default="")
+    client_secret = models.BinaryField(null=True)  # sealed; none of a public client
+    token_auth_method = models.CharField(max_length=20, choices=TokenAuth.choices, blank=True, default="")
+    discovered = models.JSONField(null=True)  # what it says of itself (OpenID Connect Discovery)
+    discovered_at = models.DateTimeField(null=True)
+    signing_keys = models.JSONField(null=True)  # its JWK Set
+    signing_keys_at = models.DateTimeField(null=True)
     version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(default=timezone.now)
     tested_at = models.DateTimeField(null=True)  # when somebody last came through with this version
