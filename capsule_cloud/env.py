@@ -65,6 +65,14 @@ def numbers(name: str, default: str) -> list[int]:
     return [int(word) for word in found]
 
 
+def choice(name: str, default: str, allowed: Collection[str]) -> str:
+    """A setting that is one of a few words."""
+    value = text(name, default)
+    if value not in allowed:
+        raise ImproperlyConfigured(f"{name} is {value!r}: it must be {' or '.join(allowed)}.")
+    return value
+
+
 def address(name: str, value: str, schemes: Collection[str]) -> SplitResult:
     """Split the setting `name`, a URL with a host and one of the schemes. Raises ImproperlyConfigured."""
     try:

@@ -342,6 +342,9 @@ EGRESS_LOOPBACK = bool(env.number("EGRESS_LOOPBACK", 0 if IS_PRODUCTION else 1))
 # --- Domain names that customers say are theirs ----------------------------------------------------------------------
 DNS_NAMESERVERS = env.hosts("DNS_NAMESERVERS", 53)  # none: the machine's own
 
+# --- Sign-in by customers' identity providers ------------------------------------------------------------------------
+SAML_CRYPTO = env.choice("SAML_CRYPTO", "xmlsec", ("xmlsec", "xmlsec1"))  # in this process, or Debian's program
+
 # --- The product's own limits ----------------------------------------------------------------------------------------
 # every event is held against its action's schema, for some microseconds: what fits in every test fits in production
 AUDIT_CHECKS_VALUES = bool(env.number("AUDIT_CHECKS_VALUES", 0 if IS_PRODUCTION else 1))

@@ -122,6 +122,7 @@ WRONG: list[tuple[str, str | None]] = [
     ("EGRESS_PROXY", "socks5://proxy:1080"),
     ("EGRESS_LOOPBACK", "1"),
     ("DNS_NAMESERVERS", "dns.example.com"),
+    ("SAML_CRYPTO", "openssl"),
 ]
 
 

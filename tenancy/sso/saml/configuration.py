@@ -1,36 +1,66 @@
-"""Makes pysaml2's configuration of one identity provider from its row: one IdP, our own addresses, no network."""
+"""Makes pysaml2's client of one identity provider from its row: one IdP, our own addresses and keys, no network."""
 
 import functools
 import shutil
 import tempfile
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 from uuid import UUID
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 from django.conf import settings
 
 from capsule_cloud.lib import crypto
 from tenancy.sso.models import IdentityProvider
+from tenancy.sso.saml import algorithms
+from tenancy.sso.saml.signatures import InProcess
 
-PROGRAM = "xmlsec1"  # signs and verifies XML; Debian's package has the same name
+PROGRAM = "xmlsec1"  # upstream's way to sign and verify XML; Debian's package has the same name
 CLOCK_SKEW = 60  # seconds that the identity provider's clock may differ from ours
 MOST_KEPT = 200  # configurations in memory, about 125 KiB each
 CERTIFICATE_LIFE = timedelta(days=3650)
 REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
 POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
-_kept: "OrderedDict[tuple[UUID, int, str], Any]" = OrderedDict()
+_kept: "OrderedDict[tuple[UUID, int, str, str], _Made]" = OrderedDict()
 _lock = threading.Lock()
 
 
 class ProgramMissing(Exception):
-    """This machine has no xmlsec1: an operator installs it (`apt-get install xmlsec1`), a retry does not help."""
+    """This machine has no xmlsec1: an operator installs it, or sets SAML_CRYPTO to xmlsec; a retry does not help."""
+
+
+class Signer:
+    """Signs addresses with our key (SAML 2.0 Bindings, 3.4.4.1).
+
+    pysaml2's own keeps the key in a signer that all threads share: one organization's address, another's key.
+    """
+
+    def __init__(self, key: rsa.RSAPrivateKey) -> None:
+        self._key = key
+
+    def get_signer(self, algorithm: str) -> Self | None:
+        """What signs by an algorithm, if we do."""
+        return self if algorithm == algorithms.RSA_SHA256 else None
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature of a query string."""
+        return self._key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What is kept of a provider: pysaml2's SPConfig, what looks at signatures, and what signs addresses."""
+
+    config: Any
+    backend: Any
+    signer: Signer
 
 
 def base(provider_id: UUID) -> str:
@@ -69,17 +99,29 @@ def new_key(common_name: str) -> tuple[bytes, str]:
     return crypto.seal(private), certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
+def client(provider: IdentityProvider) -> Any:
+    """A `saml2.client.Saml2Client` of its own for a provider, as each holds what it has seen. Raises ProgramMissing."""
+    from saml2.client import Saml2Client  # noqa: PLC0415  # 2 s and 52 MiB
+
+    made = _of(provider)
+    fresh = Saml2Client(made.config)
+    fresh.sec.crypto, fresh.sec.sec_backend = made.backend, made.signer
+    return fresh
+
+
 def configuration(provider: IdentityProvider) -> Any:
-    """The `saml2.config.SPConfig` of a provider, kept until its row changes. Raises ProgramMissing."""
-    program = shutil.which(PROGRAM)
-    if program is None:
-        raise ProgramMissing(f"{PROGRAM} is not installed on this machine.")
-    kept = (provider.pk, provider.version, settings.PUBLIC_URL)
+    """The `saml2.config.SPConfig` of a provider. Raises ProgramMissing."""
+    return _of(provider).config
+
+
+def _of(provider: IdentityProvider) -> _Made:
+    """Kept until the provider's row changes."""
+    kept = (provider.pk, provider.version, settings.PUBLIC_URL, settings.SAML_CRYPTO)
     with _lock:
         if kept in _kept:
             _kept.move_to_end(kept)
             return _kept[kept]
-    made = _made(provider, program)
+    made = _made(provider)
     with _lock:
         _kept[kept] = made
         while len(_kept) > MOST_KEPT:
@@ -87,17 +129,18 @@ def configuration(provider: IdentityProvider) -> Any:
     return made
 
 
-def _made(provider: IdentityProvider, program: str) -> Any:
+def _made(provider: IdentityProvider) -> _Made:
     from saml2.config import SPConfig  # noqa: PLC0415  # 2 s and 52 MiB
 
-    key_file, certificate_file = _files(provider)
-    endpoints = {"assertion_consumer_service": [(acs_url(provider.pk), POST)]}
-    pair = {"key_file": key_file, "cert_file": certificate_file}
+    key = crypto.unseal(provider.key)
+    pair = _files(provider)
+    backend = InProcess({pair["key_file"]: key}) if settings.SAML_CRYPTO == "xmlsec" else _program(pair, key)
     made = SPConfig()
     made.load(
         {
             "entityid": entity_id(provider.pk),
-            "xmlsec_binary": program,
+            # pysaml2 has two: this one cannot verify anything, should ours ever not take its place
+            "crypto_backend": "XMLSecurity",
             **pair,
             "encryption_keypairs": [pair],
             "only_use_keys_in_metadata": True,
@@ -106,7 +149,7 @@ def _made(provider: IdentityProvider, program: str) -> Any:
             "metadata": {"inline": [provider.metadata]},
             "service": {
                 "sp": {
-                    "endpoints": endpoints,
+                    "endpoints": {"assertion_consumer_service": [(acs_url(provider.pk), POST)]},
                     "name_id_format_allow_create": True,
                     "allow_unsolicited": provider.is_unsolicited_allowed,
                     "authn_requests_signed": True,
@@ -117,19 +160,34 @@ def _made(provider: IdentityProvider, program: str) -> Any:
             },
         }
     )
-    return made
+    loaded = serialization.load_pem_private_key(key, None, unsafe_skip_rsa_key_validation=True)  # of our own making
+    return _Made(made, backend, Signer(cast("rsa.RSAPrivateKey", loaded)))
+
+
+def _program(pair: dict[str, str], key: bytes) -> Any:
+    """pysaml2's own backend, which runs the program; it wants keys as files. Raises ProgramMissing."""
+    from saml2.sigver import CryptoBackendXmlSec1  # noqa: PLC0415  # 2 s and 52 MiB
+
+    program = shutil.which(PROGRAM)
+    if program is None:
+        raise ProgramMissing(f"{PROGRAM} is not installed on this machine.")
+    file = Path(pair["key_file"])
+    file.touch(mode=0o600)
+    file.write_bytes(key)
+    # it would run the program twice more for each signature, to ask its version
+    version = CryptoBackendXmlSec1(program).version_nums
+    return type("XmlSec1", (CryptoBackendXmlSec1,), {"version_nums": version})(program)
 
 
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder of this process alone, gone at its end: pysaml2 and xmlsec1 want keys as files."""
+    """A folder of this process alone, gone at its end: pysaml2 wants certificates as files, xmlsec1 keys too."""
     return tempfile.TemporaryDirectory(prefix="capsule-saml-")
 
 
-def _files(provider: IdentityProvider) -> tuple[str, str]:
+def _files(provider: IdentityProvider) -> dict[str, str]:
+    """Our pair as pysaml2 names it; the key's file is there for xmlsec1 alone."""
     folder = Path(_folder().name)
     key, certificate = (folder / f"{provider.pk}-{provider.version}.{ending}" for ending in ("key", "crt"))
-    key.touch(mode=0o600)
-    key.write_bytes(crypto.unseal(provider.key))
     certificate.write_text(provider.certificate)
-    return str(key), str(certificate)
+    return {"key_file": str(key), "cert_file": str(certificate)}

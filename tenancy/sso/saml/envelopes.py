@@ -10,25 +10,20 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from tenancy.sso.providers.reasons import Refused
+from tenancy.sso.saml.algorithms import (
+    CIPHERS,
+    DIGESTS,
+    DS,
+    IDS,
+    KEY_DIGESTS,
+    KEY_TRANSPORTS,
+    SAML,
+    SAMLP,
+    SIGNATURES,
+    XENC,
+)
 
 LARGEST = 256 * 1024  # of what is posted
-SAML, SAMLP = "{urn:oasis:names:tc:SAML:2.0:assertion}", "{urn:oasis:names:tc:SAML:2.0:protocol}"
-DS, XENC = "{http://www.w3.org/2000/09/xmldsig#}", "{http://www.w3.org/2001/04/xmlenc#}"
-_MORE, _ENC, _ENC11 = (
-    "http://www.w3.org/2001/04/xmldsig-more#",
-    "http://www.w3.org/2001/04/xmlenc#",
-    "http://www.w3.org/2009/xmlenc11#",
-)
-SIGNATURES = frozenset(f"{_MORE}{kind}-sha{bits}" for kind in ("rsa", "ecdsa") for bits in (256, 384, 512))
-DIGESTS = frozenset({f"{_ENC}sha256", f"{_MORE}sha384", f"{_ENC}sha512"})
-KEY_DIGESTS = DIGESTS | {"http://www.w3.org/2000/09/xmldsig#sha1"}  # within RSA-OAEP, where SHA-1 is no weakness
-ENCRYPTIONS = frozenset(
-    {
-        *(f"{_ENC}aes{bits}-cbc" for bits in (128, 192, 256)),
-        *(f"{_ENC11}aes{bits}-gcm" for bits in (128, 192, 256)),
-        *(f"{_ENC}rsa-oaep-mgf1p", f"{_ENC11}rsa-oaep"),
-    }
-)
 _ENCODING = re.compile(rb"<\?xml [^>]*?encoding\s*=\s*[\"']([^\"'>]*)")
 
 
@@ -87,6 +82,7 @@ def parsed(raw: bytes) -> Element:
     except (ParseError, ValueError, LookupError) as failure:
         raise Refused("malformed", str(failure)) from None
     _check_algorithms(root)
+    _check_identity(root)
     return root
 
 
@@ -108,7 +104,7 @@ def _check_algorithms(root: Element) -> None:
         if one.tag == f"{DS}SignatureMethod":
             allowed = SIGNATURES
         elif one.tag == f"{XENC}EncryptionMethod":
-            allowed = ENCRYPTIONS
+            allowed = CIPHERS | KEY_TRANSPORTS
             for digest in one.findall(f"{DS}DigestMethod"):
                 _allow(digest.get("Algorithm", ""), KEY_DIGESTS)
         elif one.tag == f"{DS}Reference":
@@ -117,6 +113,19 @@ def _check_algorithms(root: Element) -> None:
         else:
             continue
         _allow(algorithm, allowed)
+
+
+def _check_identity(root: Element) -> None:
+    """What a signature or an encrypted key refers to is one element, in this document."""
+    seen: set[str] = set()
+    for one in root.iter():
+        for name in {one.get(attribute) for attribute in IDS} - {None}:
+            if name in seen:
+                raise Refused("forbidden_content", "Two elements have the same ID.")
+            seen.add(str(name))
+        is_pointer = one.tag in {f"{DS}RetrievalMethod", f"{XENC}CipherReference"}
+        if is_pointer and not (one.tag == f"{DS}RetrievalMethod" and one.get("URI", "").startswith("#")):
+            raise Refused("forbidden_content", "A part of it lies elsewhere.")
 
 
 def _allow(algorithm: str, allowed: frozenset[str]) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tenancy.sso.models import IdentityProvider
-from tenancy.sso.saml import configuration
+from tenancy.sso.saml import algorithms, configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +19,14 @@ def ask(provider: IdentityProvider, *, is_forced: bool = False) -> Asked:
 
     Raises configuration.ProgramMissing.
     """
-    from saml2.client import Saml2Client  # noqa: PLC0415  # 2 s and 52 MiB
-    from saml2.xmldsig import SIG_RSA_SHA256  # noqa: PLC0415  # 2 s and 52 MiB
-
-    client = Saml2Client(configuration.configuration(provider))
+    client = configuration.client(provider)
     more = {"force_authn": "true"} if is_forced else {}
     request_id, made = client.prepare_for_authenticate(
         entityid=provider.entity_id,
         relay_state="",
         binding=configuration.REDIRECT,
         sign=True,
-        sigalg=SIG_RSA_SHA256,
+        sigalg=algorithms.RSA_SHA256,
         **more,
     )
     return Asked(request_id, dict(made["headers"])["Location"])

@@ -63,9 +63,7 @@ def read(provider: IdentityProvider, posted: str) -> Asserted:
 
 def _verified(provider: IdentityProvider, envelope: Envelope) -> Any:
     """pysaml2's response, whose every signature is good."""
-    from saml2.client import Saml2Client  # noqa: PLC0415  # 2 s and 52 MiB
-
-    client = Saml2Client(configuration.configuration(provider))
+    client = configuration.client(provider)
     client.want_response_signed = envelope.is_signed
     client.want_assertions_signed = envelope.is_inner_signed or not envelope.is_signed
     # who waits for the answer is known to the browser alone
