@@ -5,8 +5,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from allauth.account.models import EmailAddress
-from allauth.mfa.models import Authenticator
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
@@ -15,13 +13,12 @@ from django.utils import timezone
 from tenancy.audit import actions
 from tenancy.audit.attempts.services import attempt
 from tenancy.audit.services import Actor, record
-from tenancy.errors import Invalid, LimitReached
+from tenancy.errors import LimitReached
 from tenancy.models import Organization, User
 from tenancy.scope import scope
 from tenancy.services import members
 from tenancy.services.accounts import person
-from tenancy.sso.domains import names
-from tenancy.sso.domains.selectors import held
+from tenancy.sso import people
 from tenancy.sso.models import ExternalIdentity, IdentityProvider, SignIn
 from tenancy.sso.providers import selectors, services
 from tenancy.sso.providers.reasons import Refused
@@ -190,50 +187,17 @@ def _person(provider: IdentityProvider, sign_in: SignIn) -> User:
     email = known.user.email if known is not None else sign_in.email
     if not email:
         raise Refused("no_email", f"Attributes: {', '.join(sign_in.attributes) or 'none'}")
-    _check_domain(email)
     if known is not None:
-        _check_account(known.user)
+        people.check_domain(email)
+        people.check_account(known.user)
         ExternalIdentity.objects.filter(pk=known.pk).update(last_used_at=timezone.now())
         return known.user
-    user = User.objects.filter(email__iexact=email).first()
-    is_new = user is None
-    if user is None:
-        user = User.objects.create_user(email, name=_name(provider, sign_in))
-        EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
-    _check_account(user)
-    _take_from_squatter(user)
+    user, is_new = people.adopt(email=email, name=_name(provider, sign_in))
     ExternalIdentity.objects.create(provider=provider, subject=sign_in.subject, user=user)
     actor = Actor("user", str(user.pk), user.email)
     metadata = {"is_new_account": is_new}
     record(action=actions.IDENTITY_LINKED, actor=actor, target=person(user), metadata=metadata)
     return user
-
-
-def _check_domain(email: str) -> None:
-    try:
-        domain = names.clean(email.rpartition("@")[2])
-    except Invalid as failure:
-        raise Refused("foreign_domain", str(failure)) from None
-    if not held().filter(domain=domain).exists():
-        raise Refused("foreign_domain", f"{domain} is not verified.")
-
-
-def _check_account(user: User) -> None:
-    if not user.is_active:
-        raise Refused("inactive_person")
-    if user.is_staff:
-        raise Refused("staff_account")
-
-
-def _take_from_squatter(user: User) -> None:
-    """An account whose address nobody has confirmed may be somebody else's, who waits with a password for its owner."""
-    addresses = EmailAddress.objects.filter(user=user, email__iexact=user.email)
-    if not addresses.filter(verified=True).exists():
-        user.set_unusable_password()
-        user.save(update_fields=["password"])
-        Authenticator.objects.filter(user=user).delete()
-        EmailAddress.objects.filter(user=user).exclude(email__iexact=user.email).delete()
-        addresses.update(verified=True, primary=True)
 
 
 def address_in(provider: IdentityProvider, subject: str, attributes: dict[str, list[str]]) -> str:
