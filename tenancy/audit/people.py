@@ -21,6 +21,7 @@ class PersonKind(TextChoices):
     USER = "user", "A member or former member"
     END_USER = "end_user", "An end user"
     INVITATION = "invitation", "Somebody invited"
+    SETUP_LINK = "setup_link", "Somebody with a link to set up single sign-on"
 
 
 def names_in(bodies: Iterable[str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from tenancy.audit.catalogue.action import Action
 from tenancy.audit.models import AuditPerson, Json
 from tenancy.scope import is_in_scope, preparing_cursor, scope
 
-PERSONAL = frozenset({"user", "staff", "invitation", "end_user"})  # kinds of actors and targets that are people
+PERSONAL = frozenset({"user", "staff", "invitation", "setup_link", "end_user"})  # actors and targets that are people
 ERASED = "erased person"
 # Within a JSON string the quotes would be escaped: this is found nowhere but where an event was given it
 PSEUDONYM = re.compile(r'\{"pseudonym":"([0-9a-f]{32})"\}')

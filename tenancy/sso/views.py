@@ -17,10 +17,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
-from tenancy.access import MemberPrincipal
 from tenancy.errors import NotFound
-from tenancy.models import User
-from tenancy.roles import Right
 from tenancy.scope import scope
 from tenancy.sso import sessions
 from tenancy.sso.models import IdentityProvider, SignIn
@@ -28,6 +25,7 @@ from tenancy.sso.providers import selectors, sign_in
 from tenancy.sso.providers.reasons import REASONS, Refused
 from tenancy.sso.saml import requests
 from tenancy.sso.saml.configuration import ProgramMissing
+from tenancy.sso.setup.browsers import tester
 
 SALT = "sso.browser"
 COOKIE = "sso_{}"
@@ -36,14 +34,15 @@ METADATA_TYPE = "application/samlmetadata+xml"  # SAML 2.0 Metadata, appendix A
 
 @require_safe
 def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
-    """Send the browser to the identity provider; `?test=1` by an admin only tries it, `?next=` is a path of ours.
+    """Send the browser to the identity provider; `?next=` is a path of ours.
 
+    `?test=1` by whoever sets it up only tries it.
     `?ask=1` only offers it, by a link: for whoever comes by a form, which browsers let lead to no other site.
     """
     provider = _provider(provider_id)
     is_test = request.GET.get("test") == "1"
     if is_test:
-        if _admin(request, provider) is None:
+        if tester(request, provider) is None:
             raise Http404
     elif provider.state != IdentityProvider.State.ACTIVE:
         return _refused(request, provider, Refused("not_in_use"))
@@ -119,21 +118,11 @@ def _sign_in(request: HttpRequest, kept: SignIn, remembered: dict[str, Any]) -> 
 
 
 def _tested(request: HttpRequest, kept: SignIn) -> HttpResponse:
-    admin = _admin(request, kept.provider)
-    if admin is None:
+    found = tester(request, kept.provider)
+    if found is None:
         raise Http404
-    sign_in.complete_test(kept, actor=admin.actor)
-    return redirect("sso_provider", slug=admin.slug, provider_id=kept.provider_id)
-
-
-def _admin(request: HttpRequest, provider: IdentityProvider) -> MemberPrincipal | None:
-    """Whoever may set the provider up, if that is who asks."""
-    if not isinstance(request.user, User):
-        return None
-    mine = sessions.memberships_of(request)
-    return next(
-        (one for one in mine if one.organization_id == provider.organization_id and one.has(Right.SSO_MANAGE)), None
-    )
+    sign_in.complete_test(kept, actor=found.actor)
+    return redirect(found.address)
 
 
 def _provider(provider_id: UUID) -> IdentityProvider:

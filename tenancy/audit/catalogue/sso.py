@@ -83,3 +83,22 @@ SSO_PASSED_BY = Action(
     Kind.SIGN_IN,
     severity=Severity.HIGH,
 )
+SETUP_LINK_MADE = Action(
+    "sso.setup_link.made",
+    "made a link by which somebody without an account can set up single sign-on",
+    Kind.CREATE,
+    has={"expires_at": MOMENT, "is_mailed": FLAG},
+    severity=Severity.HIGH,
+)
+SETUP_LINK_OPENED = Action(
+    "sso.setup_link.opened", "took a setup link, for one browser", Kind.SIGN_IN, severity=Severity.HIGH
+)
+SETUP_LINK_REFUSED = Action(
+    "sso.setup_link.refused",
+    "came with a setup link that another browser has taken",
+    Kind.SIGN_IN,
+    has={"code": TEXT},
+    severity=Severity.HIGH,
+    is_failure=True,
+)
+SETUP_LINK_REVOKED = Action("sso.setup_link.revoked", "ended a setup link", Kind.DELETE, severity=Severity.MEDIUM)

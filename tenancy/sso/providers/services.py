@@ -34,15 +34,21 @@ def target(provider: IdentityProvider) -> Target:
     return Target("identity_provider", str(provider.pk), provider.name)
 
 
-def add(*, actor: Actor, name: str, metadata_xml: str) -> IdentityProvider:
-    """A provider that nobody signs in by yet. Raises Invalid or LimitReached."""
+def add(*, actor: Actor, name: str, metadata_xml: str, provider_id: UUID | None = None) -> IdentityProvider:
+    """A provider that nobody signs in by yet; `provider_id` is one that was reserved.
+
+    Raises Invalid, LimitReached, or Conflict where the reserved one is there already.
+    """
     name = clean_name(name, "identity provider")
     described = metadata.read(metadata_xml)
     organization = organizations.locked()
     if IdentityProvider.objects.count() >= MOST_PROVIDERS:
         raise LimitReached(f"There are {MOST_PROVIDERS} identity providers: remove one first.")
+    if provider_id and IdentityProvider.objects.filter(pk=provider_id).exists():
+        raise Conflict("This provider has been added already.")
     key, certificate = configuration.new_key(f"{organization.slug} {name}")
     added = IdentityProvider(
+        **({"id": provider_id} if provider_id else {}),
         name=name,
         metadata=metadata_xml.strip(),
         entity_id=described.entity_id,
@@ -50,7 +56,7 @@ def add(*, actor: Actor, name: str, metadata_xml: str) -> IdentityProvider:
         key=key,
         certificate=certificate,
     )
-    added.save()
+    added.save(force_insert=True)
     told = {field: getattr(added, field) for field in FIELDS} | _metadata_of(added)
     changes = actions.PROVIDER_ADDED.changed({}, told)
     record(action=actions.PROVIDER_ADDED, actor=actor, target=target(added), changes=changes)

@@ -1,0 +1,96 @@
+"""Recognises the browser that has taken a setup link, by a cookie of its own, and says who may try a provider out."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core import signing
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+from tenancy.audit.services import Actor
+from tenancy.models import User
+from tenancy.roles import Right
+from tenancy.sso import sessions
+from tenancy.sso.models import IdentityProvider
+from tenancy.sso.setup import services
+from tenancy.sso.setup.services import Guest, LinkOver, LinkUnknown
+
+COOKIE = "sso_setup"
+KEY_COOKIE = "sso_setup_key"  # the link's own secret, on its way from the address to the button
+KEY_SECONDS = 900
+PATH = "/sso/"  # the pages of setup, and the way to a provider and back
+SALT, KEY_SALT = "sso.setup", "sso.setup.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Tester:
+    """Who tries a provider out, and where they go on afterwards."""
+
+    actor: Actor
+    address: str
+
+
+def tester(request: HttpRequest, provider: IdentityProvider) -> Tester | None:
+    """Whoever may set the provider up, if that is who asks: a member with the right, or who holds a setup link."""
+    if isinstance(request.user, User):
+        for one in sessions.memberships_of(request):
+            if one.organization_id == provider.organization_id and one.has(Right.SSO_MANAGE):
+                return Tester(one.actor, reverse("sso_provider", args=[one.slug, provider.pk]))
+    try:
+        guest = guest_of(request)
+    except LinkOver:
+        return None
+    if guest is None or guest.organization_id != provider.organization_id:
+        return None
+    return Tester(guest.actor, reverse("sso_setup_provider", args=[provider.pk]))
+
+
+def guest_of(request: HttpRequest) -> Guest | None:
+    """Who has taken a setup link in this browser. Opens its own scope. Raises LinkOver where that is over."""
+    try:
+        said: dict[str, Any] = signing.loads(request.COOKIES.get(COOKIE, ""), salt=SALT, max_age=services.LIFETIME)
+        return services.guest_with(
+            organization_id=UUID(said["organization"]), link_id=UUID(said["link"]), kept=said["kept"]
+        )
+    except (signing.BadSignature, LinkUnknown):
+        return None
+
+
+def remember(response: HttpResponse, guest: Guest, kept: str) -> None:
+    """Let the browser be recognised until the link ends; the link's own secret is no longer needed."""
+    said = {"organization": str(guest.organization_id), "link": str(guest.link.pk), "kept": kept}
+    _set(response, COOKIE, signing.dumps(said, salt=SALT), int(services.LIFETIME.total_seconds()))
+    response.delete_cookie(KEY_COOKIE, path=PATH)
+
+
+def carry(response: HttpResponse, secret: str) -> None:
+    """Take a link's secret out of the address, until the button is pressed."""
+    _set(response, KEY_COOKIE, signing.dumps(secret, salt=KEY_SALT), KEY_SECONDS)
+
+
+def carried(request: HttpRequest) -> str:
+    """The secret of the link that this browser came by a moment ago; '' without one."""
+    try:
+        return str(signing.loads(request.COOKIES.get(KEY_COOKIE, ""), salt=KEY_SALT, max_age=KEY_SECONDS))
+    except signing.BadSignature:
+        return ""
+
+
+def forget(response: HttpResponse) -> None:
+    """Let this browser be nobody's guest any more."""
+    for name in (COOKIE, KEY_COOKIE):
+        response.delete_cookie(name, path=PATH)
+
+
+def _set(response: HttpResponse, name: str, value: str, seconds: int) -> None:
+    response.set_cookie(
+        name,
+        value,
+        max_age=seconds,
+        path=PATH,
+        httponly=True,
+        samesite="Lax",  # it comes back from the identity provider with the browser
+        secure=settings.SESSION_COOKIE_SECURE,
+    )

@@ -1,0 +1,1 @@
+"""Tables of setup links and begun setups."""
