@@ -1,8 +1,10 @@
 """Answers who is asking and what they may do: API keys for programs, memberships for people."""
 
 import ipaddress
+import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +15,7 @@ from capsule_cloud.lib import crypto
 from tenancy.audit.services import Actor
 from tenancy.key_format import is_well_formed
 from tenancy.models import User
-from tenancy.roles import RIGHTS, SCOPE_RIGHTS, KeyScope, Right, Role
+from tenancy.roles import SCOPE_RIGHTS, KeyScope, Right, Role, rights_in
 from tenancy.scope import unscoped
 
 CACHE_SECONDS = 0.5  # what was read is taken for true this long,
@@ -220,15 +222,30 @@ class MemberPrincipal:
     is_mfa_required: bool
     is_sso_required: bool
     closed_at: datetime | None
+    project_roles: Mapping[str, Role] = field(default_factory=dict)  # by the project's slug
+    project: str | None = None  # the one that they are at
 
     @property
     def actor(self) -> Actor:
         """The person as they are named in the audit trail."""
         return Actor("user", str(self.user_id), self.email)
 
+    @property
+    def rights(self) -> frozenset[Right]:
+        """What the person's role carries, and their role in the project that they are at."""
+        return rights_in(self.role, self.project_roles.get(self.project) if self.project else None)
+
     def has(self, right: Right) -> bool:
-        """Whether the person's role carries the right."""
-        return right in RIGHTS[self.role]
+        """Whether the person has the right, where they are."""
+        return right in self.rights
+
+    def has_somewhere(self, right: Right) -> bool:
+        """Whether the person has the right in the organization or in one of its projects."""
+        return any(right in rights_in(self.role, role) for role in (None, *self.project_roles.values()))
+
+    def in_project(self, slug: str) -> "MemberPrincipal":
+        """The same person at a project."""
+        return replace(self, project=slug)
 
 
 def memberships(user: User) -> list[MemberPrincipal]:
@@ -245,6 +262,7 @@ def memberships(user: User) -> list[MemberPrincipal]:
                 is_mfa_required=row["is_mfa_required"],
                 is_sso_required=row["is_sso_required"],
                 closed_at=row["closed_at"],
+                project_roles={slug: Role(role) for slug, role in json.loads(row["project_roles"]).items()},
             )
             for row in wide.rows("tenancy_memberships", user.pk)
         ]

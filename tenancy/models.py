@@ -159,6 +159,22 @@ class Membership(OwnedModel):
         return f"{self.user_id} {self.role}"
 
 
+class ProjectRole(OwnedModel):
+    """What a member may do in one project beside what their role in the organization lets them do."""
+
+    membership = models.ForeignKey(Membership, on_delete=models.CASCADE, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    role = models.CharField(max_length=16, choices=Role.choices)  # one of PROJECT_ROLES
+    is_managed = models.BooleanField(default=False)  # by groups of a directory, and not by hand
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta(OwnedModel.Meta):
+        constraints = [models.UniqueConstraint(fields=["membership", "project"], name="project_role_once")]
+
+    def __str__(self) -> str:
+        return f"{self.membership_id} {self.role}"
+
+
 class Invitation(OwnedModel):
     """An offer of membership by e-mail: signed, expiring, single use.
 
@@ -227,4 +243,14 @@ class OrganizationPurge(models.Model):
         return f"{self.slug} {self.purged_at:%Y-%m-%d}"
 
 
-__all__ = ["ApiKey", "Invitation", "Membership", "Organization", "OrganizationPurge", "Owned", "Project", "User"]
+__all__ = [
+    "ApiKey",
+    "Invitation",
+    "Membership",
+    "Organization",
+    "OrganizationPurge",
+    "Owned",
+    "Project",
+    "ProjectRole",
+    "User",
+]

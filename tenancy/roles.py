@@ -72,6 +72,21 @@ RIGHTS: dict[Role, frozenset[Right]] = {
 }
 
 
+PROJECT_ROLES = (Role.ADMIN, Role.MEMBER, Role.VIEWER)
+_OF_A_PROJECT = {right for right in Right if right.startswith(("projects:", "keys:", "memory:"))}
+
+
+def rights_in(role: Role, project_role: Role | None) -> frozenset[Right]:
+    """What a member of `role` may do in a project in which they also have a role; it adds, and takes nothing away.
+
+    A role that sees no projects sees none by a role in one either.
+    """
+    rights = RIGHTS[role]
+    if project_role is None or Right.PROJECTS_READ not in rights:
+        return rights
+    return rights | RIGHTS[project_role] & _OF_A_PROJECT
+
+
 class KeyScope(models.TextChoices):
     """What an API key may do; the words of an OAuth 2.1 scope."""
 
@@ -119,6 +134,6 @@ def may_grant(role: Role, granted: Role) -> bool:
     return Right.MEMBERS_WRITE in RIGHTS[role] and RIGHTS[granted] <= RIGHTS[role] | RIGHTS[Role.BILLING]
 
 
-def scopes_within(role: Role, scopes: list[str]) -> bool:
-    """Whether a member of `role` may put these scopes on a key: a key never outranks who made it."""
-    return all(SCOPE_RIGHTS[KeyScope(scope)] <= RIGHTS[role] for scope in scopes)
+def scopes_within(rights: frozenset[Right], scopes: list[str]) -> bool:
+    """Whether somebody with these rights may put these scopes on a key: a key never outranks who made it."""
+    return all(SCOPE_RIGHTS[KeyScope(scope)] <= rights for scope in scopes)

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db.models import Q
 from django.utils import timezone
 
-from tenancy.models import ApiKey, Invitation, Membership, Organization, Project
+from tenancy.models import ApiKey, Invitation, Membership, Organization, Project, ProjectRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,12 @@ def projects() -> list[Project]:
 def members() -> list[Membership]:
     """Its members with their users, oldest first."""
     return list(Membership.objects.select_related("user").order_by("created_at"))
+
+
+def project_roles(project_id: UUID) -> list[ProjectRole]:
+    """Who has a role of their own in a project, with their users, oldest first."""
+    rows = ProjectRole.objects.select_related("membership__user")
+    return list(rows.filter(project_id=project_id).order_by("created_at", "id"))
 
 
 def open_invitations() -> list[Invitation]:

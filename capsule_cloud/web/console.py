@@ -114,28 +114,29 @@ def signed_in(request: HttpRequest) -> User:
     return request.user
 
 
-def page(right: Right, *, when_closed: bool = False, is_scoped: bool = True) -> Callable[[View], View]:
+def page(
+    right: Right, *, when_closed: bool = False, is_scoped: bool = True, somewhere: bool = False
+) -> Callable[[View], View]:
     """A view `(request, member, …)` of one organization, run inside its scope.
 
     Anonymous: to the sign-in page. Whoever must come by single sign-on: there. A stranger: 404. A member without
     `right`: 403. Without a second factor that the organization requires: to the page that sets one up. A closed
     organization shows only views with `when_closed`. A view without `is_scoped` opens its own scopes: it asks others in
-    between, and never in an open transaction.
+    between, and never in an open transaction. At a `project`, a role in it counts, too; a view with `somewhere` lets in
+    whoever has the right in any project, and asks again once it knows in which.
     """
 
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest, slug: str, **kwargs: Any) -> HttpResponseBase:
             user = signed_in(request)
-            member = next((one for one in memberships_of(request) if one.slug == slug), None)
-            if member is None:
-                raise Http404
+            member = _member_at(request, slug, kwargs.get("project"))
             if address := way_in(request, user, member):
                 return redirect(address)
             if lacks_required_mfa(user, member) and provider_of(request) is None:  # theirs asks for it
                 messages.warning(request, f"{member.name} requires a second factor: set one up to go on.")
                 return redirect("mfa_index")
-            if not member.has(right):
+            if not (member.has_somewhere(right) if somewhere else member.has(right)):
                 _tell_of_refusal(request, member)
                 raise PermissionDenied
             if member.closed_at and not when_closed:
@@ -155,6 +156,13 @@ def page(right: Right, *, when_closed: bool = False, is_scoped: bool = True) -> 
         return login_required(guarded)
 
     return decorate
+
+
+def _member_at(request: HttpRequest, slug: str, project: str | None) -> MemberPrincipal:
+    member = next((one for one in memberships_of(request) if one.slug == slug), None)
+    if member is None:
+        raise Http404
+    return member.in_project(project) if project else member
 
 
 def _name_of(request: HttpRequest) -> str:

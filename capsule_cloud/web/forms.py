@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from django import forms
 from django.utils import timezone
 
-from tenancy.models import Organization, Project
-from tenancy.roles import DEFAULT_SCOPES, KeyScope, Role, may_grant, scopes_within
+from tenancy.models import Membership, Organization, Project
+from tenancy.roles import DEFAULT_SCOPES, PROJECT_ROLES, KeyScope, Right, Role, may_grant, scopes_within
 
 EXPIRIES = (("", "Never"), ("7", "7 days"), ("30", "30 days"), ("90", "90 days"), ("365", "1 year"))
 OVERLAPS = (
@@ -22,6 +22,11 @@ ROLE_NOTES = {
     Role.MEMBER: "Works with memories and makes API keys",
     Role.VIEWER: "Reads everything but the audit log, changes nothing",
     Role.BILLING: "Usage and invoices, no memories",
+}
+PROJECT_ROLE_NOTES = {
+    Role.ADMIN: "The project's settings, and all that a member may",
+    Role.MEMBER: "Works with its memories and makes its API keys",
+    Role.VIEWER: "Reads its memories and settings",
 }
 
 
@@ -144,7 +149,7 @@ class ProjectSettingsForm(forms.Form):
 
 
 class KeyForm(forms.Form):
-    """A new API key; its scopes stay within the maker's role."""
+    """A new API key; its scopes stay within what the maker may do in some project, and the service knows in which."""
 
     name = forms.CharField(
         max_length=120,
@@ -164,11 +169,13 @@ class KeyForm(forms.Form):
         help_text="One range a line, like <code>203.0.113.0/24</code>. Empty means anywhere.",
     )
 
-    def __init__(self, projects: list[Project], role: Role, data: object = None, initial: object = None) -> None:
+    def __init__(
+        self, projects: list[Project], rights: frozenset[Right], data: object = None, initial: object = None
+    ) -> None:
         super().__init__(data, initial=initial)  # type: ignore[arg-type]  # a QueryDict or None
         self.fields["project"].choices = [(str(one.pk), one.name) for one in projects]  # type: ignore[attr-defined]
         self.fields["scopes"].choices = [  # type: ignore[attr-defined]
-            (value, label) for value, label in KeyScope.choices if scopes_within(role, [value])
+            (value, label) for value, label in KeyScope.choices if scopes_within(rights, [value])
         ]
 
     def expires_at(self) -> datetime | None:
@@ -198,6 +205,24 @@ class RoleForm(forms.Form):
         super().__init__(data, initial=initial)  # type: ignore[arg-type]  # a QueryDict or None
         self.fields["role"].choices = [  # type: ignore[attr-defined]
             (role.value, f"{role.label}: {ROLE_NOTES[role]}") for role in Role if may_grant(giver, role)
+        ]
+
+
+class ProjectRoleForm(forms.Form):
+    """A member, and what they may do in a project."""
+
+    user = forms.ChoiceField(label="Member")
+    role = forms.ChoiceField(
+        label="Role in this project",
+        choices=[(role.value, f"{role.label}: {PROJECT_ROLE_NOTES[role]}") for role in PROJECT_ROLES],
+        widget=forms.RadioSelect,
+        help_text="It adds to what their role in the organization lets them do.",
+    )
+
+    def __init__(self, members: list[Membership], data: object = None) -> None:
+        super().__init__(data)  # type: ignore[arg-type]  # a QueryDict or None
+        self.fields["user"].choices = [  # type: ignore[attr-defined]
+            (str(one.user_id), f"{one.user.get_full_name()} ({one.get_role_display().lower()})") for one in members
         ]
 
 

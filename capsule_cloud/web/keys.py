@@ -4,6 +4,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
@@ -27,21 +28,30 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     with_ended = request.GET.get("ended") == "1"
     listed = selectors.keys(project_id=project.pk if project else None, with_ended=with_ended)
     return show(
-        request, member, "web/keys.html", "keys", keys=listed, projects=rows, project=project, with_ended=with_ended
+        request,
+        member,
+        "web/keys.html",
+        "keys",
+        keys=[(key, member.in_project(key.project.slug).has(Right.KEYS_WRITE)) for key in listed],
+        may_create=member.has_somewhere(Right.KEYS_WRITE),
+        projects=rows,
+        project=project,
+        with_ended=with_ended,
     )
 
 
-@page(Right.KEYS_WRITE)
+@page(Right.KEYS_WRITE, somewhere=True)
 def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
-    """Create a key."""
-    rows = selectors.projects()
+    """Create a key, in a project in which the member may."""
+    rows = [one for one in selectors.projects() if member.in_project(one.slug).has(Right.KEYS_WRITE)]
+    rights = member.rights.union(*(member.in_project(one.slug).rights for one in rows))
     last = next((str(one.pk) for one in rows if one.slug == request.session.get(LAST_PROJECT)), None)
-    form = forms.KeyForm(rows, member.role, request.POST or None, initial={"project": last})
+    form = forms.KeyForm(rows, rights, request.POST or None, initial={"project": last})
     made = attempt(
         member,
         form,
         lambda: keys.create(
-            maker=keys.Maker(actor=member.actor, user=signed_in(request), role=member.role),
+            maker=keys.Maker(actor=member.actor, user=signed_in(request)),
             project_id=UUID(form.cleaned_data["project"]),
             name=form.cleaned_data["name"],
             scopes=form.cleaned_data["scopes"],
@@ -55,10 +65,10 @@ def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     return _show_once(request, member, made)
 
 
-@page(Right.KEYS_WRITE)
+@page(Right.KEYS_WRITE, somewhere=True)
 def secret(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpResponse:
     """A new key's secret, once: asked again, the page only says so."""
-    key = _find(key_id)
+    key = _find(member, key_id)
     plain = once.take(request, ONCE, key.pk)
     return show(
         request,
@@ -71,10 +81,10 @@ def secret(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpR
     )
 
 
-@page(Right.KEYS_WRITE)
+@page(Right.KEYS_WRITE, somewhere=True)
 def rotate(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpResponse:
     """Replace a key; both work for the chosen overlap."""
-    key = _find(key_id)
+    key = _find(member, key_id)
     form = forms.RotateForm(request.POST or None)
     made = attempt(
         member, form, lambda: keys.rotate(actor=member.actor, key_id=key.pk, overlap=form.cleaned_data["overlap"])
@@ -84,10 +94,10 @@ def rotate(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpR
     return _show_once(request, member, made)
 
 
-@page(Right.KEYS_WRITE)
+@page(Right.KEYS_WRITE, somewhere=True)
 def revoke(request: HttpRequest, member: MemberPrincipal, key_id: UUID) -> HttpResponse:
     """End a key and its children at once."""
-    key = _find(key_id)
+    key = _find(member, key_id)
     if request.method == "POST":
         done = f"{key.name} is revoked. It stops working everywhere within a second."
         perform(request, member, lambda: keys.revoke(actor=member.actor, key_id=key.pk), done)
@@ -101,8 +111,10 @@ def _show_once(request: HttpRequest, member: MemberPrincipal, made: keys.NewKey)
     return redirect("key_secret", slug=member.slug, key_id=made.key.pk)
 
 
-def _find(key_id: UUID) -> ApiKey:
+def _find(member: MemberPrincipal, key_id: UUID) -> ApiKey:
     key = next((one for one in selectors.keys(with_ended=True) if one.pk == key_id), None)
     if key is None:
         raise Http404
+    if not member.in_project(key.project.slug).has(Right.KEYS_WRITE):
+        raise PermissionDenied
     return key

@@ -28,6 +28,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     number = asked_number(request, "page", default=1, most=LAST_PAGE) or 1
     found = _search(project, wanted, number) if project else SearchPage([], has_more=False)
     if project:
+        member = member.in_project(project.slug)
         ids = [one.capsule.capsule_id for one in found.results]
         operation = "search" if wanted["q"] else "list"
         reader = reads.reader_of(project, member.actor)

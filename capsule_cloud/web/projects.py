@@ -1,15 +1,18 @@
-"""Projects: list, create, settings, archive."""
+"""Projects: list, create, settings, the people with a role in them, archive."""
+
+from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from capsule_cloud.web import forms
 from capsule_cloud.web.console import attempt, page, perform, required_project, show
 from tenancy import selectors
 from tenancy.access import MemberPrincipal
+from tenancy.models import Project
 from tenancy.roles import Right
-from tenancy.services import projects
+from tenancy.services import project_roles, projects
 
 
 @page(Right.PROJECTS_READ)
@@ -39,7 +42,7 @@ def detail(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpR
     one = required_project(request, project)
     fields = ("name", "cors_origins", "turn_retention_days", "idle_seal_minutes", "audit_reads")
     form = forms.ProjectSettingsForm(initial={field: getattr(one, field) for field in fields})
-    return show(request, member, "web/project.html", "projects", project=one, form=form)
+    return _settings(request, member, one, form)
 
 
 @page(Right.PROJECTS_WRITE)
@@ -49,7 +52,7 @@ def update(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpR
     form = forms.ProjectSettingsForm(request.POST)
     changed = attempt(member, form, lambda: projects.update(actor=member.actor, project_id=one.pk, **form.cleaned_data))
     if changed is None:
-        return show(request, member, "web/project.html", "projects", project=one, form=form)
+        return _settings(request, member, one, form)
     messages.success(request, "Saved.")
     return redirect("project", slug=member.slug, project=one.slug)
 
@@ -68,3 +71,51 @@ def archive(request: HttpRequest, member: MemberPrincipal, project: str) -> Http
         return redirect("projects", slug=member.slug)
     keys = len(selectors.keys(project_id=one.pk))
     return show(request, member, "web/project_archive.html", "projects", project=one, keys=keys)
+
+
+@page(Right.MEMBERS_WRITE)
+def role_new(request: HttpRequest, member: MemberPrincipal, project: str) -> HttpResponse:
+    """Give a member a role in a project."""
+    one = required_project(request, project)
+    form = forms.ProjectRoleForm(selectors.members(), request.POST or None)
+    given = attempt(
+        member,
+        form,
+        lambda: project_roles.give(
+            actor=member.actor,
+            actor_role=member.role,
+            user_id=UUID(form.cleaned_data["user"]),
+            project_id=one.pk,
+            role=form.cleaned_data["role"],
+        ),
+    )
+    if given is None:
+        return show(request, member, "web/project_role.html", "projects", project=one, form=form)
+    messages.success(request, f"Their role in {one.name} is {given.get_role_display().lower()}.")
+    return redirect("project", slug=member.slug, project=one.slug)
+
+
+@page(Right.MEMBERS_WRITE)
+def role_remove(request: HttpRequest, member: MemberPrincipal, project: str, user_id: UUID) -> HttpResponse:
+    """Take a member's role in a project, once it was asked for."""
+    one = required_project(request, project)
+    held = next((row for row in selectors.project_roles(one.pk) if row.membership.user_id == user_id), None)
+    if held is None:
+        raise Http404
+    person = held.membership.user.get_full_name()
+    if request.method == "POST":
+        perform(
+            request,
+            member,
+            lambda: project_roles.take(actor=member.actor, actor_role=member.role, user_id=user_id, project_id=one.pk),
+            f"{person} has no role of their own in {one.name} any more.",
+        )
+        return redirect("project", slug=member.slug, project=one.slug)
+    return show(request, member, "web/project_role_remove.html", "projects", project=one, held=held)
+
+
+def _settings(
+    request: HttpRequest, member: MemberPrincipal, one: Project, form: forms.ProjectSettingsForm
+) -> HttpResponse:
+    people = selectors.project_roles(one.pk) if member.has(Right.MEMBERS_READ) else []
+    return show(request, member, "web/project.html", "projects", project=one, form=form, people=people)

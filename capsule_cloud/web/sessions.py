@@ -36,6 +36,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     state = next((one for one in memory.SessionState if one == wanted["state"]), None)
     found = None
     if project is not None:
+        member = member.in_project(project.slug)
         found = memory.list_sessions(
             project_id=project.pk,
             user_id=wanted["user"],

@@ -14,9 +14,9 @@ from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
 from tenancy.key_format import HINT_LENGTH, new_secret
-from tenancy.models import ApiKey, Membership, User
+from tenancy.models import ApiKey, Membership, ProjectRole, User
 from tenancy.names import clean_name
-from tenancy.roles import KeyScope, Role, scopes_within
+from tenancy.roles import RIGHTS, KeyScope, Right, Role, rights_in, scopes_within
 from tenancy.services import organizations, projects
 from tenancy.webhooks import catalogue
 from tenancy.webhooks.events import emit
@@ -37,7 +37,7 @@ class NewKey:
 class Maker:
     """Who makes a key: a person, a rank, or a key whose child it becomes; the new key stays within each that is given.
 
-    `user` must be a member at that moment. Without a parent there must be a `role`: the rank that the surface found.
+    `user` must be a member at that moment, and may what their roles in the organization and the project let them.
     """
 
     actor: Actor
@@ -77,7 +77,7 @@ def create(
         raise Invalid("expires_at", "Choose an expiry in the future.")
     if requests_per_minute is not None and not 1 <= requests_per_minute <= 1_000_000:
         raise Invalid("requests_per_minute", "Choose a limit from 1 to 1,000,000 requests a minute.")
-    _check_rank(maker, scopes)
+    _check_rank(maker, scopes, project_id)
     parent = None
     if maker.parent_id is not None:
         parent = _live(maker.parent_id)
@@ -131,7 +131,7 @@ def rotate(*, actor: Actor, key_id: UUID, overlap: timedelta) -> NewKey:
     holder_id = old.created_by_id
     if actor.kind == "user":
         holder_id = UUID(actor.id)
-        if not scopes_within(_role_of(holder_id), old.scopes):
+        if not scopes_within(_rights_of(holder_id, old.project_id), old.scopes):
             raise Forbidden("This key can do more than you can: ask somebody who may do all of it to rotate it.")
     secret = new_secret()
     new = ApiKey.objects.create(
@@ -194,6 +194,13 @@ def end_keys(key_ids: Iterable[UUID]) -> int:
     return ended
 
 
+def end_outranked(user_id: UUID) -> int:
+    """Revoke what a member made that does more than they may now, and what is below it; returns how many ended."""
+    held = ApiKey.objects.filter(created_by=user_id, revoked_at=None)
+    roles, own = _roles_of(user_id)
+    return end_keys(key.pk for key in held if not scopes_within(rights_in(own, roles.get(key.project_id)), key.scopes))
+
+
 def is_live() -> Q:
     """The condition on keys that can still be used: neither revoked nor expired."""
     return Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
@@ -237,19 +244,25 @@ def _live(key_id: UUID) -> ApiKey:
     return key
 
 
-def _role_of(user_id: UUID) -> Role:
-    """The rank that a person has now, whatever it was when the request came in."""
+def _roles_of(user_id: UUID) -> tuple[dict[UUID, Role], Role]:
+    """The roles that a person has now in projects and in the organization, whatever they were when the request came."""
     membership = Membership.objects.filter(user_id=user_id).first()
     if membership is None:
         raise Forbidden("Only members can hold keys.")
-    return Role(membership.role)
+    rows = ProjectRole.objects.filter(membership=membership)
+    return {row.project_id: Role(row.role) for row in rows}, Role(membership.role)
 
 
-def _check_rank(maker: Maker, scopes: list[str]) -> None:
-    ranks = [] if maker.role is None else [maker.role]
+def _rights_of(user_id: UUID, project_id: UUID) -> frozenset[Right]:
+    roles, own = _roles_of(user_id)
+    return rights_in(own, roles.get(project_id))
+
+
+def _check_rank(maker: Maker, scopes: list[str], project_id: UUID) -> None:
+    ranks = [] if maker.role is None else [RIGHTS[maker.role]]
     if maker.user is not None:
-        ranks.append(_role_of(maker.user.pk))
-    is_below = maker.parent_id is not None or maker.role is not None
+        ranks.append(_rights_of(maker.user.pk, project_id))
+    is_below = maker.parent_id is not None or bool(ranks)
     if not is_below or not all(scopes_within(rank, scopes) for rank in ranks):
         raise Forbidden("A key cannot do more than the person who makes it.")
 

@@ -6,7 +6,7 @@ from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
 from tenancy.models import ApiKey, Membership, User
-from tenancy.roles import Role, may_grant, scopes_within
+from tenancy.roles import Role, may_grant
 from tenancy.services import keys, organizations
 from tenancy.webhooks import catalogue
 from tenancy.webhooks.events import emit
@@ -62,8 +62,7 @@ def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str) -> 
         _keep_an_owner(user_id)
     changes = actions.MEMBER_ROLE_CHANGED.change(membership, {"role": role})
     membership.save(update_fields=["role"])
-    held = ApiKey.objects.filter(created_by=user_id, revoked_at=None)
-    ended = keys.end_keys(key.pk for key in held if not scopes_within(Role(role), key.scopes))
+    ended = keys.end_outranked(user_id)
     record(
         action=actions.MEMBER_ROLE_CHANGED,
         actor=actor,

@@ -250,6 +250,8 @@ CONSOLE = (
     ConsoleRow("POST", "projects/new/", Right.PROJECTS_WRITE),
     ConsoleRow("GET", "projects/{project}/", Right.PROJECTS_READ),
     ConsoleRow("POST", "projects/{project}/update/", Right.PROJECTS_WRITE),
+    ConsoleRow("GET", "projects/{project}/roles/new/", Right.MEMBERS_WRITE),
+    ConsoleRow("POST", "projects/{project}/roles/{user_id}/remove/", Right.MEMBERS_WRITE),
     ConsoleRow("POST", "projects/{project}/archive/", Right.PROJECTS_WRITE),
     ConsoleRow("GET", "keys/", Right.KEYS_READ),
     ConsoleRow("POST", "keys/new/", Right.KEYS_WRITE),

@@ -56,6 +56,6 @@ def test_who_may_grant(role: Role) -> None:
 )
 def test_a_key_is_within_a_role_when_each_of_its_rights_is(role: Role, scopes: list[str], extra: str) -> None:
     rights = set().union(*(SCOPE_RIGHTS[KeyScope(scope)] for scope in scopes))
-    assert scopes_within(role, scopes) == (rights <= RIGHTS[role])
-    if not scopes_within(role, scopes):
-        assert not scopes_within(role, [*scopes, extra])
+    assert scopes_within(RIGHTS[role], scopes) == (rights <= RIGHTS[role])
+    if not scopes_within(RIGHTS[role], scopes):
+        assert not scopes_within(RIGHTS[role], [*scopes, extra])

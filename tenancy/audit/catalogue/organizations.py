@@ -74,11 +74,20 @@ MEMBER_ROLE_CHANGED = Action(
     changes=_ROLE,
     severity=Severity.LOW,
 )
+MEMBER_PROJECT_ROLE_CHANGED = Action(
+    "organization.member.project_role_changed",
+    "changed a member's role in a project",
+    Kind.GRANT,
+    has={"project": TEXT, **_KEYS},
+    changes=_ROLE,
+    severity=Severity.LOW,
+)
 MEMBER_REMOVED = Action(
     "organization.member.removed",
     "removed a member",
     Kind.LEAVE,
     has=_KEYS,
+    may={"keys_handed_over": WHOLE, "sessions_ended": WHOLE},
     changes=_ROLE,
     severity=Severity.LOW,
 )
@@ -108,6 +117,13 @@ KEY_ROTATED = Action(
 )
 KEY_REVOKED = Action(
     "organization.api_key.revoked", "revoked an API key", Kind.DELETE, has=_KEYS, severity=Severity.LOW
+)
+KEY_HANDED_OVER = Action(
+    "organization.api_key.handed_over",
+    "handed the API key of somebody who left to another member",
+    Kind.UPDATE,
+    has={"from": PERSON, "to": PERSON},
+    severity=Severity.MEDIUM,
 )
 # --- Webhooks ---
 _STATE = {"state": TEXT}

@@ -4,8 +4,11 @@ from django.test import Client
 
 from tenancy import selectors
 from tenancy.models import ApiKey, Project
+from tenancy.roles import Role
 from tenancy.scope import scope
-from tests.factories import Tenant
+from tenancy.services import projects
+from tests.capsule_cloud.web.conftest import SignIn
+from tests.factories import Tenant, add_member
 
 
 def test_a_new_project_leads_to_its_own_page(tenant: Tenant, owner: Client, home: str) -> None:
@@ -69,3 +72,28 @@ def test_asked_for_a_dialog_the_page_comes_without_its_frame(owner: Client, home
     assert "<html" not in answer.content.decode()
     assert "dialog-title" in answer.content.decode()
     assert "X-Dialog" in answer["Vary"]
+
+
+def test_the_console_opens_the_project_s_pages_and_its_keys_and_no_others(
+    tenant: Tenant, owner: Client, sign_in: SignIn, home: str
+) -> None:
+    viewer = add_member(tenant, Role.VIEWER, "Vi")
+    with scope(tenant.organization):
+        other = projects.create(actor=tenant.actor, name="Other")
+    browser = sign_in(viewer)
+    assert browser.post(f"{home}keys/{tenant.key.pk}/revoke/").status_code == 403
+    wanted = {"user": str(viewer.pk), "role": "admin"}
+    owner.post(f"{home}projects/{other.slug}/roles/new/", wanted)
+    assert "Admin" in owner.get(f"{home}projects/{other.slug}/").content.decode()
+    assert browser.get(f"{home}projects/{other.slug}/archive/").status_code == 200
+    assert browser.get(f"{home}projects/{tenant.project.slug}/archive/").status_code == 403
+    assert browser.post(f"{home}keys/{tenant.key.pk}/revoke/").status_code == 403
+    offered = browser.get(f"{home}keys/new/").content.decode()
+    assert other.name in offered
+    assert str(tenant.project.pk) not in offered
+    made = browser.post(f"{home}keys/new/", {"name": "x", "project": str(other.pk), "scopes": ["memory:write"]})
+    assert browser.get(made.headers["Location"]).status_code == 200
+    assert owner.get(f"{home}projects/{other.slug}/roles/{viewer.pk}/remove/").status_code == 200
+    owner.post(f"{home}projects/{other.slug}/roles/{viewer.pk}/remove/")
+    assert browser.get(f"{home}keys/new/").status_code == 403
+    assert owner.post(f"{home}projects/{other.slug}/roles/{viewer.pk}/remove/").status_code == 404
