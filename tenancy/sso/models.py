@@ -152,6 +152,7 @@ class SignIn(OwnedModel):
     subject = models.CharField(max_length=1024, blank=True)
     attributes = models.JSONField(default=dict)
     email = models.CharField(max_length=254, blank=True)
+    session_index = models.CharField(max_length=255, blank=True, default="")  # the provider's name for its session
     user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()  # the assertion's; nothing is done with it from then on
@@ -160,6 +161,9 @@ class SignIn(OwnedModel):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["provider", "-id"], name="sso_sign_in_of"),
             models.Index(fields=["created_at"], name="sso_sign_in_old"),
+            models.Index(
+                fields=["provider", "session_index"], name="sso_sign_in_session", condition=~Q(session_index="")
+            ),
         ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["provider", "assertion_id"], name="sso_assertion_once")

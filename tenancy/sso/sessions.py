@@ -5,44 +5,73 @@ alone, and changes nothing of the account, which may be at home in others too.
 """
 
 import time
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
 from allauth.account import app_settings
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
 from allauth.account.utils import perform_login
+from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.http import urlencode
 
 from tenancy.access import MemberPrincipal, memberships
 from tenancy.models import User
+from tenancy.sso.models import IdentityProvider
+from tenancy.sso.providers.selectors import protocol_of
 from tenancy.sso.providers.sign_in import Arrived
 
 _KEY = "sso"
+_LOGINS = {IdentityProvider.Protocol.SAML: "saml_login", IdentityProvider.Protocol.OIDC: "oidc_login"}
 
 
-def open_session(request: HttpRequest, arrived: Arrived, *, onward: str, is_again: bool = False) -> HttpResponse:
+def open_session(
+    request: HttpRequest,
+    arrived: Arrived,
+    *,
+    onward: str,
+    is_again: bool = False,
+    method: str = IdentityProvider.Protocol.SAML,
+    known_as: Mapping[str, str] | None = None,
+) -> HttpResponse:
     """Sign in who has arrived, through allauth, so that all their sessions can be ended; then go on to a path of ours.
 
     A second factor of the account's own is still asked for. `is_again`: the provider was told to ask who they are anew.
+    `known_as`: what the provider will call this session when it ends it, see `end_sessions`.
     """
     request.session.flush()  # nothing of whoever used this browser before
     request.session[_KEY] = {
         "organization": str(arrived.organization_id),
         "provider": str(arrived.provider_id),
+        **(known_as or {}),
     }
     again = {"reauthenticated": True} if is_again else {}
-    record_authentication(request, arrived.user, method="saml", provider=str(arrived.provider_id), **again)
+    record_authentication(request, arrived.user, method=method, provider=str(arrived.provider_id), **again)
     response: HttpResponse = perform_login(
         request, arrived.user, email_verification="none", redirect_url=onward, signal_kwargs={"sso": True}
     )
     return response
 
 
+def end_sessions(provider_id: UUID, user: User, known_as: Mapping[str, str]) -> int:
+    """End somebody's sessions that a provider opened and knows by all of these names; how many those were."""
+    ended, store = 0, import_module(settings.SESSION_ENGINE).SessionStore
+    for one in UserSession.objects.filter(user=user):
+        opened = store(one.session_key).get(_KEY)
+        if opened and opened["provider"] == str(provider_id) and known_as.items() <= opened.items():
+            one.end()
+            ended += 1
+    return ended
+
+
 def login_address(provider_id: UUID, onward: str, **more: str) -> str:
     """Where a browser goes on to an identity provider; it comes back to `onward`, or to `/` where that is elsewhere."""
-    return f"{reverse('saml_login', args=[provider_id])}?{urlencode({**more, 'next': onward})}"
+    login = reverse(_LOGINS[protocol_of(provider_id)], args=[provider_id])
+    return f"{login}?{urlencode({**more, 'next': onward})}"
 
 
 def provider_of(request: HttpRequest) -> UUID | None:

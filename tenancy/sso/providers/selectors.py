@@ -6,6 +6,8 @@ from tenancy.errors import NotFound
 from tenancy.scope import unscoped
 from tenancy.sso.models import IdentityProvider, SignIn
 
+Protocol = IdentityProvider.Protocol
+
 
 def providers() -> list[IdentityProvider]:
     """Every one, the oldest first."""
@@ -25,14 +27,25 @@ def sign_ins(provider_id: UUID, *, limit: int) -> list[SignIn]:
     return list(SignIn.objects.filter(provider=provider_id).select_related("user").order_by("-id")[:limit])
 
 
-def organization_of(provider_id: UUID) -> UUID:
-    """Whose a provider is: for whoever comes from it, in no scope yet. Raises NotFound."""
+def organization_of(provider_id: UUID, protocol: Protocol = Protocol.SAML) -> UUID:
+    """Whose a provider is that speaks this protocol: for whoever comes from it, in no scope yet. Raises NotFound."""
+    organization_id, spoken = _whose(provider_id)
+    if spoken != protocol:
+        raise NotFound("There is no such identity provider.")
+    return organization_id
+
+
+def protocol_of(provider_id: UUID) -> Protocol:
+    """What a provider speaks, in no scope. Raises NotFound."""
+    return _whose(provider_id)[1]
+
+
+def _whose(provider_id: UUID) -> tuple[UUID, Protocol]:
     with unscoped(reason="whoever signs in by an identity provider belongs to no organization yet") as wide:
-        rows = wide.rows("sso_provider_of", provider_id)
+        rows = wide.rows("sso_whose_provider", provider_id)
     if not rows:
         raise NotFound("There is no such identity provider.")
-    found: UUID = rows[0]["organization_id"]
-    return found
+    return rows[0]["organization_id"], Protocol(rows[0]["protocol"])
 
 
 def is_in_use(provider_id: UUID) -> bool:
