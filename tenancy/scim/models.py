@@ -1,14 +1,15 @@
 """Holds directories of organizations: their tokens, the users and groups that they keep here, and what they sent."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Lower
 from django.utils import timezone
 
 from tenancy.models import User
 from tenancy.roles import Role
+from tenancy.scim.names import name_key
 from tenancy.scope import OwnedModel
 
 
@@ -31,6 +32,8 @@ class Directory(OwnedModel):
     # who gets the API keys of those who leave; nobody: the keys end
     keys_go_to = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     is_on = models.BooleanField(default=True)
+    user_count = models.PositiveIntegerField(default=0)  # a page says how many there are without counting them
+    group_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
     last_request_at = models.DateTimeField(null=True)
 
@@ -56,25 +59,31 @@ class DirectoryToken(OwnedModel):
 class DirectoryUser(OwnedModel):
     """A user as a directory has them, and the account here that they are.
 
-    `data` is the resource as the client gave it; the columns say what of it counts here.
+    `data` is the resource as the client gave it; the columns say what of it counts here. `search` is the resource as
+    filters compare it, under the directory's id.
     """
 
     directory = models.ForeignKey(Directory, on_delete=models.CASCADE, related_name="+", db_index=False)
     user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     user_name = models.CharField(max_length=320)
+    name_key = models.TextField(db_collation="C")  # the name, as it is compared and sorted
     external_id = models.CharField(max_length=255, blank=True)
     is_active = models.BooleanField(default=True)
     email = models.CharField(max_length=254, blank=True)
     last_role = models.CharField(max_length=16, blank=True)  # that they had when they were withdrawn
     data = models.JSONField(default=dict)
+    search = models.JSONField(default=dict)
     revision = models.PositiveIntegerField(default=1)  # the ETag
     created_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now)
 
     class Meta(OwnedModel.Meta):
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["directory", "id"], name="scim_user_page")]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["directory", "id"], name="scim_user_page"),
+            GinIndex(fields=["search"], name="scim_user_search", opclasses=["jsonb_path_ops"]),
+        ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint("directory", Lower("user_name"), name="scim_user_name_once"),
+            models.UniqueConstraint(fields=["directory", "name_key"], name="scim_user_key_once"),
             models.UniqueConstraint(
                 fields=["directory", "external_id"], name="scim_user_external_once", condition=~Q(external_id="")
             ),
@@ -86,22 +95,32 @@ class DirectoryUser(OwnedModel):
     def __str__(self) -> str:
         return self.user_name
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """As every owned row, with the key that belongs to the name."""
+        self.name_key = name_key(self.user_name)
+        super().save(*args, **kwargs)
+
 
 class DirectoryGroup(OwnedModel):
     """A group as a directory has it."""
 
     directory = models.ForeignKey(Directory, on_delete=models.CASCADE, related_name="+", db_index=False)
     display_name = models.CharField(max_length=255)
+    name_key = models.TextField(db_collation="C")
     external_id = models.CharField(max_length=255, blank=True)
     data = models.JSONField(default=dict)
+    search = models.JSONField(default=dict)
     revision = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now)
 
     class Meta(OwnedModel.Meta):
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["directory", "id"], name="scim_group_page")]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["directory", "id"], name="scim_group_page"),
+            models.Index(fields=["directory", "name_key"], name="scim_group_key"),  # two groups may have one name
+            GinIndex(fields=["search"], name="scim_group_search", opclasses=["jsonb_path_ops"]),
+        ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint("directory", Lower("display_name"), name="scim_group_name_once"),
             models.UniqueConstraint(
                 fields=["directory", "external_id"], name="scim_group_external_once", condition=~Q(external_id="")
             ),
@@ -110,6 +129,11 @@ class DirectoryGroup(OwnedModel):
     def __str__(self) -> str:
         return self.display_name
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """As every owned row, with the key that belongs to the name."""
+        self.name_key = name_key(self.display_name)
+        super().save(*args, **kwargs)
+
 
 class DirectoryGroupMember(OwnedModel):
     """A user, or another group, in a group."""
@@ -117,6 +141,7 @@ class DirectoryGroupMember(OwnedModel):
     group = models.ForeignKey(DirectoryGroup, on_delete=models.CASCADE, related_name="+", db_index=False)
     user = models.ForeignKey(DirectoryUser, null=True, on_delete=models.CASCADE, related_name="+")
     subgroup = models.ForeignKey(DirectoryGroup, null=True, on_delete=models.CASCADE, related_name="+")
+    display = models.CharField(max_length=320, blank=True)  # as the client calls them; none: as they are called
 
     class Meta(OwnedModel.Meta):
         constraints: ClassVar[list[models.BaseConstraint]] = [
