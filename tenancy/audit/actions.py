@@ -6,8 +6,10 @@ from them (`manage.py audit_catalogue`).
 
 from tenancy.audit.catalogue.action import CATALOGUE, Action, Unfit
 from tenancy.audit.catalogue.billing import *  # noqa: F403
+from tenancy.audit.catalogue.groups import *  # noqa: F403
 from tenancy.audit.catalogue.memory import *  # noqa: F403
 from tenancy.audit.catalogue.organizations import *  # noqa: F403
+from tenancy.audit.catalogue.scim import *  # noqa: F403
 from tenancy.audit.catalogue.search import *  # noqa: F403
 from tenancy.audit.catalogue.sso import *  # noqa: F403
 from tenancy.audit.catalogue.trail import *  # noqa: F403

@@ -187,11 +187,18 @@ def _tell_new(key: ApiKey) -> None:
 
 def end_keys(key_ids: Iterable[UUID]) -> int:
     """Revoke these keys and every key below them; returns how many ended. The caller records why."""
-    ended, generation = 0, list(key_ids)
+    ending = with_those_below(key_ids)
+    return ApiKey.objects.filter(pk__in=ending, revoked_at=None).update(revoked_at=timezone.now())
+
+
+def with_those_below(key_ids: Iterable[UUID]) -> set[UUID]:
+    """These keys and every key below them."""
+    found: set[UUID] = set()
+    generation = set(key_ids)
     while generation:
-        ended += ApiKey.objects.filter(pk__in=generation, revoked_at=None).update(revoked_at=timezone.now())
-        generation = list(ApiKey.objects.filter(parent__in=generation).values_list("pk", flat=True))
-    return ended
+        found |= generation
+        generation = set(ApiKey.objects.filter(parent__in=generation).values_list("pk", flat=True))
+    return found
 
 
 def end_outranked(user_id: UUID) -> int:

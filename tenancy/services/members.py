@@ -1,8 +1,12 @@
 """Begins, changes and ends memberships of the organization in scope; the last owner stays."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 from tenancy.audit import actions
+from tenancy.audit.actions import Action
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
 from tenancy.models import ApiKey, Membership, User
@@ -23,8 +27,8 @@ def target(user: User) -> Target:
     return Target("user", str(user.pk), user.email)
 
 
-def join(*, user: User, role: str) -> Membership:
-    """Make a person a member, by their own hand; who is one already stays as they are.
+def join(*, user: User, role: str, actor: Actor | None = None) -> Membership:
+    """Make a person a member, by their own hand unless there is another actor; who is one already stays as they are.
 
     Raises LimitReached.
     """
@@ -37,7 +41,7 @@ def join(*, user: User, role: str) -> Membership:
     membership = Membership.objects.create(user=user, role=role)
     done = record(
         action=actions.MEMBER_ADDED,
-        actor=Actor("user", str(user.pk), user.email),
+        actor=actor or Actor("user", str(user.pk), user.email),
         target=target(user),
         metadata={"role": role},
     )
@@ -52,7 +56,7 @@ def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str) -> 
     """
     if role not in Role.values:
         raise Invalid("role", f"Choose a role: {', '.join(Role.values)}.")
-    membership = _locked(user_id)
+    membership = locked(user_id)
     if not (may_grant(actor_role, Role(membership.role)) and may_grant(actor_role, Role(role))):
         raise Forbidden("Only an owner can give or take the owner's role.")
     before = membership.role
@@ -78,29 +82,39 @@ def remove(*, actor: Actor, actor_role: Role, user_id: UUID) -> int:
 
     Raises NotFound, Forbidden or LastOwner.
     """
-    membership = _locked(user_id)
+    membership = locked(user_id)
     is_leaving = actor.kind == "user" and actor.id == str(user_id)
     if not is_leaving and not may_grant(actor_role, Role(membership.role)):
         raise Forbidden("Only an owner can remove an owner.")
-    if membership.role == Role.OWNER:
-        _keep_an_owner(user_id)
-    held = ApiKey.objects.filter(created_by=user_id, revoked_at=None).values_list("pk", flat=True)
-    ended = keys.end_keys(held)
+    return end(membership, actor=actor, action=actions.MEMBER_LEFT if is_leaving else actions.MEMBER_REMOVED)
+
+
+def end(
+    membership: Membership, *, actor: Actor, action: Action, metadata: Mapping[str, Any] = MappingProxyType({})
+) -> int:
+    """End a membership that `locked` gave, and every key that the person made and those below; returns how many.
+
+    Raises LastOwner.
+    """
     user = membership.user
+    if membership.role == Role.OWNER:
+        _keep_an_owner(user.pk)
+    held = ApiKey.objects.filter(created_by=user, revoked_at=None).values_list("pk", flat=True)
+    ended = keys.end_keys(held)
     membership.delete()
-    action = actions.MEMBER_LEFT if is_leaving else actions.MEMBER_REMOVED
     done = record(
         action=action,
         actor=actor,
         target=target(user),
-        metadata={"keys_revoked": ended},
+        metadata={"keys_revoked": ended, **metadata},
         changes=action.changed({"role": membership.role}, {}),
     )
-    emit(catalogue.MEMBER_REMOVED, data={"user_id": user_id, "role": membership.role}, key=str(done.pk))
+    emit(catalogue.MEMBER_REMOVED, data={"user_id": user.pk, "role": membership.role}, key=str(done.pk))
     return ended
 
 
-def _locked(user_id: UUID) -> Membership:
+def locked(user_id: UUID) -> Membership:
+    """A person's membership, which nobody else changes meanwhile. Raises NotFound."""
     # the organization's row orders concurrent changes: two owners leaving at once cannot both pass the check
     organizations.locked()
     membership = Membership.objects.select_related("user").filter(user_id=user_id).first()

@@ -59,10 +59,18 @@ def open_session(
 
 def end_sessions(provider_id: UUID, user: User, known_as: Mapping[str, str]) -> int:
     """End somebody's sessions that a provider opened and knows by all of these names; how many those were."""
+    return _end(user, {"provider": str(provider_id), **known_as})
+
+
+def end_sessions_in(organization_id: UUID, user: User) -> int:
+    """End somebody's sessions that any provider of an organization opened; how many those were."""
+    return _end(user, {"organization": str(organization_id)})
+
+
+def _end(user: User, known_as: Mapping[str, str]) -> int:
     ended, store = 0, import_module(settings.SESSION_ENGINE).SessionStore
     for one in UserSession.objects.filter(user=user):
-        opened = store(one.session_key).get(_KEY)
-        if opened and opened["provider"] == str(provider_id) and known_as.items() <= opened.items():
+        if known_as.items() <= store(one.session_key).get(_KEY, {}).items():
             one.end()
             ended += 1
     return ended

@@ -122,7 +122,7 @@ KEY_HANDED_OVER = Action(
     "organization.api_key.handed_over",
     "handed the API key of somebody who left to another member",
     Kind.UPDATE,
-    has={"from": PERSON, "to": PERSON},
+    has={"from": ID, "to": ID},
     severity=Severity.MEDIUM,
 )
 # --- Webhooks ---
