@@ -42,7 +42,7 @@ class Resource(APIView):
     calls_out: ClassVar[bool] = False  # whether its POST asks another service, which no transaction may be open for
     parser_classes = [StrictJson]
     metadata_class = None  # OPTIONS is for preflights, which the door answers
-    http_method_names = ["get", "post", "patch", "delete"]
+    http_method_names = ["get", "post", "put", "patch", "delete"]
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """As DRF's; who reads the audit log stands in it."""

@@ -84,6 +84,9 @@ API = (
     ApiRow("GET", "/v1/projects/{project_id}", ORG_READ, stranger=404),
     ApiRow("PATCH", "/v1/projects/{project_id}", ORG_WRITE, body={}, stranger=404),
     ApiRow("POST", "/v1/projects/{project_id}/archive", ORG_WRITE, body={}, stranger=404),
+    ApiRow("GET", "/v1/projects/{project_id}/roles", ORG_READ, stranger=404),
+    ApiRow("PUT", "/v1/projects/{project_id}/roles/{user_id}", ORG_WRITE, body={"role": "viewer"}, stranger=404),
+    ApiRow("DELETE", "/v1/projects/{project_id}/roles/{user_id}", ORG_WRITE, ok=404, stranger=404),
     ApiRow("GET", "/v1/members", ORG_READ),
     ApiRow("PATCH", "/v1/members/{user_id}", ORG_WRITE, body={"role": "viewer"}, ok=403, stranger=404),  # the owner
     ApiRow("DELETE", "/v1/members/{user_id}", ORG_WRITE, ok=403, stranger=404),

@@ -20,7 +20,7 @@ from tenancy.audit.models import AuditEvent
 from tenancy.models import Membership, Organization, User
 from tenancy.roles import RIGHTS, KeyScope, Role
 from tenancy.scope import scope
-from tenancy.services import keys
+from tenancy.services import keys, project_roles
 from tests.architecture.access_table import (
     API,
     BEFORE_SIGN_IN,
@@ -124,6 +124,13 @@ def committed_world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
         people = {role: member_of(tenant, role) for role in (Role.BILLING, Role.VIEWER, Role.MEMBER)}
         people[Role.OWNER] = tenant.owner
         with scope(tenant.organization):
+            project_roles.give(
+                actor=tenant.actor,
+                actor_role=Role.OWNER,
+                user_id=people[Role.MEMBER].pk,
+                project_id=tenant.project.pk,
+                role=Role.VIEWER,
+            )
             event = AuditEvent.objects.latest("id")
         pages = {"project": tenant.project.slug, "event_id": str(event.pk), "user_id": str(people[Role.MEMBER].pk)}
         return World(

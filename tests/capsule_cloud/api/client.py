@@ -35,6 +35,10 @@ class Api:
         """PATCH."""
         return self("PATCH", path, body, **headers)
 
+    def put(self, path: str, body: Any, **headers: str) -> Any:
+        """PUT."""
+        return self("PUT", path, body, **headers)
+
     def delete(self, path: str, **headers: str) -> Any:
         """DELETE."""
         return self("DELETE", path, **headers)
