@@ -19,6 +19,7 @@ app.autodiscover_tasks(
         "tenancy.audit.exports",
         "tenancy.audit.sealing",
         "tenancy.audit.streams",
+        "tenancy.scim",
         "tenancy.sso",
         "tenancy.webhooks",
         "capsule_cloud.memory",

@@ -60,6 +60,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",  # its OpenID Connect, for identity providers of organizations alone: tenancy/sso/oidc
     "allauth.usersessions",
     "django_celery_beat",
     "django_htmx",
@@ -169,6 +170,7 @@ CELERY_BEAT_SCHEDULE = {
     "tidy-audit-streams": {"task": "audit_streams.tidy", "schedule": 900.0},
     "publish-audit-checkpoints": {"task": "audit.publish_checkpoints", "schedule": 3600.0},
     "check-domains": {"task": "sso.check_domains", "schedule": 5.0},
+    "forget-exchanges": {"task": "scim.forget_exchanges", "schedule": 3600.0},
     "forget-sign-ins": {"task": "sso.forget_sign_ins", "schedule": 3600.0},
     "tidy-webhooks": {"task": "webhooks.tidy", "schedule": 900.0},
     "purge-closed-organizations": {"task": "tenancy.purge_closed_organizations", "schedule": 3600.0},
@@ -232,6 +234,7 @@ ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = _public.scheme
+SOCIALACCOUNT_ADAPTER = "tenancy.sso.oidc.relying_party.SocialAccountAdapter"
 MFA_ADAPTER = "tenancy.adapters.MFAAdapter"
 MFA_FORMS = {
     "add_webauthn": "tenancy.passkeys.AddForm",

@@ -54,6 +54,7 @@ GLOBAL = {
     "metering.ship_usage": "usage of every organization is one stream",
     "audit_streams.deliver": "takes everybody's due streams in turns; each says whose it is",
     "audit_streams.tidy": "one statement ends everybody's logs of last month",
+    "scim.forget_exchanges": "asks whose exchanges are old, then opens each one's scope",
     "sso.check_domains": "takes everybody's due domains in turns, each in its own scope",
     "sso.forget_sign_ins": "asks whose traces are old, then opens each one's scope",
     "webhooks.deliver": "takes everybody's due deliveries in turns; each says whose it is",

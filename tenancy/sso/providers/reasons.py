@@ -90,6 +90,10 @@ REASONS = {
         "This address belongs to somebody who works for us.", "They sign in with their own password and second factor."
     ),
     "inactive_person": Reason("This account is switched off.", "Ask our support."),
+    "left_directory": Reason(
+        "The organization's directory says that this person has left.",
+        "Activate them there, under provisioning; or invite them as somebody from outside.",
+    ),
     "no_seat": Reason("All seats of the plan are taken.", "Remove a member or change the plan, then sign in again."),
     "closed": Reason("The organization is closed.", "Its owner can restore it."),
     "not_in_use": Reason(

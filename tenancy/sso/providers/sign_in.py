@@ -14,7 +14,8 @@ from tenancy.audit import actions
 from tenancy.audit.attempts.services import attempt
 from tenancy.audit.services import Actor, record
 from tenancy.errors import LimitReached
-from tenancy.models import Organization, User
+from tenancy.models import Membership, Organization, User
+from tenancy.scim.directories.selectors import has_left
 from tenancy.scope import scope
 from tenancy.services import members
 from tenancy.services.accounts import person
@@ -155,6 +156,8 @@ def complete(sign_in: SignIn) -> Arrived:
                 raise Refused("not_in_use")
             _claim(sign_in, State.DONE)
             user = _person(provider, sign_in)
+            if has_left(user) and not Membership.objects.filter(user=user).exists():
+                raise Refused("left_directory")
             try:
                 members.join(user=user, role=provider.default_role)
             except LimitReached:
