@@ -6,7 +6,10 @@ from billing import webhooks
 
 urlpatterns = [
     path("", include("capsule_cloud.api.urls")),
-    path("account/", include("allauth.urls")),
+    # not allauth.urls: nobody connects accounts of social networks
+    path("account/", include("allauth.account.urls")),
+    path("account/2fa/", include("allauth.mfa.urls")),
+    path("account/sessions/", include("allauth.usersessions.urls")),
     path("webhooks/stripe", webhooks.stripe),
     path("sandbox/", include("billing.sandbox.urls")),
     path("staff/", include("admin_portal.urls")),

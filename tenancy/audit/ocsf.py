@@ -26,7 +26,7 @@ ACTIVITIES: dict[int, dict[int, str]] = {
         11: "MFA Factor Disable",
         99: "Other",
     },
-    3002: {1: "Logon"},
+    3002: {1: "Logon", 2: "Logoff"},
     3004: _CRUD,
     3005: {1: "Assign Privileges", 2: "Revoke Privileges"},
     3006: {3: "Add User", 4: "Remove User"},

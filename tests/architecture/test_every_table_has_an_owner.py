@@ -34,6 +34,7 @@ GLOBAL = {
     "mfa": "second factors are a person's",
     "sandbox": "a twin of Stripe, which is outside: it knows customers of its own, no organizations",
     "sessions": "a browser's session is a person's",
+    "socialaccount": "allauth's, never written: who somebody is to an identity provider is an organization's, in sso",
     "tenancy.OrganizationPurge": "the proof of a purge outlives its organization",
     "tenancy.User": "a person, who may belong to several organizations",
     "tenancy.User_groups": "for staff",

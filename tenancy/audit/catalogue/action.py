@@ -65,6 +65,7 @@ class Kind(Enum):
     FACTOR_REMOVED = (3001, 11)
     ACCOUNT_CHANGED = (3001, 99)
     SIGN_IN = (3002, 1)
+    SIGN_OUT = (3002, 2)
     CREATE = (3004, 1)
     READ = (3004, 2)
     UPDATE = (3004, 3)

@@ -1,6 +1,6 @@
 """Actions about single sign-on: domains, identity providers, and who comes by them."""
 
-from tenancy.audit.catalogue.action import FLAG, MOMENT, TEXT, Action, Kind, Severity
+from tenancy.audit.catalogue.action import FLAG, MOMENT, SECRET, TEXT, WHOLE, Action, Kind, Severity
 
 _STATE = {"state": TEXT}
 DOMAIN_ADDED = Action(
@@ -37,6 +37,11 @@ _PROVIDER = {
     "name_attribute": TEXT,
     "default_role": TEXT,
     "is_unsolicited_allowed": FLAG,
+    "protocol": TEXT,
+    "issuer": TEXT,
+    "client_id": TEXT,
+    "client_secret": SECRET,
+    "token_auth_method": TEXT,
 }
 PROVIDER_ADDED = Action(
     "sso.provider.added", "added an identity provider", Kind.CREATE, changes=_PROVIDER, severity=Severity.MEDIUM
@@ -69,6 +74,12 @@ SIGN_IN_REFUSED = Action(
     has={"code": TEXT},
     severity=Severity.MEDIUM,
     is_failure=True,
+)
+SESSIONS_ENDED = Action(
+    "sso.sessions.ended",
+    "signed out at an identity provider, which ended the sessions that it had opened here",
+    Kind.SIGN_OUT,
+    has={"sessions": WHOLE},
 )
 SSO_REQUIREMENT_CHANGED = Action(
     "sso.requirement.changed",

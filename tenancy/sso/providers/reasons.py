@@ -9,6 +9,7 @@ class Refused(Exception):
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(REASONS[code].sentence)
         self.code, self.detail = code, detail[:500]
+        self.is_told = False  # whether the organization knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,5 +99,67 @@ REASONS = {
     "closed": Reason("The organization is closed.", "Its owner can restore it."),
     "not_in_use": Reason(
         "This identity provider is not in use.", "An admin of the organization can test it and switch it on."
+    ),
+    # OpenID Connect
+    "not_reachable": Reason(
+        "The identity provider cannot be reached at the moment.",
+        "Try again in a minute. If it stays so, its issuer and endpoints must open from the internet, by https.",
+    ),
+    "discovery": Reason(
+        "What the identity provider says of itself is not what we need.",
+        "The issuer with /.well-known/openid-configuration behind it must show an OpenID Connect discovery document.",
+    ),
+    "discovered_issuer": Reason(
+        "The identity provider calls itself by another issuer than the one that was entered.",
+        "Enter the issuer letter for letter. At Entra ID it holds your tenant's ID, neither “common” nor a name.",
+    ),
+    "code_refused": Reason(
+        "The identity provider did not take back the code that it gave.",
+        "Compare client ID and client secret (it may have ended), how we show the secret, and the redirect URI.",
+    ),
+    "no_id_token": Reason(
+        "The answer has no ID token.", "Make the application there one of OpenID Connect, with the scope openid."
+    ),
+    "mixed_up": Reason(
+        "The answer comes from another identity provider than the one that was asked.",
+        f"{_AGAIN} If it happens again, the redirect URI is registered at another provider, too.",
+    ),
+    "token_malformed": Reason(
+        "The token is none that we can read.", "Send signed JSON Web Tokens, unencrypted, with the usual claims."
+    ),
+    "token_algorithm": Reason(
+        "The token is signed in a way that is not safe, or that the identity provider does not announce.",
+        "Choose RS256, PS256 or ES256 (or stronger), with RSA keys of 2048 bits or more; never none or HS256.",
+    ),
+    "token_signature": Reason(
+        "The token's signature is not the identity provider's.",
+        "The key must be in the set that its discovery document names. If keys have changed, try again in a minute.",
+    ),
+    "token_issuer": Reason("The token was issued by another.", "Enter the issuer here as the tokens have it."),
+    "token_audience": Reason(
+        "The token was made for another application.", "Enter the client ID of the very application that people use."
+    ),
+    "token_expired": Reason(
+        "The token is too old, or not valid yet.",
+        f"{_AGAIN} If it happens again, set the clock of the identity provider.",
+    ),
+    "token_hash": Reason(
+        "The tokens of the answer do not belong together.", f"{_AGAIN} Somebody may have exchanged one on the way."
+    ),
+    "nonce": Reason("The token answers another sign-in than this one.", _AGAIN),
+    "not_asked_again": Reason(
+        "The identity provider did not ask again who it is, as this needs.",
+        "Let it heed prompt=login. Until then, sign out there and begin again.",
+    ),
+    "userinfo": Reason(
+        "What the identity provider says at its userinfo endpoint does not belong to the token.",
+        "The endpoint must answer JSON about the same subject as the ID token.",
+    ),
+    "email_unverified": Reason(
+        "The identity provider says that the e-mail address is not verified.",
+        "Have the person confirm the address there: email_verified must be true, or be left out.",
+    ),
+    "logout_token": Reason(
+        "The logout token is not one that ends sessions.", "Send one as OpenID Connect Back-Channel Logout 1.0 has it."
     ),
 }

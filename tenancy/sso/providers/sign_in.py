@@ -71,11 +71,18 @@ def receive(*, provider_id: UUID, posted: str) -> SignIn:
         if not is_open:
             raise Refused("closed")
         asserted = responses.read(provider, posted)
-        with scope(organization_id):
-            return _keep(provider, asserted)
+        return keep(provider, asserted)
     except Refused as refusal:
         refuse(provider, refusal)
         raise
+
+
+def keep(provider: IdentityProvider, asserted: Asserted) -> SignIn:
+    """Keep what a provider asserts, once. Opens its own scope. Raises Refused, of which nobody is told."""
+    with scope(provider.organization_id):
+        if not Organization.objects.filter(closed_at=None).exists():
+            raise Refused("closed")
+        return _keep(provider, asserted)
 
 
 def _keep(provider: IdentityProvider, asserted: Asserted) -> SignIn:
@@ -88,6 +95,7 @@ def _keep(provider: IdentityProvider, asserted: Asserted) -> SignIn:
         subject=asserted.subject,
         attributes=asserted.attributes,
         email=address_in(provider, asserted.subject, asserted.attributes),
+        session_index=asserted.session_index,
         expires_at=asserted.expires_at,
     )
     try:
@@ -99,7 +107,10 @@ def _keep(provider: IdentityProvider, asserted: Asserted) -> SignIn:
 
 
 def refuse(provider: IdentityProvider, refusal: Refused, sign_in: SignIn | None = None) -> None:
-    """Tell the organization that somebody was not let in, and why; opens its own scope."""
+    """Tell the organization, once, that somebody was not let in, and why; opens its own scope."""
+    if refusal.is_told:
+        return
+    refusal.is_told = True
     with scope(provider.organization_id):
         now = timezone.now()
         if sign_in is not None:
@@ -205,9 +216,11 @@ def _person(provider: IdentityProvider, sign_in: SignIn) -> User:
 
 def address_in(provider: IdentityProvider, subject: str, attributes: dict[str, list[str]]) -> str:
     """The one address that is asserted, in small letters; '' where there is none, several, or it is no address."""
-    candidates = [provider.email_attribute] if provider.email_attribute else [*EMAIL_ATTRIBUTES]
+    is_saml = provider.protocol == IdentityProvider.Protocol.SAML
+    usual = EMAIL_ATTRIBUTES if is_saml else ("email",)  # OpenID Connect Core 1.0, section 5.1
+    candidates = [provider.email_attribute] if provider.email_attribute else usual
     values = next((attributes[one] for one in candidates if attributes.get(one)), [])
-    if not values and not provider.email_attribute:
+    if not values and not provider.email_attribute and is_saml:
         values = [subject]
     email = values[0].lower() if len(values) == 1 else ""
     try:

@@ -40,6 +40,7 @@ class Asserted:
     assertion_id: str
     expires_at: datetime
     attributes: dict[str, list[str]] = field(default_factory=dict)
+    session_index: str = ""  # what the identity provider calls its own session
 
 
 def read(provider: IdentityProvider, posted: str) -> Asserted:
