@@ -1,15 +1,49 @@
 """Keeps which groups people are in, and gives people of the organization in scope the roles that these map to."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.utils import timezone
 
-from tenancy.audit.services import Actor
+from tenancy.audit import actions
+from tenancy.audit.services import Actor, Target, record
+from tenancy.errors import Conflict, LimitReached
 from tenancy.groups.models import LONGEST_GROUP, GroupRole, PersonGroups
-from tenancy.models import User
+from tenancy.groups.plans import Change, Plan, mapping, plan
+from tenancy.groups.previews import Edit, Preview, Step, preview
+from tenancy.models import Membership, User
 from tenancy.roles import Role
+from tenancy.services import members, organizations, project_roles
 
 MOST_GROUPS = 1_000  # of a person, kept of one source
+MOST_CHANGED = 5_000  # people at once, in one transaction
+
+
+class Changed(Conflict):
+    """What was confirmed is no longer what would happen; `preview` says what is."""
+
+    code = "preview_changed"
+
+    def __init__(self, preview: Preview) -> None:
+        super().__init__("Something has changed since you looked: see what would happen now, and confirm that.")
+        self.preview = preview
+
+
+def change(*, actor: Actor, actor_role: Role, edits: Sequence[Edit], fingerprint: str) -> Preview:
+    """Change which groups give which roles, and give everybody whom that concerns the roles of their groups at once.
+
+    Raises Changed unless `fingerprint` is that of what happens; LimitReached, and whatever `preview` raises.
+    """
+    organizations.locked()  # nobody's role, key or groups' roles change between the look and the deed
+    shown = preview(actor_role=actor_role, edits=edits)
+    if shown.fingerprint != fingerprint:
+        raise Changed(shown)
+    if len(shown.plan.changes) > MOST_CHANGED:
+        raise LimitReached(f"This changes more than {MOST_CHANGED} people at once: map the groups one after the other.")
+    for step in shown.steps:
+        _write(actor, step, len(shown.plan.changes))
+    _carry_out(actor, shown.plan)
+    return shown
 
 
 def remember(*, user: User, source_id: UUID, source_name: str, groups: list[str], default_role: Role) -> None:
@@ -46,7 +80,12 @@ def apply(*, actor: Actor, user: User) -> Role | None:
     """
     if not GroupRole.objects.exists():
         return None
-    raise NotImplementedError
+    organizations.locked()
+    found = plan(mapping(), user_id=user.pk)
+    if not found.managed:
+        return None
+    _carry_out(actor, found)
+    return Role(Membership.objects.get(user=user).role)
 
 
 def forget(*, source_id: UUID, user: User | None = None) -> None:
@@ -56,3 +95,39 @@ def forget(*, source_id: UUID, user: User | None = None) -> None:
     """
     rows = PersonGroups.objects.filter(source_id=source_id)
     (rows if user is None else rows.filter(user=user)).delete()
+
+
+def _write(actor: Actor, step: Step, people: int) -> None:
+    rows = GroupRole.objects.filter(group=step.group, project=step.project)
+    if step.after is None:
+        rows.delete()
+    elif not rows.update(role=step.after):
+        GroupRole.objects.create(group=step.group, project=step.project, role=step.after)
+    action = actions.GROUP_ROLE_CHANGED
+    record(
+        action=action,
+        actor=actor,
+        target=Target("group", step.group, step.group),
+        metadata={"people": people} | ({"project": step.project.slug} if step.project else {}),
+        changes=action.changed({"role": step.before}, {"role": step.after}),
+    )
+
+
+def _carry_out(actor: Actor, found: Plan) -> None:
+    """New owners first: an owner can only go when another is there."""
+    for one in sorted(found.changes, key=lambda one: one.role != Role.OWNER):
+        _give(actor, one)
+    if found.kept is not None:
+        target = Target("user", str(found.kept.user_id), found.kept.email)
+        record(action=actions.OWNER_KEPT, actor=actor, target=target)
+
+
+def _give(actor: Actor, one: Change) -> None:
+    """What they get comes before what they lose: else keys would end that are within what they have in the end."""
+    user_id = one.person.user_id
+    if one.moves and not one.is_rise:
+        project_roles.set_managed(actor=actor, user_id=user_id, roles=one.projects)
+    if one.role != one.person.role:
+        members.change_role(actor=actor, actor_role=Role.OWNER, user_id=user_id, role=one.role)
+    if one.moves and one.is_rise:
+        project_roles.set_managed(actor=actor, user_id=user_id, roles=one.projects)
