@@ -17,7 +17,7 @@ FIND = """scim_find_token(p_digest bytea) RETURNS TABLE (
     FROM scim_directorytoken t
     JOIN scim_directory d ON d.id = t.directory_id AND d.is_on
     JOIN tenancy_organization o ON o.id = t.organization_id AND o.closed_at IS NULL
-    WHERE t.digest = p_digest AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())
+    WHERE t.digest = p_digest AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > clock_timestamp())
 $$"""
 OLD = """scim_exchanges_old(p_kept interval, p_limit integer) RETURNS TABLE (organization_id uuid)
 LANGUAGE sql STABLE AS $$
