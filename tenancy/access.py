@@ -224,6 +224,7 @@ class MemberPrincipal:
     closed_at: datetime | None
     project_roles: Mapping[str, Role] = field(default_factory=dict)  # by the project's slug
     project: str | None = None  # the one that they are at
+    session_hours: int | None = None  # after which they sign in again to see its pages
 
     @property
     def actor(self) -> Actor:

@@ -89,6 +89,7 @@ class Organization(models.Model):
     region = models.CharField(max_length=8, choices=Region.choices, default=Region.EU)
     is_mfa_required = models.BooleanField(default=False)
     is_sso_required = models.BooleanField(db_default=False)
+    session_hours = models.PositiveIntegerField(null=True)  # after which people sign in again; none: as usual
     signing_key = models.BinaryField()  # Ed25519, sealed: signs this organization's exports
     project_limit = models.PositiveIntegerField(default=5)
     member_limit = models.PositiveIntegerField(default=10)

@@ -93,7 +93,11 @@ class IdentityProvider(OwnedModel):
     certificate_expires_at = models.DateTimeField(null=True)  # of those that the metadata has, the next; SAML alone
     email_attribute = models.CharField(max_length=255, blank=True)  # none: where identity providers usually have it
     name_attribute = models.CharField(max_length=255, blank=True)
+    groups_attribute = models.CharField(max_length=255, blank=True, default="", db_default="")
     default_role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
+    is_mfa_trusted = models.BooleanField(
+        default=False, db_default=False
+    )  # it asks for a second factor, so that we need not
     is_unsolicited_allowed = models.BooleanField(default=False)  # sign-in may begin at the identity provider
     key = models.BinaryField()  # RSA, sealed
     certificate = models.TextField()  # of that key, as PEM
@@ -156,6 +160,7 @@ class SignIn(OwnedModel):
     user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()  # the assertion's; nothing is done with it from then on
+    session_ends_at = models.DateTimeField(null=True)  # how long the provider lets a session last, if it says so
 
     class Meta(OwnedModel.Meta):
         indexes: ClassVar[list[models.Index]] = [
