@@ -27,6 +27,7 @@ BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 RSA_SHA1 = "http://www.w3.org/2000/09/xmldsig#rsa-sha1"
 SHA256, SHA1 = "http://www.w3.org/2001/04/xmlenc#sha256", "http://www.w3.org/2000/09/xmldsig#sha1"
+OAEP = "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p"
 SUCCESS = "urn:oasis:names:tc:SAML:2.0:status:Success"
 
 
@@ -143,14 +144,16 @@ class SamlProvider:
             made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return made.removeprefix('<?xml version="1.0"?>\n').strip()
 
-    def encrypted(self, provider: IdentityProvider, assertion: str, *, algorithm: str = "aes256-cbc") -> str:
+    def encrypted(
+        self, provider: IdentityProvider, assertion: str, *, algorithm: str = "aes256-cbc", transport: str = OAEP
+    ) -> str:
         """An EncryptedAssertion for our certificate."""
         kinds = {"aes256-cbc": "aes-256", "tripledes-cbc": "des-192"}
         template = (
             '<xenc:EncryptedData xmlns:xenc="http://www.w3.org/2001/04/xmlenc#" '
             'xmlns:ds="http://www.w3.org/2000/09/xmldsig#" Type="http://www.w3.org/2001/04/xmlenc#Element">'
             f'<xenc:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#{algorithm}"/><ds:KeyInfo>'
-            '<xenc:EncryptedKey><xenc:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p"/>'
+            f'<xenc:EncryptedKey><xenc:EncryptionMethod Algorithm="{transport}"/>'
             "<ds:KeyInfo><ds:X509Data/></ds:KeyInfo><xenc:CipherData><xenc:CipherValue/></xenc:CipherData>"
             "</xenc:EncryptedKey></ds:KeyInfo><xenc:CipherData><xenc:CipherValue/></xenc:CipherData></xenc:EncryptedData>"
         )

@@ -39,8 +39,9 @@ REASONS = {
         "If its certificate was renewed, paste the new metadata here. Sign the assertion, the response or both.",
     ),
     "decryption": Reason(
-        "The assertion could not be decrypted.",
-        "Give the identity provider our current certificate: it is in our metadata.",
+        "The assertion could not be decrypted, or what it hides is not signed by the identity provider.",
+        "Give the identity provider our current certificate: it is in our metadata. If its own was renewed, paste the "
+        "new metadata here.",
     ),
     "status": Reason(
         "The identity provider itself said no.",

@@ -15,6 +15,7 @@ from tenancy.sso.saml.envelopes import Envelope, open_envelope, parsed
 
 BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 TRANSIENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
+VEILED = frozenset({"malformed", "forbidden_content", "weak_algorithm", "signature", "decryption", "issuer"})
 LONGEST_SUBJECT, LONGEST_ID = 1024, 255
 MOST_ATTRIBUTES, LONGEST_VALUE = 100, 500
 # pysaml2's exceptions by name, and what they mean; importing them would load all of it
@@ -56,10 +57,26 @@ def read(provider: IdentityProvider, posted: str) -> Asserted:
         raise Refused("signature", "Nothing is signed.")
     if envelope.destination and envelope.destination != configuration.acs_url(provider.pk):
         raise Refused("recipient", f"Destination is {envelope.destination}.")
-    response = _verified(provider, envelope)
-    if envelope.is_encrypted:
-        parsed(_bytes(response.xmlstr))  # what was hidden is held to the same rules
-    return _checked(provider, envelope, response)
+    return _checked(provider, envelope, _opened(provider, envelope))
+
+
+def _opened(provider: IdentityProvider, envelope: Envelope) -> Any:
+    """pysaml2's response, whose every signature is good; what was hidden is held to the same rules.
+
+    Of an encrypted answer one reason is told, whatever is wrong before its signature is good: whoever changes a cipher
+    text and asks again must not learn what became of it.
+    """
+    try:
+        response = _verified(provider, envelope)
+        if envelope.is_encrypted:
+            parsed(_bytes(response.xmlstr))
+            if not response.assertions:
+                raise Refused("decryption", "There is no assertion.")
+    except Refused as refusal:
+        if envelope.is_encrypted and refusal.code in VEILED:
+            raise Refused("decryption", f"{refusal.code}: {refusal.detail}") from refusal
+        raise
+    return response
 
 
 def _verified(provider: IdentityProvider, envelope: Envelope) -> Any:

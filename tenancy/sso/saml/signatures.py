@@ -5,8 +5,10 @@ document names is fetched, no key in it is believed, and only `algorithms` are u
 """
 
 import copy
+import secrets
 from collections.abc import Mapping
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import xmlsec
 from lxml import etree
@@ -71,10 +73,10 @@ class InProcess:
             hidden = _hidden(root)
             manager = xmlsec.KeysManager()
             manager.add_key(self._keys[key_file])
-            xmlsec.EncryptionContext(manager).decrypt(hidden)
+            del hidden.attrib["Type"]  # else libxml2 would read it, and say on stderr what it does not understand
+            return _put_in_place(hidden, xmlsec.EncryptionContext(manager).decrypt(hidden))
         except (Unsafe, xmlsec.Error, ValueError):
             return ""
-        return _text(root)
 
 
 def _tree(text: str | bytes) -> etree._Element:
@@ -150,6 +152,26 @@ def _hidden(root: etree._Element) -> etree._Element:
     if next(data.iter(f"{XENC}CipherReference", f"{DS}RetrievalMethod"), None) is not None:
         raise Unsafe("What is encrypted lies elsewhere.")
     return data
+
+
+def _put_in_place(hidden: etree._Element, opened: bytes) -> str:
+    """The document with the element that was hidden in its place, letter for letter: a signature may cover it.
+
+    It may use prefixes that are declared around it. lxml would rename them, where another means the same.
+    """
+    parent = hidden.getparent()
+    if parent is None:
+        raise Unsafe("Everything is encrypted.")
+    names = "".join(
+        f" xmlns{':' if name else ''}{name or ''}={quoteattr(space)}" for name, space in parent.nsmap.items()
+    )
+    found = list(_tree(b"<x%b>%b</x>" % (names.encode(), opened)))
+    if len(found) != 1:
+        raise Unsafe(f"{len(found)} elements were encrypted as one.")
+    mark = etree.Element(f"x-{secrets.token_hex(16)}")
+    mark.tail = hidden.tail
+    parent.replace(hidden, mark)
+    return _text(parent.getroottree()).replace(f"<{mark.tag}/>", opened.decode())
 
 
 def _key_elsewhere(root: etree._Element, pointer: etree._Element) -> etree._Element:

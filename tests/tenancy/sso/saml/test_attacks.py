@@ -1,8 +1,12 @@
-"""Every known way to be somebody else by SAML is refused, leaves nobody signed in, and is in the audit log."""
+"""Every known way to be somebody else by SAML is refused, leaves nobody signed in, and is in the audit log.
+
+Both backends are asked, and must say the same.
+"""
 
 import base64
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,6 +16,7 @@ from tenancy.scope import scope
 from tenancy.sso.models import ExternalIdentity, IdentityProvider, SignIn
 from tenancy.sso.providers import sign_in
 from tenancy.sso.providers.reasons import Refused
+from tenancy.sso.saml import responses
 from tests.factories import Tenant
 from tests.identity_provider import (
     ASSERTION,
@@ -149,6 +154,11 @@ def of_sha1(idp: SamlProvider, said: Said) -> str:
     return re.sub(r'(<ds:SignatureMethod Algorithm=")[^"]+', rf"\g<1>{RSA_SHA1}", xml)
 
 
+def half_signed(change: Callable[[str], str]) -> Attack:
+    """Both were signed; then one signature was cut out, or what it covers was changed."""
+    return lambda idp, row, said: posted(change(base64.b64decode(idp.answer(said, signs="both")).decode()))
+
+
 def raw(xml: str) -> Attack:
     return lambda idp, row, said: posted(xml)
 
@@ -165,11 +175,40 @@ XXE = (
 REFUSED: dict[str, tuple[Attack, set[str]]] = {
     **{name: (attack, {"forbidden_content", "signature", "malformed"}) for name, attack in WRAPPINGS.items()},
     "nothing signed": (lambda idp, row, said: idp.answer(said, signs="neither"), {"signature"}),
-    "encrypted, not signed": (encrypted(lambda idp, said: assertion_of(said)), {"signature"}),
-    "encrypted, weakly signed": (encrypted(of_sha1), {"signature", "weak_algorithm"}),
+    "encrypted, not signed": (encrypted(lambda idp, said: assertion_of(said)), {"decryption"}),
+    "encrypted, weakly signed": (encrypted(of_sha1), {"decryption"}),
     "encrypted with 3DES": (
         encrypted(lambda idp, said: idp.signed(assertion_of(said), said.assertion_id, ASSERTION), "tripledes-cbc"),
         {"weak_algorithm"},
+    ),
+    "encrypted with RSA-1.5": (
+        lambda idp, row, said: posted(
+            response_of(
+                said,
+                idp.encrypted(
+                    row,
+                    idp.signed(assertion_of(said), said.assertion_id, ASSERTION),
+                    transport="http://www.w3.org/2001/04/xmlenc#rsa-1_5",
+                ),
+            )
+        ),
+        {"weak_algorithm"},
+    ),
+    "the response's signature broken": (
+        half_signed(lambda xml: xml.replace("<samlp:Status>", "<samlp:Status >").replace('Value="', 'Value=" ', 1)),
+        {"signature"},
+    ),
+    "the assertion's signature moved to the response": (
+        wrapped(lambda whole, sig, bad, said: behind_issuer(response_of(said, whole.replace(sig, "")), sig)),
+        {"signature"},
+    ),
+    "the assertion's signature cut out": (
+        half_signed(lambda xml: xml[: (i := xml.rindex("<ds:Signature "))] + xml[xml.index(WITHIN, i) + 15 :]),
+        {"signature"},
+    ),
+    "two responses' signatures": (
+        wrapped(lambda whole, sig, bad, said: behind_issuer(whole, sig), signs="response"),
+        {"signature", "malformed"},
     ),
     "another key": (by_another_key, {"signature"}),
     "a certificate of its own": (with_its_own_certificate, {"signature"}),
@@ -216,13 +255,17 @@ REFUSED: dict[str, tuple[Attack, set[str]]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_attack_is_refused_and_told(
-    name: str, tenant: Tenant, idp: SamlProvider, row: IdentityProvider, domain: str
+    name: str, tenant: Tenant, idp: SamlProvider, row: IdentityProvider, domain: str, settings: Any
 ) -> None:
     attack, codes = REFUSED[name]
-    said = idp.says(row, f"ada@{domain}", new_id())
+    made = attack(idp, row, idp.says(row, f"ada@{domain}", new_id()))
     with pytest.raises(Refused) as refusal:
-        sign_in.receive(provider_id=row.pk, posted=attack(idp, row, said))
+        sign_in.receive(provider_id=row.pk, posted=made)
     assert refusal.value.code in codes
+    settings.SAML_CRYPTO = "xmlsec1"
+    with pytest.raises(Refused) as other:
+        responses.read(row, made)
+    assert other.value.code == refusal.value.code
     with scope(tenant.organization):
         [trace] = SignIn.objects.all()
         assert (trace.state, trace.code, trace.assertion_id) == (SignIn.State.REFUSED, refusal.value.code, None)
@@ -231,8 +274,12 @@ def test_an_attack_is_refused_and_told(
         assert told.metadata == {"code": refusal.value.code}
 
 
+@pytest.mark.parametrize("crypto", ["xmlsec", "xmlsec1"])
 @pytest.mark.parametrize("signs", ["assertion", "response", "both"])
-def test_a_good_answer_is_believed(signs: str, idp: SamlProvider, row: IdentityProvider, domain: str) -> None:
+def test_a_good_answer_is_believed(
+    signs: str, crypto: str, idp: SamlProvider, row: IdentityProvider, domain: str, settings: Any
+) -> None:
+    settings.SAML_CRYPTO = crypto
     said = idp.says(row, f"ada@{domain}", new_id()).but(attributes={"displayName": ["Ada"]})
     kept = sign_in.receive(provider_id=row.pk, posted=idp.answer(said, signs=signs))
     assert (kept.state, kept.subject, kept.email) == ("answered", said.subject, said.subject)
@@ -240,8 +287,12 @@ def test_a_good_answer_is_believed(signs: str, idp: SamlProvider, row: IdentityP
     assert kept.attributes == {"displayName": ["Ada"]}
 
 
+@pytest.mark.parametrize("crypto", ["xmlsec", "xmlsec1"])
 @pytest.mark.parametrize("signs", ["assertion", "both"])
-def test_an_encrypted_answer_is_believed(signs: str, idp: SamlProvider, row: IdentityProvider, domain: str) -> None:
+def test_an_encrypted_answer_is_believed(
+    signs: str, crypto: str, idp: SamlProvider, row: IdentityProvider, domain: str, settings: Any
+) -> None:
+    settings.SAML_CRYPTO = crypto
     said = idp.says(row, f"ada@{domain}", new_id())
     inner = idp.encrypted(row, idp.signed(assertion_of(said), said.assertion_id, ASSERTION))
     response = response_of(said, inner)
