@@ -237,6 +237,9 @@ SIGN_ON = {
     "/sso/saml/{provider_id}/acs/": "POST",
     "/sso/saml/{provider_id}/metadata/": "GET",
     "/sso/saml/{provider_id}/done/{sign_in_id}/": "GET",
+    "/sso/oidc/{provider_id}/login/": "GET",
+    "/sso/oidc/{provider_id}/callback/": "GET",
+    "/sso/oidc/{provider_id}/backchannel-logout/": "POST",
 }
 # Addresses that are a secret themselves, as Stripe's own pages are: any other one is 404.
 SECRET_LINKS = {

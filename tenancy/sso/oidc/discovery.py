@@ -48,9 +48,8 @@ def document(provider: IdentityProvider) -> Json:
     if known is not None and age < FRESH:
         return known
     try:
-        found = _paused(
-            provider, "document", lambda: read(_fetched(provider.issuer.rstrip("/") + WELL_KNOWN), provider)
-        )
+        url = provider.issuer.rstrip("/") + WELL_KNOWN
+        found: Json = _paused(provider, "document", lambda: read(_fetched(url), provider))
     except Refused as refusal:
         if known is not None and refusal.code == "not_reachable" and age < KEPT:
             return known
@@ -67,7 +66,7 @@ def signing_keys(provider: IdentityProvider) -> list[Json]:
 
 def newer_keys(provider: IdentityProvider) -> list[Json]:
     """The same, asked for again: a token names a key that is not among them. At most once within AGAIN."""
-    known: list[Json] = provider.signing_keys
+    known: list[Json] = provider.signing_keys or []
     return _found_keys(provider) if cache.add(f"sso:oidc:newer:{provider.pk}", 1, AGAIN) else known
 
 
@@ -110,7 +109,7 @@ def read_keys(said: Json) -> list[Json]:
 
 def _found_keys(provider: IdentityProvider) -> list[Json]:
     url = document(provider)["jwks_uri"]
-    found = _paused(provider, "keys", lambda: read_keys(_fetched(url)))
+    found: list[Json] = _paused(provider, "keys", lambda: read_keys(_fetched(url)))
     _keep(provider, signing_keys=found, signing_keys_at=timezone.now())
     return found
 

@@ -60,20 +60,20 @@ class DoorAdapter(BaseAdapter):
         self,
         request: requests.PreparedRequest,
         stream: bool = False,
-        timeout: float | tuple[float, float] | tuple[float, None] | None = None,
+        timeout: float | tuple[float | None, float | None] | None = None,
         verify: bool | str = True,
         cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """The answer. Raises requests.ConnectionError, with a sentence for people."""
-        url, body = request.url or "", request.body or b""
+        url, body = str(request.url), request.body or b""
         try:
             with _turn(_whose.get()):
                 answer = door().send(
-                    request.method or "GET",
+                    str(request.method),
                     url,
-                    headers=dict(request.headers),
-                    body=body.encode() if isinstance(body, str) else body,
+                    headers={name: str(value) for name, value in request.headers.items()},
+                    body=body if isinstance(body, bytes) else str(body).encode(),
                     timeout=TIMEOUT,
                     most=LARGEST,
                 )

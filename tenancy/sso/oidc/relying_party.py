@@ -19,7 +19,7 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Client, OAuth2Er
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from capsule_cloud.lib import crypto
 from tenancy.sso.models import IdentityProvider
@@ -75,15 +75,16 @@ class Client(OAuth2Client):  # type: ignore[misc]
     def get_access_token(self, code: str, pkce_code_verifier: str | None = None, extra_data: Any = None) -> Json:
         """The two tokens that we need, and nothing else that comes with them."""
         if self.basic_auth:  # RFC 6749, section 2.3.1
-            self.consumer_key, self.consumer_secret = quote_plus(self.consumer_key), quote_plus(self.consumer_secret)
+            for part in ("consumer_key", "consumer_secret"):
+                setattr(self, part, quote_plus(getattr(self, part)))
         try:
             said = super().get_access_token(code, pkce_code_verifier, extra_data)
             found = {name: said.get(name) for name in ("access_token", "id_token")}
         except (ValueError, TypeError, AttributeError, RecursionError):  # it takes the answer for good JSON
             raise OAuth2Error("The answer is no JSON object.") from None
-        if not isinstance(found["access_token"], str) or not _is_token(found["access_token"]):
+        if not _is_token(found["access_token"]):
             raise OAuth2Error("There is no access token in the answer.")
-        if not found["id_token"]:
+        if not _is_token(found["id_token"]):
             raise Refused("no_id_token")
         return found
 
@@ -159,12 +160,12 @@ class RelyingParty(OpenIDConnectProvider):  # type: ignore[misc]
         self.row, self.waiting = row, dict(waiting or {})
         self.claims: Json = {}
 
-    def send_away(self, *, is_again: bool) -> HttpResponse:
+    def send_away(self, *, is_again: bool) -> HttpResponseRedirect:
         """To the provider; `waiting` then has what must come back. `is_again`: people show anew who they are."""
         self.waiting["nonce"] = token_urlsafe(32)
         params = {"nonce": self.waiting["nonce"]} | ({"prompt": "login"} if is_again else {})
         with outgoing.asking(self.row.pk):
-            answer: HttpResponse = self.redirect(self.request, AuthProcess.LOGIN, auth_params=params)
+            answer: HttpResponseRedirect = self.redirect(self.request, AuthProcess.LOGIN, auth_params=params)
         return answer
 
     def come_back(self) -> Json:
@@ -209,8 +210,8 @@ def _joined(claims: Json, said: Json) -> Json:
     return {**said, **claims}
 
 
-def _is_token(text: str) -> bool:
-    return text.isascii() and text.isprintable() and " " not in text
+def _is_token(text: Any) -> bool:
+    return isinstance(text, str) and text.isascii() and text.isprintable() and " " not in text
 
 
 def _told(failure: Exception) -> str:

@@ -69,8 +69,8 @@ def _verified(
     provider: IdentityProvider, token: str, *, required: tuple[str, ...], types: tuple[str, ...]
 ) -> tuple[Json, str]:
     """The claims of a token of this provider, for us, now, and the algorithm of its signature."""
-    if not isinstance(token, str) or len(token) > LONGEST:
-        raise Refused("token_malformed", "It is no text, or too long.")
+    if len(token) > LONGEST:
+        raise Refused("token_malformed", f"It is longer than {LONGEST} characters.")
     header = _parsed(lambda: jwt.get_unverified_header(token))
     algorithm, kind = header.get("alg"), header.get("typ")
     if algorithm not in discovery.document(provider)["algorithms"]:

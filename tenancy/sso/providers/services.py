@@ -79,21 +79,18 @@ def change(
 
     Raises NotFound, Invalid, Forbidden, or Conflict where other metadata would make strangers of everybody.
     """
-    provider = _locked(provider_id)
+    provider = locked(provider_id, IdentityProvider.Protocol.SAML)
     described = metadata.read(metadata_xml)
     if described.entity_id != provider.entity_id:
         raise Conflict(
             "This is the metadata of another identity provider: its subjects are other people. Add it as a new one."
         )
-    if default_role not in Role.values:
-        raise Invalid("default_role", f"Choose a role: {', '.join(Role.values)}.")
-    if default_role != provider.default_role and not may_grant(actor_role, Role(default_role)):
-        raise Forbidden("Only an owner can make newcomers owners.")
+    check_role(provider, default_role, actor_role)
     wanted = {
         "name": clean_name(name, "identity provider"),
         "certificate_expires_at": described.expires_at[0],
-        "email_attribute": _attribute("email_attribute", email_attribute),
-        "name_attribute": _attribute("name_attribute", name_attribute),
+        "email_attribute": attribute("email_attribute", email_attribute),
+        "name_attribute": attribute("name_attribute", name_attribute),
         "default_role": default_role,
         "is_unsolicited_allowed": is_unsolicited_allowed,
     }
@@ -111,7 +108,7 @@ def change(
 
 def switch(*, actor: Actor, provider_id: UUID, is_on: bool) -> IdentityProvider:
     """Let people sign in by it, or no longer. Raises NotFound, or Conflict where it would let nobody in."""
-    provider = _locked(provider_id)
+    provider = locked(provider_id)
     state = State.ACTIVE if is_on else State.OFF
     if is_on and provider.tested_at is None:
         raise Conflict("Test it first: switch it on once you have come through yourself.")
@@ -128,7 +125,7 @@ def switch(*, actor: Actor, provider_id: UUID, is_on: bool) -> IdentityProvider:
 
 def tested(*, actor: Actor, provider_id: UUID, version: int) -> None:
     """Remember that somebody came through with this version of it."""
-    provider = _locked(provider_id)
+    provider = locked(provider_id)
     if provider.version == version:
         provider.tested_at = timezone.now()
         provider.save(update_fields=["tested_at"])
@@ -137,7 +134,7 @@ def tested(*, actor: Actor, provider_id: UUID, version: int) -> None:
 
 def remove(*, actor: Actor, provider_id: UUID) -> None:
     """Forget a provider and who is linked by it; accounts and memberships stay. Raises NotFound or Conflict."""
-    provider = _locked(provider_id)
+    provider = locked(provider_id)
     _keep_one(provider)
     gone, changes = target(provider), actions.PROVIDER_REMOVED.changed({"state": provider.state}, {})
     provider.delete()
@@ -156,15 +153,26 @@ def _metadata_of(provider: IdentityProvider) -> dict[str, str]:
     return {"metadata_sha256": sha256(provider.metadata.encode()).hexdigest()}
 
 
-def _attribute(field: str, text: str) -> str:
+def check_role(provider: IdentityProvider, default_role: str, actor_role: Role) -> None:
+    """Raise Invalid or Forbidden for a role that newcomers cannot have, or that the actor cannot give."""
+    if default_role not in Role.values:
+        raise Invalid("default_role", f"Choose a role: {', '.join(Role.values)}.")
+    if default_role != provider.default_role and not may_grant(actor_role, Role(default_role)):
+        raise Forbidden("Only an owner can make newcomers owners.")
+
+
+def attribute(field: str, text: str) -> str:
+    """The name of an attribute or claim. Raises Invalid."""
     text = text.strip()
     if len(text) > LONGEST_ATTRIBUTE or "\x00" in text:
         raise Invalid(field, f"An attribute's name has at most {LONGEST_ATTRIBUTE} characters.")
     return text
 
 
-def _locked(provider_id: UUID) -> IdentityProvider:
-    provider = IdentityProvider.objects.select_for_update(no_key=True).filter(pk=provider_id).first()
+def locked(provider_id: UUID, protocol: IdentityProvider.Protocol | None = None) -> IdentityProvider:
+    """A provider that nobody else changes meanwhile, of this protocol where it matters. Raises NotFound."""
+    rows = IdentityProvider.objects.select_for_update(no_key=True).filter(pk=provider_id)
+    provider = rows.filter(**({"protocol": protocol} if protocol else {})).first()
     if provider is None:
         raise NotFound("There is no such identity provider.")
     return provider

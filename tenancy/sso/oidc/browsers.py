@@ -1,0 +1,45 @@
+"""Lets a browser keep what it waits for at an OpenID provider: signed, sealed, for ten minutes, by its state."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core import signing
+from django.http import HttpRequest, HttpResponse
+
+from capsule_cloud.lib import crypto
+from tenancy.sso.providers.sign_in import BROWSER_HAS
+
+SALT = "sso.oidc.browser"
+COOKIE = "sso_{}"
+PATH = "/sso/"
+
+
+def remember(response: HttpResponse, provider_id: UUID, state: str, waiting: dict[str, Any]) -> None:
+    """Have the browser keep it; it holds the code verifier, which nobody reads on its way."""
+    sealed = crypto.seal(json.dumps(waiting | {"provider": str(provider_id), "state": state}).encode()).decode()
+    response.set_cookie(
+        COOKIE.format(state),
+        signing.dumps(sealed, salt=SALT),
+        max_age=BROWSER_HAS,
+        path=PATH,
+        httponly=True,
+        samesite="Lax",
+        secure=settings.SESSION_COOKIE_SECURE,
+    )
+
+
+def remembered(request: HttpRequest, provider_id: UUID, state: str) -> dict[str, Any] | None:
+    """What this browser was sent away with to this provider by this state, unless that is too long ago."""
+    try:
+        sealed = signing.loads(request.COOKIES.get(COOKIE.format(state), ""), salt=SALT, max_age=BROWSER_HAS)
+        found: dict[str, Any] = json.loads(crypto.unseal(sealed.encode()))
+    except (signing.BadSignature, crypto.Unreadable):
+        return None
+    return found if (found["provider"], found["state"]) == (str(provider_id), state) else None
+
+
+def forget(response: HttpResponse, state: str) -> None:
+    """Take it back."""
+    response.delete_cookie(COOKIE.format(state), path=PATH)
