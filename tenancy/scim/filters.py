@@ -5,10 +5,9 @@ client sends is a bound parameter. Conditions are never NULL, so that `not` mean
 """
 
 import base64
-from collections.abc import Callable
 from datetime import datetime
 from inspect import isclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from scim2_models import InvalidFilterException, ScimFilter
@@ -64,7 +63,7 @@ class Values(NamedTuple):
     subs: dict[str, Sql]  # by their names in Python; "" is the value itself, of an attribute without sub-attributes
     present: Sql  # whether there is one with anything in it
     missing: Sql  # whether there is none
-    equal: Callable[[str], Sql] | None = None  # whether some `value` is this text, by an index
+    order: str  # of the rows
 
 
 class Table(NamedTuple):
@@ -75,9 +74,8 @@ class Table(NamedTuple):
     rows: dict[str, Values]  # multi-valued ones that are rows of a table
 
 
-def condition(scim_filter: ScimFilter[Any], model: type[Any], table: Table) -> Sql:
-    """The filter as SQL about a row of the table. An attribute that the model lacks is nowhere equal to anything."""
-    bound: ScimFilter[Any] = cast("Any", ScimFilter)[model](scim_filter)
+def condition(bound: ScimFilter[Any], table: Table) -> Sql:
+    """The filter, bound to the model, as SQL about a row; what the model lacks is nowhere equal to anything."""
     return _Resource(bound, table).visit(bound.ast)
 
 
@@ -119,8 +117,6 @@ def compared(actual: Sql, op: CompareOperator, expected: Any) -> Sql:
     value = Sql("%s", (expected,))
     if op in ORDERS:
         return _fill(ORDERS[op], actual, value)
-    if isinstance(expected, datetime):
-        return FALSE
     if op == CompareOperator.ew:
         return _fill("COALESCE(right({}, {}) = {}, FALSE)", actual, Sql("%s", (len(expected),)), value)
     return _fill(FRAGMENTS[op], actual, value)
@@ -166,14 +162,14 @@ class _Resource(_Any):
             return FALSE
         expected = operand(binding, node)
         if not binding.is_multivalued:
-            if _is_complex(binding):
+            if is_complex(binding):
                 return _with_complex(self.table, binding, node.op, expected)
+            if is_moment(binding) and node.op not in ORDERS:
+                return FALSE
             return compared(text_of(self.table, binding), node.op, expected)
-        if _is_complex(binding):
+        if is_complex(binding):
             return _with_complex(self.table, binding, node.op, expected)
         values = values_of(self.table, binding)
-        if node.op == CompareOperator.eq and binding.sub_field_name == "value" and values.equal and expected:
-            return values.equal(expected)
         return _of_several(values, values.subs[binding.sub_field_name or ""], node.op, expected)
 
     def visit_present(self, node: Present) -> Sql:
@@ -185,7 +181,7 @@ class _Resource(_Any):
             if binding.sub_field_name is None:
                 return values.present
             return _some(values, _present(values.subs[binding.sub_field_name]))
-        if _is_complex(binding):
+        if is_complex(binding):
             return _fill(f"COALESCE(jsonb_path_exists({{}}, {NOT_EMPTY}), FALSE)", json_of(self.table, binding))
         return _present(text_of(self.table, binding))
 
@@ -216,12 +212,19 @@ class _Value(_Any):
     def _binding(self, path: AttrPath) -> AttributeBinding | None:
         if path.uri is not None or path.sub_attr is not None:
             return None
-        if not _is_complex(self.head):  # a text has no sub-attributes; `value` is the text itself
+        if not is_complex(self.head):  # a text has no sub-attributes; `value` is the text itself
             return self.head if path.attr.lower() == "value" else None
         return self.bound.resolve(AttrPath(self.of.attr, path.attr, self.of.uri), strict=False)
 
 
-def _is_complex(binding: AttributeBinding) -> bool:
+def is_moment(binding: AttributeBinding) -> bool:
+    """Whether an attribute is a time, which no fragment of a text is in."""
+    kind = binding.target_type
+    return isclass(kind) and issubclass(kind, datetime)
+
+
+def is_complex(binding: AttributeBinding) -> bool:
+    """Whether what the path names has sub-attributes."""
     return isclass(binding.target_type) and issubclass(binding.target_type, BaseModel)
 
 
@@ -296,8 +299,9 @@ def values_of(table: Table, binding: AttributeBinding) -> Values:
     else:
         subs = {"": Sql("((one.item #>> '{}') COLLATE \"C\")")}
     return Values(
-        source=_fill("jsonb_array_elements({}) AS one(item) WHERE TRUE", whole),
+        source=_fill("jsonb_array_elements({}) WITH ORDINALITY AS one(item, place) WHERE TRUE", whole),
         subs=subs,
         present=_fill(f"COALESCE(jsonb_path_exists({{}}, {NOT_EMPTY}), FALSE)", whole),
         missing=_fill("({} IS NULL)", whole),
+        order="one.place",
     )

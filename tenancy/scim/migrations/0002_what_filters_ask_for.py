@@ -32,6 +32,12 @@ class Migration(migrations.Migration):
             "directorygroup", "name_key", models.TextField(db_collation="C", default=""), preserve_default=False
         ),
         migrations.AddField("directorygroupmember", "display", models.CharField(blank=True, max_length=320)),
+        # the organization is what row security asks for: with it in the index, pages are skipped without their rows
+        migrations.RemoveIndex("directoryuser", "scim_user_page"),
+        migrations.AddIndex(
+            "directoryuser",
+            models.Index(fields=["directory", "id"], include=["organization"], name="scim_user_page"),
+        ),
         migrations.RemoveConstraint("directoryuser", "scim_user_name_once"),
         migrations.RemoveConstraint("directorygroup", "scim_group_name_once"),
         migrations.AddConstraint(
