@@ -78,6 +78,12 @@ class IdentityProvider(OwnedModel):
         POST = "client_secret_post", "In the request's body"
         NONE = "none", "Without a secret"
 
+    class Spare(models.TextChoices):
+        """What the second of our keys is, where there are two."""
+
+        NEXT = "next", "Takes the other's place soon"
+        OLD = "old", "Was in use before"
+
     class State(models.TextChoices):
         """Whether people sign in by it."""
 
@@ -90,7 +96,15 @@ class IdentityProvider(OwnedModel):
     state = models.CharField(max_length=8, choices=State.choices, default=State.DRAFT)
     metadata = models.TextField()
     entity_id = models.CharField(max_length=1024)
-    certificate_expires_at = models.DateTimeField(null=True)  # of those that the metadata has, the next; SAML alone
+    certificate_expires_at = models.DateTimeField(null=True)  # the last of those in the metadata; SAML alone
+    next_certificate_expires_at = models.DateTimeField(null=True)  # the next of them to end
+    metadata_url = models.CharField(max_length=2048, blank=True, default="", db_default="")  # none: it was pasted
+    metadata_certificate = models.TextField(blank=True, default="", db_default="")  # PEM: whoever must have signed it
+    metadata_fetched_at = models.DateTimeField(null=True)
+    metadata_valid_until = models.DateTimeField(null=True)  # as the metadata itself says
+    metadata_due_at = models.DateTimeField(null=True)  # the next fetch
+    metadata_failures = models.PositiveSmallIntegerField(default=0, db_default=0)  # fetches in a row that failed
+    metadata_failure = models.CharField(max_length=500, blank=True, default="", db_default="")  # why the last one did
     email_attribute = models.CharField(max_length=255, blank=True)  # none: where identity providers usually have it
     name_attribute = models.CharField(max_length=255, blank=True)
     groups_attribute = models.CharField(max_length=255, blank=True, default="", db_default="")
@@ -101,6 +115,10 @@ class IdentityProvider(OwnedModel):
     is_unsolicited_allowed = models.BooleanField(default=False)  # sign-in may begin at the identity provider
     key = models.BinaryField()  # RSA, sealed
     certificate = models.TextField()  # of that key, as PEM
+    spare = models.CharField(max_length=4, choices=Spare.choices, blank=True, default="", db_default="")
+    spare_key = models.BinaryField(null=True)  # beside the other while they change places; sealed
+    spare_certificate = models.TextField(blank=True, default="", db_default="")
+    spare_since = models.DateTimeField(null=True)
     issuer = models.CharField(max_length=512, blank=True, default="")  # this and what follows of OpenID providers alone
     client_id = models.CharField(max_length=255, blank=True, default="")
     client_secret = models.BinaryField(null=True)  # sealed; none of a public client
@@ -113,8 +131,31 @@ class IdentityProvider(OwnedModel):
     created_at = models.DateTimeField(default=timezone.now)
     tested_at = models.DateTimeField(null=True)  # when somebody last came through with this version
 
+    class Meta(OwnedModel.Meta):
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["metadata_due_at"], name="sso_metadata_due", condition=Q(metadata_due_at__isnull=False)
+            ),
+        ]
+
     def __str__(self) -> str:
         return f"{self.name} {self.state}"
+
+
+class CertificateNotice(OwnedModel):
+    """A mail about a certificate that ends: each is written once."""
+
+    provider = models.ForeignKey(IdentityProvider, on_delete=models.CASCADE, related_name="+")
+    ends_at = models.DateTimeField()
+    days = models.PositiveSmallIntegerField()  # before the end
+
+    class Meta(OwnedModel.Meta):
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["provider", "ends_at", "days"], name="sso_certificate_notice_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.ends_at} {self.days}"
 
 
 class ExternalIdentity(OwnedModel):
@@ -145,6 +186,7 @@ class SignIn(OwnedModel):
         DONE = "done", "Signed in"
         TESTED = "tested", "Tested"
         REFUSED = "refused", "Refused"
+        ENDED = "ended", "Signed out"
 
     provider = models.ForeignKey(IdentityProvider, on_delete=models.CASCADE, related_name="+")
     provider_version = models.PositiveIntegerField()
