@@ -137,14 +137,13 @@ def groups_changed(directory_users: Iterable[DirectoryUser], *, actor: Actor) ->
 
     Whoever has no account here is passed over.
     """
-    linked = {one.pk: one for one in directory_users if one.user_id is not None and one.is_active}
+    linked = [(one, user) for one in directory_users if one.is_active and (user := one.user) is not None]
     if not linked:
         return
     directories: dict[UUID, Directory] = {}
-    names = groups_of(linked)
-    for one in linked.values():
+    names = groups_of([one.pk for one, _ in linked])
+    for one, user in linked:
         directory = directories.setdefault(one.directory_id, one.directory)
-        user = _user(one)
         groups.remember(
             user=user,
             source_id=directory.pk,
@@ -184,13 +183,6 @@ def _adopt(directory_user: DirectoryUser, actor: Actor) -> User:
         directory_user.user = None
         raise NotAdopted("taken", f"{user.email} is another user of this directory already.") from None
     record(action=actions.PERSON_LINKED, actor=actor, target=person(user), metadata={"is_new_account": is_new})
-    return user
-
-
-def _user(directory_user: DirectoryUser) -> User:
-    user = directory_user.user
-    if user is None:
-        raise TypeError(f"{directory_user.pk} is linked to nobody.")
     return user
 
 
