@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db.models import F, Func, TextField, Value
 
 from tenancy.groups.models import GroupRole, PersonGroups
-from tenancy.groups.rule import HIGHEST_FIRST, Place, Roles, Said, projects_of, role_of
+from tenancy.groups.rule import HIGHEST_FIRST, Place, Roles, Said, because, projects_of, role_of
 from tenancy.models import ApiKey, Membership, Organization, Project, ProjectRole
 from tenancy.roles import Role, rights_in, scopes_within
 
@@ -51,6 +51,7 @@ class Change:
     projects: Mapping[UUID, Role]  # every role in a project that their groups give
     moves: tuple[Move, ...]
     keys: frozenset[UUID]  # that end, with those below them
+    because: str
 
     @property
     def is_rise(self) -> bool:
@@ -98,7 +99,8 @@ def plan(roles: Roles, *, user_id: UUID | None = None) -> Plan:
     for one in everybody:
         moves = tuple(_moves(one, given[one.user_id], projects))
         if moves or wanted[one.user_id] != one.role:
-            found.append(Change(one, wanted[one.user_id], given[one.user_id], moves, frozenset()))
+            why = because(one.said, roles, wanted[one.user_id])
+            found.append(Change(one, wanted[one.user_id], given[one.user_id], moves, frozenset(), why))
     return Plan(len(everybody), tuple(_with_keys(found)), kept)
 
 
@@ -196,4 +198,4 @@ def _with_keys(changes: Sequence[Change]) -> Iterable[Change]:
             key_id = waiting.pop()
             ended.add(key_id)
             waiting += [child for child in children[key_id] if child not in ended]
-        yield Change(one.person, one.role, one.projects, one.moves, frozenset(ended))
+        yield replace(one, keys=frozenset(ended))

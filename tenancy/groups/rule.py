@@ -38,6 +38,15 @@ def role_of(now: Role, said: Sequence[Said], roles: Roles) -> Role:
     return matched or highest(one.default_role for one in said if one.default_role != Role.OWNER) or now
 
 
+def because(said: Sequence[Said], roles: Roles, role: Role) -> str:
+    """Why groups give somebody this role in the organization, in a sentence."""
+    given = {group for (group, project_id), one in roles.items() if project_id is None and one == role}
+    found = [(group, one.source_name) for one in said for group in one.groups if group in given]
+    if found:
+        return f"In {found[0][0]}, says {found[0][1]}."
+    return f"In no group that gives a role, says {' and '.join(sorted({one.source_name for one in said}))}."
+
+
 def projects_of(said: Sequence[Said], roles: Roles) -> dict[UUID, Role]:
     """The roles in single projects that somebody's groups give: of each project, the highest."""
     mine = {group for one in said for group in one.groups}

@@ -128,6 +128,6 @@ def _give(actor: Actor, one: Change) -> None:
     if one.moves and not one.is_rise:
         project_roles.set_managed(actor=actor, user_id=user_id, roles=one.projects)
     if one.role != one.person.role:
-        members.change_role(actor=actor, actor_role=Role.OWNER, user_id=user_id, role=one.role)
+        members.change_role(actor=actor, actor_role=Role.OWNER, user_id=user_id, role=one.role, reason=one.because)
     if one.moves and one.is_rise:
         project_roles.set_managed(actor=actor, user_id=user_id, roles=one.projects)

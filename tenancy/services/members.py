@@ -49,8 +49,8 @@ def join(*, user: User, role: str, actor: Actor | None = None) -> Membership:
     return membership
 
 
-def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str) -> Membership:
-    """Give a member another role; keys that outrank it end, and those below them.
+def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str, reason: str = "") -> Membership:
+    """Give a member another role, for a reason that the trail has; keys that outrank it end, and those below them.
 
     Raises NotFound, Invalid, Forbidden or LastOwner.
     """
@@ -73,6 +73,7 @@ def change_role(*, actor: Actor, actor_role: Role, user_id: UUID, role: str) -> 
         target=target(membership.user),
         metadata={"keys_revoked": ended},
         changes=changes,
+        reason=reason,
     )
     return membership
 

@@ -35,6 +35,8 @@ _PROVIDER = {
     "certificate_expires_at": MOMENT,
     "email_attribute": TEXT,
     "name_attribute": TEXT,
+    "groups_attribute": TEXT,
+    "is_mfa_trusted": FLAG,
     "default_role": TEXT,
     "is_unsolicited_allowed": FLAG,
     "protocol": TEXT,

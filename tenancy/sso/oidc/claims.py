@@ -18,7 +18,7 @@ LEFT_OUT = frozenset(
         *("sid", "session_state", "typ", "sub"),
     }
 )
-MOST_CLAIMS, MOST_VALUES, LONGEST_VALUE, LONGEST_SESSION = 100, 300, 500, 255
+MOST_CLAIMS, MOST_VALUES, LONGEST_VALUE, LONGEST_SESSION = 100, 1_000, 500, 255
 
 
 def asserted_by(claims: Json) -> Asserted:
@@ -45,9 +45,10 @@ def says_unverified(claims: Json) -> bool:
 
 
 def _attributes(claims: Json) -> dict[str, list[str]]:
-    """By their names, as texts; objects are left out, and values are cut."""
+    """By their names, as texts; values are cut, and objects left out, but for which claims are elsewhere."""
     found: dict[str, list[str]] = {}
-    for name, value in claims.items():
+    elsewhere = claims.get("_claim_names")
+    for name, value in {**claims, "_claim_names": list(elsewhere) if isinstance(elsewhere, dict) else None}.items():
         texts = [text for one in (value if isinstance(value, list) else [value]) if (text := _text(one))]
         if texts and name not in LEFT_OUT and len(found) < MOST_CLAIMS:
             found[_shown(name)] = texts[:MOST_VALUES]

@@ -98,6 +98,10 @@ REASONS = {
     ),
     "no_seat": Reason("All seats of the plan are taken.", "Remove a member or change the plan, then sign in again."),
     "closed": Reason("The organization is closed.", "Its owner can restore it."),
+    "groups_left_out": Reason(
+        "The person came in, but is in more groups than the identity provider names: their roles stay as they were.",
+        "In Entra ID, choose “Groups assigned to the application” as those that are sent, and assign the mapped ones.",
+    ),
     "not_in_use": Reason(
         "This identity provider is not in use.", "An admin of the organization can test it and switch it on."
     ),

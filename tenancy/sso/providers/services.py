@@ -8,6 +8,7 @@ from django.utils import timezone
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
+from tenancy.groups import services as groups
 from tenancy.names import clean_name
 from tenancy.roles import Role, may_grant
 from tenancy.services import organizations
@@ -138,6 +139,7 @@ def remove(*, actor: Actor, provider_id: UUID) -> None:
     _keep_one(provider)
     gone, changes = target(provider), actions.PROVIDER_REMOVED.changed({"state": provider.state}, {})
     provider.delete()
+    groups.forget(source_id=provider_id)
     record(action=actions.PROVIDER_REMOVED, actor=actor, target=gone, changes=changes)
 
 

@@ -1,8 +1,7 @@
 """Takes the answers of identity providers, once each, and finds out who has come: known, linked or new."""
 
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -12,16 +11,18 @@ from django.utils import timezone
 
 from tenancy.audit import actions
 from tenancy.audit.attempts.services import attempt
-from tenancy.audit.services import Actor, record
+from tenancy.audit.services import SYSTEM, Actor, record
 from tenancy.errors import LimitReached
+from tenancy.groups import services as group_services
 from tenancy.models import Membership, Organization, User
+from tenancy.roles import Role
 from tenancy.scim.directories.selectors import has_left
 from tenancy.scope import scope
 from tenancy.services import members
 from tenancy.services.accounts import person
 from tenancy.sso import people
 from tenancy.sso.models import ExternalIdentity, IdentityProvider, SignIn
-from tenancy.sso.providers import selectors, services
+from tenancy.sso.providers import groups, selectors, services
 from tenancy.sso.providers.reasons import Refused
 from tenancy.sso.saml import responses
 from tenancy.sso.saml.responses import Asserted
@@ -56,6 +57,8 @@ class Arrived:
     user: User
     organization_id: UUID
     provider_id: UUID
+    has_second_factor: bool = False  # by the provider's word, where that counts
+    session_ends_at: datetime | None = None
 
 
 def receive(*, provider_id: UUID, posted: str) -> SignIn:
@@ -96,6 +99,7 @@ def _keep(provider: IdentityProvider, asserted: Asserted) -> SignIn:
         attributes=asserted.attributes,
         email=address_in(provider, asserted.subject, asserted.attributes),
         session_index=asserted.session_index,
+        session_ends_at=asserted.session_ends_at,
         expires_at=asserted.expires_at,
     )
     try:
@@ -173,11 +177,35 @@ def complete(sign_in: SignIn) -> Arrived:
                 members.join(user=user, role=provider.default_role)
             except LimitReached:
                 raise Refused("no_seat") from None
-            SignIn.objects.filter(pk=sign_in.pk).update(user=user)
+            SignIn.objects.filter(pk=sign_in.pk).update(user=user, code=_give_roles(provider, sign_in, user))
     except Refused as refusal:
         refuse(provider, refusal, sign_in)
         raise
-    return Arrived(user, sign_in.organization_id, provider.pk)
+    return Arrived(
+        user,
+        sign_in.organization_id,
+        provider.pk,
+        has_second_factor=groups.counts_as_second_factor(provider, sign_in.attributes),
+        session_ends_at=sign_in.session_ends_at,
+    )
+
+
+def _give_roles(provider: IdentityProvider, sign_in: SignIn, user: User) -> str:
+    """Give somebody the roles of the groups that are asserted; what is to be noted of that, as one of REASONS.
+
+    Where there are too many to be named, what was said before goes on to count.
+    """
+    named = groups.groups_in(provider, sign_in.attributes)
+    if not named.are_too_many:
+        group_services.remember(
+            user=user,
+            source_id=provider.pk,
+            source_name=provider.name,
+            groups=list(named.groups),
+            default_role=Role(provider.default_role),
+        )
+    group_services.apply(actor=SYSTEM, user=user)
+    return "groups_left_out" if named.are_too_many else ""
 
 
 def forget_old() -> int:
@@ -206,7 +234,7 @@ def _person(provider: IdentityProvider, sign_in: SignIn) -> User:
         people.check_account(known.user)
         ExternalIdentity.objects.filter(pk=known.pk).update(last_used_at=timezone.now())
         return known.user
-    user, is_new = people.adopt(email=email, name=_name(provider, sign_in))
+    user, is_new = people.adopt(email=email, name=name_in(provider, sign_in.attributes))
     ExternalIdentity.objects.create(provider=provider, subject=sign_in.subject, user=user)
     actor = Actor("user", str(user.pk), user.email)
     metadata = {"is_new_account": is_new}
@@ -230,8 +258,8 @@ def address_in(provider: IdentityProvider, subject: str, attributes: dict[str, l
     return email if email.count("@") == 1 and len(email) <= LONGEST_EMAIL else ""
 
 
-def _name(provider: IdentityProvider, sign_in: SignIn) -> str:
-    attributes: dict[str, Any] = sign_in.attributes
+def name_in(provider: IdentityProvider, attributes: dict[str, list[str]]) -> str:
+    """The name that is asserted, on one line; '' without one."""
     candidates = [provider.name_attribute] if provider.name_attribute else [*NAME_ATTRIBUTES]
     values = next((attributes[one] for one in candidates if attributes.get(one)), [""])
     return "".join(character for character in values[0] if character.isprintable()).strip()[:120]

@@ -17,7 +17,7 @@ BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 TRANSIENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
 VEILED = frozenset({"malformed", "forbidden_content", "weak_algorithm", "signature", "decryption", "issuer"})
 LONGEST_SUBJECT, LONGEST_ID = 1024, 255
-MOST_ATTRIBUTES, LONGEST_VALUE = 100, 500
+MOST_ATTRIBUTES, MOST_VALUES, LONGEST_VALUE = 100, 1_000, 500
 # pysaml2's exceptions by name, and what they mean; importing them would load all of it
 MEANINGS = {
     "ResponseLifetimeExceed": "expired",
@@ -42,6 +42,7 @@ class Asserted:
     expires_at: datetime
     attributes: dict[str, list[str]] = field(default_factory=dict)
     session_index: str = ""  # what the identity provider calls its own session
+    session_ends_at: datetime | None = None  # how long it lets a session last, if it says so
 
 
 def read(provider: IdentityProvider, posted: str) -> Asserted:
@@ -138,7 +139,14 @@ def _checked(provider: IdentityProvider, envelope: Envelope, response: Any) -> A
         assertion_id=assertion.id,
         expires_at=min(ends) + timedelta(seconds=configuration.CLOCK_SKEW),
         attributes=_attributes(assertion),
+        session_ends_at=_session_end(assertion),
     )
+
+
+def _session_end(assertion: Any) -> datetime | None:
+    """Until when the provider lets a session last, if it says so (SAML 2.0 Core, 2.7.2)."""
+    said = [one.session_not_on_or_after for one in assertion.authn_statement if one.session_not_on_or_after]
+    return min(map(_moment, said), default=None)
 
 
 def _check_conditions(provider: IdentityProvider, conditions: Any) -> datetime:
@@ -181,7 +189,7 @@ def _attributes(assertion: Any) -> dict[str, list[str]]:
         for one in statement.attribute[:MOST_ATTRIBUTES]:
             values = [(value.text or "").strip()[:LONGEST_VALUE] for value in one.attribute_value]
             if one.name and one.name not in found:
-                found[one.name[:LONGEST_VALUE]] = [value for value in values if value][:MOST_ATTRIBUTES]
+                found[one.name[:LONGEST_VALUE]] = [value for value in values if value][:MOST_VALUES]
     return found
 
 

@@ -143,6 +143,7 @@ def test_an_edit_says_whose_role_and_whose_keys_go_and_takes_exactly_these(tenan
     assert live_keys(tenant) == {tenant.key.pk, reads.pk}
     [event] = rank_changes(tenant)
     assert (event.target["id"], event.metadata) == (str(bob.pk), {"keys_revoked": 2})
+    assert event.reason == "In Everyone, says Okta."
     with scope(tenant.organization):
         told = AuditEvent.objects.filter(action=actions.GROUP_ROLE_CHANGED.name).order_by("id")
         assert [(one.target["label"], one.changes, one.metadata) for one in told] == [
