@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--room", choices=["metering", "audit"], default="metering")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7, help="chooses the victims")
+    parser.add_argument("--victims", nargs="+", help="who is killed alone (default: everybody whom the room knows)")
     parser.add_argument("--folder", type=Path, help="the data folder, which may have a database (default: a new one)")
     wanted = parser.parse_args()
     base = embedded.data_dir()
@@ -29,7 +30,8 @@ def main() -> int:
     django.setup()
     room = importlib.import_module(f"tests.chaos.{wanted.room}")  # it needs the setup, and that the environment
     try:
-        outcome = room.prove(folder, kills=wanted.kills, seed=wanted.seed)
+        victims = {name: room.WEIGHTS[name] for name in wanted.victims or room.WEIGHTS}
+        outcome = room.prove(folder, victims, kills=wanted.kills, seed=wanted.seed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(outcome)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -72,12 +72,12 @@ class Outcome:
         )
 
 
-def prove(folder: Path, *, kills: int, seed: int) -> Outcome:
+def prove(folder: Path, victims: Mapping[str, int], *, kills: int, seed: int) -> Outcome:
     """Run the product on the folder and kill so often under load; the outcome once all is sealed."""
     started = time.monotonic()
     exports = Exports(folder)
     with product(folder, "sealer", EXPORTER) as servers:
-        killed, clients = kill_under_load(servers, WEIGHTS, (INGEST,), kills, Random(seed), around=exports.under_way)
+        killed, clients = kill_under_load(servers, victims, (INGEST,), kills, Random(seed), around=exports.under_way)
         servers.stop(EXPORTER, "sealer", "scheduler", "jobs")
         connections.close_all()
         exports.finish()

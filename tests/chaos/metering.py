@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -55,11 +56,11 @@ class Outcome:
         )
 
 
-def prove(folder: Path, *, kills: int, seed: int) -> Outcome:
+def prove(folder: Path, victims: Mapping[str, int], *, kills: int, seed: int) -> Outcome:
     """Run the product on the folder and kill so often under load; the outcome once all is shipped and rolled up."""
     started = time.monotonic()
     with product(folder, "shipper") as servers:
-        killed, clients = kill_under_load(servers, WEIGHTS, (INGEST, RECALL), kills, Random(seed))
+        killed, clients = kill_under_load(servers, victims, (INGEST, RECALL), kills, Random(seed))
         servers.stop("shipper", "scheduler", "jobs", "web")
         connections.close_all()
         services.ship()

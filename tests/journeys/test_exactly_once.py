@@ -28,7 +28,7 @@ from tests.factories import Tenant, make_tenant
 from tests.live import LiveServer
 from tests.sums import catch_up
 
-CLIENTS, EACH, SESSIONS = 6, 30, 3
+CLIENTS, EACH, SESSIONS = 6, 21, 3
 KEYED, PLAIN, RECALL = "ingest with a key", "ingest", "recall"
 KINDS = (KEYED, RECALL, PLAIN)
 MOST_ATTEMPTS = 500

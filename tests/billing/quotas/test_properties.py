@@ -362,6 +362,6 @@ class Caps(RuleBasedStateMachine):
 
 @pytest.mark.usefixtures("transactional_db", "no_spools")
 def test_whatever_happens_no_cap_is_passed_and_no_write_lost_or_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    few = settings(max_examples=9, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
     monkeypatch.setattr(Caps, "patch", monkeypatch, raising=False)
     run_state_machine_as_test(Caps, settings=few)

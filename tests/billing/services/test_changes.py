@@ -168,7 +168,7 @@ STEP = st.tuples(PLANS, INTERVALS, st.integers(0, 130), st.integers(0, 20 * 86_4
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -117,14 +117,14 @@ def test_a_name_that_turns_to_the_metadata_service_gets_nothing(
     assert endpoint_of(tenant, new).failures == 1
 
 
-def test_one_dead_server_among_a_thousand_endpoints_delays_nobody(
+def test_one_dead_server_among_hundreds_of_endpoints_delays_nobody(
     tenant: Tenant, stranger: Tenant, target: Target, add: AddEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twenty organizations with fifty endpoints each; one endpoint hangs, with twenty events waiting for it."""
+    """Eight organizations with fifty endpoints each; one endpoint hangs, with twenty events waiting for it."""
     monkeypatch.setattr(delivery, "TIMEOUT", 30.0)
     with connect("superuser") as server:  # other tests' endpoints lead to names that take seconds to be looked up
         server.execute("UPDATE webhooks_delivery SET state = 'dead' WHERE state = 'pending'")
-    tenants = [make_tenant() for _ in range(20)]
+    tenants = [make_tenant() for _ in range(8)]
     for one in tenants:
         for n in range(50):
             add(one, f"{target.url}/{n}", succeeded=True)
@@ -146,15 +146,15 @@ def test_one_dead_server_among_a_thousand_endpoints_delays_nobody(
 
         def behave(wire: Any, request: Received) -> None:
             arrived.append(not given_up)
-            if len(arrived) == 900:
+            if len(arrived) == 350:
                 released.set()  # there is nothing more to see
             answer(wire, request)
 
         target.behaviour = behave
         delivery.deliver(budget=60)
-    assert len(target.received) == 1000
+    assert len(target.received) == 400
     assert 1 <= len(dead.received) <= delivery.EACH
-    assert sum(arrived) >= 900, "they arrived while the dead one was waited for"
+    assert sum(arrived) >= 350, "they arrived while the dead one was waited for"
 
 
 KILLS = 5
