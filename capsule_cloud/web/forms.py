@@ -9,6 +9,16 @@ from tenancy.models import Membership, Organization, Project
 from tenancy.roles import DEFAULT_SCOPES, PROJECT_ROLES, KeyScope, Right, Role, may_grant, scopes_within
 
 EXPIRIES = (("", "Never"), ("7", "7 days"), ("30", "30 days"), ("90", "90 days"), ("365", "1 year"))
+SESSION_LENGTHS = (
+    ("0", "14 days, or when they sign out"),
+    ("168", "7 days"),
+    ("72", "3 days"),
+    ("24", "24 hours"),
+    ("12", "12 hours"),
+    ("8", "8 hours"),
+    ("4", "4 hours"),
+    ("1", "1 hour"),
+)
 OVERLAPS = (
     ("0", "None: the old key ends now"),
     ("3600", "1 hour"),
@@ -86,6 +96,15 @@ class SecurityForm(forms.Form):
         required=False,
         label="Require a second factor",
         help_text="Members without an authenticator app or passkey must set one up before they can open anything here.",
+    )
+    session_hours = forms.TypedChoiceField(
+        choices=SESSION_LENGTHS,
+        coerce=int,
+        label="People sign in again after",
+        required=False,
+        empty_value=None,
+        help_text="Counted from when they last showed who they are, however busy they are. Whoever is in longer signs "
+        "in again at the next page, and comes back to it. API keys are not touched.",
     )
 
 

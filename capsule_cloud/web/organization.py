@@ -1,5 +1,7 @@
 """Organization settings: its name, what it demands of members, closing and restoring it."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -11,6 +13,7 @@ from capsule_cloud.web.billing_frame import order
 from capsule_cloud.web.console import attempt, page, perform, sensitive, show
 from tenancy import selectors
 from tenancy.access import MemberPrincipal
+from tenancy.models import Organization
 from tenancy.roles import Right
 from tenancy.scope import scope
 from tenancy.services import organizations
@@ -41,9 +44,8 @@ def security(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     form = forms.SecurityForm(request.POST)
     if _update(member, form):
         demanded = form.cleaned_data["is_mfa_required"]
-        messages.success(
-            request, "A second factor is now required." if demanded else "A second factor is now optional."
-        )
+        done = "A second factor is now required." if demanded else "A second factor is now optional."
+        messages.success(request, f"Saved. {done}")
         return redirect("settings", slug=member.slug)
     return _settings_page(request, member, security_form=form)
 
@@ -94,5 +96,12 @@ def _settings_page(
         organization=organization,
         purge_at=organizations.purge_after(organization) if organization.closed_at else None,
         name_form=name_form or forms.OrganizationSettingsForm(initial={"name": organization.name}),
-        security_form=security_form or forms.SecurityForm(initial={"is_mfa_required": organization.is_mfa_required}),
+        security_form=security_form or forms.SecurityForm(initial=_security(organization)),
     )
+
+
+def _security(organization: Organization) -> dict[str, Any]:
+    return {
+        "is_mfa_required": organization.is_mfa_required,
+        "session_hours": str(organization.session_hours or 0),
+    }

@@ -25,6 +25,7 @@ from tenancy.roles import Role
 from tenancy.scope import Owned, scope, unscoped
 
 log = logging.getLogger("tenancy")
+LONGEST_SESSION = settings.SESSION_COOKIE_AGE // 3600  # hours
 RESERVED_SLUGS = {
     "new",
     "account",
@@ -102,14 +103,27 @@ def _create(*, user: User, name: str, slug: str, region: str) -> Organization:
     return organization
 
 
-def update(*, actor: Actor, name: str | None = None, is_mfa_required: bool | None = None) -> Organization:
-    """Change the settings of the organization in scope; None leaves one as it is. Raises Invalid or NotFound."""
+def update(
+    *,
+    actor: Actor,
+    name: str | None = None,
+    is_mfa_required: bool | None = None,
+    session_hours: int | None = None,
+) -> Organization:
+    """Change the settings of the organization in scope; None leaves one as it is. Raises Invalid or NotFound.
+
+    After `session_hours` people sign in again; 0 ends that, and sessions last as long as our cookie does.
+    """
     organization = locked()
     wanted: dict[str, Any] = {}
     if name is not None:
         wanted["name"] = clean_name(name, "organization")
     if is_mfa_required is not None:
         wanted["is_mfa_required"] = is_mfa_required
+    if session_hours is not None:
+        if not 0 <= session_hours <= LONGEST_SESSION:
+            raise Invalid("session_hours", f"Choose 1 to {LONGEST_SESSION} hours.")
+        wanted["session_hours"] = session_hours or None
     action = actions.ORGANIZATION_UPDATED
     if changes := action.change(organization, wanted):
         organization.save(update_fields=list(changes))

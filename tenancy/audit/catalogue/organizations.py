@@ -24,7 +24,7 @@ ORGANIZATION_UPDATED = Action(
     "organization.updated",
     "changed the organization's settings",
     Kind.UPDATE,
-    changes={"name": TEXT, "is_mfa_required": FLAG},
+    changes={"name": TEXT, "is_mfa_required": FLAG, "session_hours": WHOLE},
     severity=Severity.LOW,
 )
 ORGANIZATION_CLOSED = Action(

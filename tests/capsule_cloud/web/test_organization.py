@@ -76,6 +76,18 @@ def test_a_second_factor_can_be_required(tenant: Tenant, fresh: Client, home: st
     assert _now(tenant).is_mfa_required
 
 
+def test_how_long_people_stay_signed_in_is_chosen_and_left_alone_where_nothing_is_said(
+    tenant: Tenant, fresh: Client, home: str
+) -> None:
+    fresh.post(home + "settings/security/", {"session_hours": "8"})
+    assert _now(tenant).session_hours == 8
+    fresh.post(home + "settings/security/", {"is_mfa_required": ""})
+    assert 'value="8" selected' in fresh.get(home + "settings/").content.decode()
+    fresh.post(home + "settings/security/", {"session_hours": "0"})
+    assert _now(tenant).session_hours is None
+    assert fresh.post(home + "settings/security/", {"session_hours": "5"}).status_code == 422
+
+
 def test_a_viewer_changes_nothing(tenant: Tenant, viewer: Client, home: str) -> None:
     for page in ("name/", "security/", "restore/", "close/"):
         assert viewer.post(f"{home}settings/{page}", {"name": "Mine"}).status_code == 403
