@@ -71,6 +71,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "capsule_cloud.api.door.ApiDoor",  # the API answers here, before any of the console's middleware
+    "tenancy.scim.door.ScimDoor",  # and directories here
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -333,6 +334,18 @@ STRIPE_AUTOMATIC_TAX = bool(env.number("STRIPE_AUTOMATIC_TAX", 0))
 STRIPE_WEBHOOK_SECRETS = env.words("STRIPE_WEBHOOK_SECRETS")
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 DJSTRIPE_SUBSCRIBER_MODEL = "tenancy.Organization"
+
+# --- SCIM (directories that provision people) ------------------------------------------------------------------------
+SCIM_REQUESTS_PER_MINUTE = env.number("SCIM_REQUESTS_PER_MINUTE", 3_000, least=1)
+SCIM_SERVICE_PROVIDER = {
+    "SCHEME": _public.scheme,
+    "NETLOC": _public.netloc,
+    "AUTHENTICATION_SCHEMES": [{"type": "oauthbearertoken", "name": "Bearer token of a directory"}],
+    "AUTH_CHECK_MIDDLEWARE": "tenancy.scim.authentication.DirectoryAuthentication",
+    "USER_ADAPTER": "tenancy.scim.adapters.UserAdapter",
+    "GROUP_ADAPTER": "tenancy.scim.adapters.GroupAdapter",
+    "WWW_AUTHENTICATE_HEADER": 'Bearer realm="SCIM"',
+}
 
 # --- Requests to customers' addresses --------------------------------------------------------------------------------
 EGRESS_PORTS = frozenset(env.numbers("EGRESS_PORTS", "443,8443"))

@@ -13,6 +13,7 @@ urlpatterns = [
     path("webhooks/stripe", webhooks.stripe),
     path("sandbox/", include("billing.sandbox.urls")),
     path("staff/", include("admin_portal.urls")),
+    path("scim/v2/", include("tenancy.scim.urls")),
     path("sso/", include("tenancy.sso.urls")),
     path("", include("capsule_cloud.web.urls")),
 ]

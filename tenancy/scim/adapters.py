@@ -40,11 +40,6 @@ class _Adapter:
         }
         return {**self.row.data, **more, "id": str(self.row.pk), "meta": meta}
 
-    def resource(self, more: Mapping[str, Any]) -> Resource[Any]:
-        """The same as a resource of the library."""
-        resource: Resource[Any] = self.model.model_validate(self.document(more))
-        return resource
-
     def take(self, resource: Resource[Any]) -> None:
         """Take over what the resource says. Raises InvalidValueException."""
         dumped: Document = resource.model_dump(scim_ctx=Context.RESOURCE_QUERY_RESPONSE)

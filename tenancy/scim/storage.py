@@ -26,10 +26,10 @@ from tenancy.scim.adapters import Document, GroupAdapter, UserAdapter
 from tenancy.scim.filters import check
 from tenancy.scim.models import Directory, DirectoryGroup, DirectoryUser
 from tenancy.scim.names import name_key
-from tenancy.scim.resources import GROUP_TYPE, USER_TYPE
+from tenancy.scim.resources import USER_TYPE
 from tenancy.scim.searching import Search, position_of
 from tenancy.scim.tables import as_id
-from tenancy.services import members, organizations
+from tenancy.services import organizations
 
 Row = DirectoryUser | DirectoryGroup
 ADAPTERS: dict[str | None, type[UserAdapter] | type[GroupAdapter]] = {"User": UserAdapter, "Group": GroupAdapter}
@@ -57,7 +57,7 @@ class DirectoryStorage(ScimStorage):
     def __init__(self, directory: Directory, actor: Actor) -> None:
         self.directory, self.actor = directory, actor
         self.is_bulk = False
-        self.refused: list[tuple[members.LastOwner, str]] = []  # whom we did not withdraw, and why
+        self.refused: list[provisioning.LastOwnerStays] = []  # of whom the organization is told
         self._is_locked = False
         self._more = {"User": 0, "Group": 0}  # than the directory's counts say
 
@@ -93,8 +93,7 @@ class DirectoryStorage(ScimStorage):
     ) -> Resource[Any]:
         """A resource: to be shown with these parameters, or in order to be written."""
         if response_parameters is None:
-            row = self._to_write(resource_type, resource_id)
-            return self._resource(row, is_written=True)
+            return self.to_patch(resource_type, resource_id, None)
         return _model_of(self.document(resource_type, resource_id, response_parameters))
 
     def document(self, resource_type: ResourceType, resource_id: str, parameters: ResponseParameters[Any]) -> Document:
@@ -139,6 +138,16 @@ class DirectoryStorage(ScimStorage):
     # -- Writing ----------------------------------------------------------------------------------------------------
 
     def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
+        """Store a new resource."""
+        return _model_of(self.add(resource_type, resource))
+
+    def update(
+        self, resource_type: ResourceType, resource: Resource[Any], *, expected_version: str | None = None
+    ) -> Resource[Any]:
+        """Store a resource's new state, as a whole."""
+        return _model_of(self.store(resource_type, resource, version=expected_version))
+
+    def add(self, resource_type: ResourceType, resource: Resource[Any]) -> Document:
         """Store a new resource; a user becomes a member where their address lets them. Raises what `provision` does."""
         self._lock()
         now = timezone.now()
@@ -147,30 +156,36 @@ class DirectoryStorage(ScimStorage):
         self._take(row, resource)
         self._more[_kind(row)] += 1
         self._follow(row, resource)
-        return self._resource(row, is_written=False, is_new=True)
+        return self._document(row, is_written=False, is_new=True)
 
-    def update(
-        self, resource_type: ResourceType, resource: Resource[Any], *, expected_version: str | None = None
-    ) -> Resource[Any]:
-        """Store a resource's new state, as a whole."""
-        row = self._to_write(resource_type, resource.id, expected_version)
-        return self._update(row, resource)
+    def store(
+        self,
+        resource_type: ResourceType,
+        resource: Resource[Any],
+        *,
+        version: str | None = None,
+        only: Collection[UUID] | None = None,
+    ) -> Document:
+        """Store a resource's new state; with `only`, no other members of a group are known, nor change."""
+        row = self._to_write(resource_type, resource.id, version)
+        former_name = row.display_name if isinstance(row, DirectoryGroup) else ""
+        row.revision += 1
+        row.changed_at = timezone.now()
+        self._take(row, resource)
+        self._follow(row, resource, former_name=former_name, only=only)
+        return self._document(row, is_written=False, only=only)
 
-    def group_with(self, resource_id: str, only: Collection[UUID]) -> Resource[Any]:
-        """A group in order to be written, with only those of its members that the change can mean."""
-        row = self._to_write(GROUP_TYPE, resource_id)
-        return self._resource(row, is_written=True, only=only)
-
-    def update_group(self, resource: Resource[Any], only: Collection[UUID]) -> Resource[Any]:
-        """Store a group's new state, of which `only` these members are known."""
-        return self._update(self._to_write(GROUP_TYPE, resource.id), resource, only)
+    def to_patch(self, resource_type: ResourceType, resource_id: str, only: Collection[UUID] | None) -> Resource[Any]:
+        """A resource in order to be patched; with `only`, a group has no other members."""
+        row = self._to_write(resource_type, resource_id)
+        return _model_of(self._document(row, is_written=True, only=only))
 
     def delete(self, resource_type: ResourceType, resource_id: str, *, expected_version: str | None = None) -> None:
         """Delete a resource: a user has nothing here any more, a group gives nothing any more."""
         row = self._to_write(resource_type, resource_id, expected_version)
         affected: list[DirectoryUser] = []
         if isinstance(row, DirectoryUser):
-            with self._keeping_owners(row):
+            with self._keeping_owners():
                 provisioning.withdraw(row, actor=self.actor)
             membership.revise(user_ids=[row.pk])
         else:
@@ -180,14 +195,6 @@ class DirectoryStorage(ScimStorage):
         row.delete()
         self._more[kind] -= 1
         provisioning.groups_changed(affected, actor=self.actor)
-
-    def _update(self, row: Row, resource: Resource[Any], only: Collection[UUID] | None = None) -> Resource[Any]:
-        name = row.display_name if isinstance(row, DirectoryGroup) else ""
-        row.revision += 1
-        row.changed_at = timezone.now()
-        self._take(row, resource)
-        self._follow(row, resource, former_name=name, only=only)
-        return self._resource(row, is_written=False, only=only)
 
     def _take(self, row: Row, resource: Resource[Any]) -> None:
         """Write what the resource says into the row. Raises InvalidValueException or UniquenessException.
@@ -210,7 +217,7 @@ class DirectoryStorage(ScimStorage):
     def _follow(self, row: Row, resource: Any, *, former_name: str = "", only: Collection[UUID] | None = None) -> None:
         """What follows from a row that was written."""
         if isinstance(row, DirectoryUser):
-            with self._keeping_owners(row):
+            with self._keeping_owners():
                 provisioning.provision(row, actor=self.actor)
             return
         change = membership.replace(self.directory, row, resource.members or [], only)
@@ -219,11 +226,11 @@ class DirectoryStorage(ScimStorage):
         provisioning.groups_changed(affected, actor=self.actor)
 
     @contextmanager
-    def _keeping_owners(self, row: DirectoryUser) -> Iterator[None]:
+    def _keeping_owners(self) -> Iterator[None]:
         try:
             yield
-        except members.LastOwner as failure:
-            self.refused.append((failure, row.user_name))
+        except provisioning.LastOwnerStays as failure:
+            self.refused.append(failure)
             raise
 
     # -- Rows -------------------------------------------------------------------------------------------------------
@@ -257,15 +264,15 @@ class DirectoryStorage(ScimStorage):
         stored = self.directory.user_count if is_user else self.directory.group_count
         return stored + self._more[str(resource_type.name)]
 
-    def _resource(
+    def _document(
         self, row: Row, *, is_written: bool, is_new: bool = False, only: Collection[UUID] | None = None
-    ) -> Resource[Any]:
+    ) -> Document:
         more: dict[str, Any] = {}
         if isinstance(row, DirectoryGroup):
             more["members"] = membership.members_of([row.pk], only=only, is_written=is_written)[row.pk]
         elif not is_new:
             more["groups"] = membership.groups_of([row.pk])[row.pk]
-        return ADAPTERS[_kind(row)](row).resource({name: value for name, value in more.items() if value})
+        return ADAPTERS[_kind(row)](row).document({name: value for name, value in more.items() if value})
 
     def _documents(self, rows: list[Any], *, with_rows: bool) -> list[Document]:
         users = [row.pk for row in rows if isinstance(row, DirectoryUser)]
