@@ -115,6 +115,7 @@ def discover(*, organization_id: UUID, provider_id: UUID) -> discovery.Json:
     with scope(organization_id):
         provider = selectors.provider(provider_id)
     provider.discovered = None
+    discovery.forget_failure(provider)
     return discovery.document(provider)
 
 
