@@ -32,6 +32,8 @@ _PROVIDER = {
     "name": TEXT,
     "entity_id": TEXT,
     "metadata_sha256": TEXT,  # whoever exchanges a certificate can be anybody, even where nothing else differs
+    "metadata_url": TEXT,
+    "metadata_certificate_sha256": TEXT,  # of whoever must have signed what is fetched
     "certificate_expires_at": MOMENT,
     "email_attribute": TEXT,
     "name_attribute": TEXT,
@@ -45,6 +47,7 @@ _PROVIDER = {
     "client_secret": SECRET,
     "token_auth_method": TEXT,
 }
+_KEYS = {"certificate_sha256": TEXT, "spare_certificate_sha256": TEXT}
 PROVIDER_ADDED = Action(
     "sso.provider.added", "added an identity provider", Kind.CREATE, changes=_PROVIDER, severity=Severity.MEDIUM
 )
@@ -59,6 +62,41 @@ PROVIDER_SWITCHED = Action(
     severity=Severity.HIGH,
 )
 PROVIDER_TESTED = Action("sso.provider.tested", "came through an identity provider as a test", Kind.OTHER)
+PROVIDER_METADATA_FAILED = Action(
+    "sso.provider.metadata_failed",
+    "could not fetch an identity provider's metadata, several times in a row; what was fetched before goes on to count",
+    Kind.OTHER,
+    severity=Severity.HIGH,
+    is_failure=True,
+)
+PROVIDER_ENDS_SOON = Action(
+    "sso.provider.ends_soon",
+    "told admins that an identity provider's certificate or metadata ends",
+    Kind.OTHER,
+    has={"ends_at": MOMENT, "days": WHOLE},
+    severity=Severity.MEDIUM,
+)
+PROVIDER_KEY_PREPARED = Action(
+    "sso.provider.key_prepared",
+    "made the next key for an identity provider, beside the one that is in use",
+    Kind.UPDATE,
+    changes=_KEYS,
+    severity=Severity.MEDIUM,
+)
+PROVIDER_KEY_SWITCHED = Action(
+    "sso.provider.key_switched",
+    "took the other of our two keys for an identity provider into use",
+    Kind.UPDATE,
+    changes=_KEYS,
+    severity=Severity.HIGH,
+)
+PROVIDER_KEY_DROPPED = Action(
+    "sso.provider.key_dropped",
+    "dropped the key for an identity provider that was not in use",
+    Kind.UPDATE,
+    changes=_KEYS,
+    severity=Severity.MEDIUM,
+)
 PROVIDER_REMOVED = Action(
     "sso.provider.removed", "removed an identity provider", Kind.DELETE, changes=_STATE, severity=Severity.HIGH
 )
@@ -73,6 +111,14 @@ SIGN_IN_REFUSED = Action(
     "sso.sign_in.refused",
     "came with an answer of an identity provider that was refused",
     Kind.SIGN_IN,
+    has={"code": TEXT},
+    severity=Severity.MEDIUM,
+    is_failure=True,
+)
+LOGOUT_REFUSED = Action(
+    "sso.logout.refused",
+    "came with a logout of an identity provider that was refused",
+    Kind.SIGN_OUT,
     has={"code": TEXT},
     severity=Severity.MEDIUM,
     is_failure=True,

@@ -67,6 +67,14 @@ REASONS = {
         "The answer is too old, or not valid yet.",
         f"{_AGAIN} If it happens again, set the clock of the identity provider.",
     ),
+    "valid_too_long": Reason(
+        "The answer would be valid for more than a day.",
+        "Set the lifetime of assertions at the identity provider to some minutes.",
+    ),
+    "metadata_ended": Reason(
+        "The identity provider's metadata is not valid any more: it says itself until when it is.",
+        "Paste its metadata as it is now, or have us fetch it from its address.",
+    ),
     "unsolicited": Reason(
         "Nobody here asked for this sign-in.",
         f"{_AGAIN} To start from the identity provider's own page, switch that on for this provider.",

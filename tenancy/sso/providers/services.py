@@ -1,6 +1,5 @@
 """Writes the identity providers of an organization: added, changed, tested, switched on and off, removed."""
 
-from hashlib import sha256
 from uuid import UUID
 
 from django.utils import timezone
@@ -14,7 +13,7 @@ from tenancy.roles import Role, may_grant
 from tenancy.services import organizations
 from tenancy.sso.domains.selectors import held
 from tenancy.sso.models import IdentityProvider
-from tenancy.sso.saml import configuration, metadata
+from tenancy.sso.saml import configuration, metadata, sources
 
 MOST_PROVIDERS = 10
 LONGEST_ATTRIBUTE = 255
@@ -22,7 +21,6 @@ State = IdentityProvider.State
 FIELDS = (
     "name",
     "entity_id",
-    "certificate_expires_at",
     "email_attribute",
     "name_attribute",
     "default_role",
@@ -35,9 +33,19 @@ def target(provider: IdentityProvider) -> Target:
     return Target("identity_provider", str(provider.pk), provider.name)
 
 
-def add(*, actor: Actor, name: str, metadata_xml: str, provider_id: UUID | None = None) -> IdentityProvider:
+def add(
+    *,
+    actor: Actor,
+    name: str,
+    metadata_xml: str,
+    provider_id: UUID | None = None,
+    metadata_url: str = "",
+    metadata_certificate: str = "",
+) -> IdentityProvider:
     """A provider that nobody signs in by yet; `provider_id` is one that was reserved.
 
+    With `metadata_url`, `metadata_xml` was fetched there a moment ago (`saml.fetching.fetch`), and will be daily,
+    signed by `metadata_certificate` where there is one.
     Raises Invalid, LimitReached, or Conflict where the reserved one is there already.
     """
     name = clean_name(name, "identity provider")
@@ -51,14 +59,14 @@ def add(*, actor: Actor, name: str, metadata_xml: str, provider_id: UUID | None 
     added = IdentityProvider(
         **({"id": provider_id} if provider_id else {}),
         name=name,
-        metadata=metadata_xml.strip(),
         entity_id=described.entity_id,
-        certificate_expires_at=described.expires_at[0],
         key=key,
         certificate=certificate,
     )
+    sources.come_from(added, metadata_url, metadata_certificate)
+    sources.take(added, metadata_xml, described)
     added.save(force_insert=True)
-    told = {field: getattr(added, field) for field in FIELDS} | _metadata_of(added)
+    told = {field: getattr(added, field) for field in FIELDS} | sources.told(added)
     changes = actions.PROVIDER_ADDED.changed({}, told)
     record(action=actions.PROVIDER_ADDED, actor=actor, target=target(added), changes=changes)
     return added
@@ -75,8 +83,10 @@ def change(
     name_attribute: str,
     default_role: str,
     is_unsolicited_allowed: bool,
+    metadata_url: str = "",
+    metadata_certificate: str = "",
 ) -> IdentityProvider:
-    """Change what sign-in depends on; metadata with the same entity ID keeps who is linked.
+    """Change what sign-in depends on; metadata with the same entity ID keeps who is linked. For the rest see `add`.
 
     Raises NotFound, Invalid, Forbidden, or Conflict where other metadata would make strangers of everybody.
     """
@@ -89,16 +99,16 @@ def change(
     check_role(provider, default_role, actor_role)
     wanted = {
         "name": clean_name(name, "identity provider"),
-        "certificate_expires_at": described.expires_at[0],
         "email_attribute": attribute("email_attribute", email_attribute),
         "name_attribute": attribute("name_attribute", name_attribute),
         "default_role": default_role,
         "is_unsolicited_allowed": is_unsolicited_allowed,
     }
-    before = _metadata_of(provider)
-    provider.metadata = metadata_xml.strip()
+    before = sources.told(provider)
+    sources.come_from(provider, metadata_url, metadata_certificate)
+    sources.take(provider, metadata_xml, described)
     changes = actions.PROVIDER_CHANGED.change(provider, wanted)
-    changes |= actions.PROVIDER_CHANGED.changed(before, _metadata_of(provider))
+    changes |= actions.PROVIDER_CHANGED.changed(before, sources.told(provider))
     if changes:
         provider.tested_at = None
         provider.version += 1
@@ -148,11 +158,6 @@ def _keep_one(provider: IdentityProvider) -> None:
     others = IdentityProvider.objects.filter(state=State.ACTIVE).exclude(pk=provider.pk)
     if provider.state == State.ACTIVE and organizations.locked().is_sso_required and not others.exists():
         raise Conflict("Single sign-on is required, and this is the only provider in use: end the requirement first.")
-
-
-def _metadata_of(provider: IdentityProvider) -> dict[str, str]:
-    """Its metadata as the trail names it."""
-    return {"metadata_sha256": sha256(provider.metadata.encode()).hexdigest()}
 
 
 def check_role(provider: IdentityProvider, default_role: str, actor_role: Role) -> None:

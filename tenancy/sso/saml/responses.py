@@ -5,16 +5,19 @@ recipient, a missing audience, another issuer, weak algorithms and the same answ
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.providers.reasons import Refused
-from tenancy.sso.saml import configuration
+from tenancy.sso.saml import configuration, times
 from tenancy.sso.saml.envelopes import Envelope, open_envelope, parsed
 
 BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 TRANSIENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
+LONGEST_VALIDITY = timedelta(days=1)  # so long an assertion must be remembered, lest it count again
 VEILED = frozenset({"malformed", "forbidden_content", "weak_algorithm", "signature", "decryption", "issuer"})
 LONGEST_SUBJECT, LONGEST_ID = 1024, 255
 MOST_ATTRIBUTES, MOST_VALUES, LONGEST_VALUE = 100, 1_000, 500
@@ -52,6 +55,8 @@ def read(provider: IdentityProvider, posted: str) -> Asserted:
     was used before, is the caller's to find out.
     """
     envelope = open_envelope(posted)
+    if provider.metadata_valid_until and provider.metadata_valid_until <= timezone.now():
+        raise Refused("metadata_ended", f"It was valid until {provider.metadata_valid_until:%Y-%m-%d %H:%M} UTC.")
     if not envelope.in_response_to and not provider.is_unsolicited_allowed:
         raise Refused("unsolicited")
     if not (envelope.is_signed or envelope.is_inner_signed or envelope.is_encrypted):
@@ -127,6 +132,8 @@ def _checked(provider: IdentityProvider, envelope: Envelope, response: Any) -> A
     if not assertion.id or max(len(assertion.id), len(envelope.in_response_to)) > LONGEST_ID:
         raise Refused("malformed", f"An ID has 1 to {LONGEST_ID} characters.")
     ends = [_check_conditions(provider, assertion.conditions), _check_confirmation(provider, envelope, assertion)]
+    if min(ends) > timezone.now() + LONGEST_VALIDITY:
+        raise Refused("valid_too_long", f"Until {min(ends):%Y-%m-%d %H:%M} UTC.")
     name = assertion.subject.name_id
     subject = _text(name)
     if not subject or len(subject) > LONGEST_SUBJECT or name.format == TRANSIENT:
@@ -139,6 +146,9 @@ def _checked(provider: IdentityProvider, envelope: Envelope, response: Any) -> A
         assertion_id=assertion.id,
         expires_at=min(ends) + timedelta(seconds=configuration.CLOCK_SKEW),
         attributes=_attributes(assertion),
+        session_index=next((one.session_index for one in assertion.authn_statement if one.session_index), "")[
+            :LONGEST_ID
+        ],
         session_ends_at=_session_end(assertion),
     )
 
@@ -195,10 +205,9 @@ def _attributes(assertion: Any) -> dict[str, list[str]]:
 
 def _moment(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return times.moment(text)
     except ValueError:
         raise Refused("malformed", f"{text} is no time.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _text(element: Any) -> str:

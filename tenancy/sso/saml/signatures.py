@@ -7,6 +7,7 @@ document names is fetched, no key in it is believed, and only `algorithms` are u
 import copy
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -46,14 +47,7 @@ class InProcess:
         self, signedtext: str | bytes, cert_file: str, cert_type: str, node_name: str, node_id: str
     ) -> bool:
         """Whether the element `node_id` is signed by the certificate's key."""
-        try:
-            node = _named(_tree(signedtext), node_name, node_id)
-            context = _context(node)
-            context.key = xmlsec.Key.from_file(cert_file, constants.KeyDataFormatCertPem)
-            context.verify(_signature(node))
-        except (Unsafe, xmlsec.Error, ValueError, OSError):  # OSError and ValueError for a certificate that is none
-            return False
-        return True
+        return is_signed(signedtext, Path(cert_file).read_bytes(), node_name, node_id)
 
     def sign_statement(self, statement: object, node_name: str, key_file: str, node_id: str) -> str:
         """The document, whose element `node_id` has the form of a signature, signed. Raises Unsafe."""
@@ -77,6 +71,18 @@ class InProcess:
             return _put_in_place(hidden, xmlsec.EncryptionContext(manager).decrypt(hidden))
         except (Unsafe, xmlsec.Error, ValueError):
             return ""
+
+
+def is_signed(text: str | bytes, certificate: bytes, node_name: str, node_id: str) -> bool:
+    """Whether the element `node_id`, of this name (`urn:…:protocol:Response`), is signed by the certificate's key."""
+    try:
+        node = _named(_tree(text), node_name, node_id)
+        context = _context(node)
+        context.key = xmlsec.Key.from_memory(certificate, constants.KeyDataFormatCertPem, None)
+        context.verify(_signature(node))
+    except (Unsafe, xmlsec.Error, ValueError):  # the last for a certificate that is none
+        return False
+    return True
 
 
 def _tree(text: str | bytes) -> etree._Element:
