@@ -25,7 +25,8 @@ from capsule_cloud.memory.selectors.capsules import CapsuleNotFound
 from capsule_cloud.memory.selectors.sessions import SessionNotFound
 from capsule_cloud.memory.services.sessions import SessionSealed
 from capsule_cloud.memory.services.triggers import TriggerNotFound
-from tenancy.access import MemberPrincipal, lacks_required_mfa
+from capsule_cloud.web.sso_banner import certificate_banner
+from tenancy.access import MemberPrincipal
 from tenancy.audit import actions
 from tenancy.audit.attempts.services import attempt as attempt_refused
 from tenancy.audit.attempts.services import reading
@@ -35,7 +36,7 @@ from tenancy.models import Project, User
 from tenancy.roles import Right
 from tenancy.scope import scope
 from tenancy.selectors import projects
-from tenancy.sso.enforcement import way_in
+from tenancy.sso.enforcement import lacks_second_factor, way_in
 from tenancy.sso.sessions import has_shown_again, memberships_of, provider_of
 
 View = Callable[..., HttpResponseBase]
@@ -68,6 +69,7 @@ _NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str, Right], ...]], ...] = (
             ("Usage", "usage", "chart-column", Right.USAGE_READ),
             ("Billing", "billing", "credit-card", Right.BILLING_READ),
             ("Audit log", "audit", "scroll-text", Right.AUDIT_READ),
+            ("Single sign-on", "sso_start", "lock", Right.SSO_READ),
             ("Settings", "settings", "settings", Right.PROJECTS_READ),
         ),
     ),
@@ -133,7 +135,7 @@ def page(
             member = _member_at(request, slug, kwargs.get("project"))
             if address := way_in(request, user, member):
                 return redirect(address)
-            if lacks_required_mfa(user, member) and provider_of(request) is None:  # theirs asks for it
+            if lacks_second_factor(request, user, member):
                 messages.warning(request, f"{member.name} requires a second factor: set one up to go on.")
                 return redirect("mfa_index")
             if not (member.has_somewhere(right) if somewhere else member.has(right)):
@@ -198,6 +200,7 @@ def show(
         "can": {right.name: member.has(right) for right in Right},
         "navigation": navigation(member, section),
         "banner": banner(),
+        "certificate": certificate_banner() if member.has(Right.SSO_READ) and member.closed_at is None else None,
     }
     response = render(request, template, frame | context, status=status)
     patch_vary_headers(response, ["X-Dialog", "HX-Request"])
@@ -209,7 +212,7 @@ def navigation(member: MemberPrincipal, section: str) -> list[LinkGroup]:
     groups = []
     for title, entries in _NAVIGATION:
         items = tuple(
-            Link(label, reverse(name, kwargs={"slug": member.slug}), icon, name == section)
+            Link(label, reverse(name, kwargs={"slug": member.slug}), icon, name.removesuffix("_start") == section)
             for label, name, icon, right in entries
             if member.has(right) and (member.closed_at is None or name == "settings")
         )

@@ -9,7 +9,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from capsule_cloud.web.console import attempt, page, perform, show
+from capsule_cloud.web.console import page, perform, show
+from capsule_cloud.web.sso_visitors import Visitor, for_guests, for_members
 from tenancy.access import MemberPrincipal
 from tenancy.errors import NotFound
 from tenancy.roles import Right
@@ -35,41 +36,46 @@ class DomainForm(forms.Form):
 @page(Right.SSO_READ)
 def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     """Every domain with its state; the empty page says what they are for."""
-    rows = [_told(one) for one in selectors.domains()]
-    return show(request, member, "web/sso_domains.html", "settings", rows=rows)
+    rows = [told(one) for one in selectors.domains()]
+    return show(request, member, "web/sso_domains.html", "sso", rows=rows)
 
 
-@page(Right.SSO_MANAGE)
-def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
+def new(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Add a domain, then show its record."""
     form = DomainForm(request.POST or None)
-    added = attempt(member, form, lambda: services.add(actor=member.actor, domain=form.cleaned_data["domain"]))
+    added = visitor.attempt(form, lambda: services.add(actor=visitor.actor, domain=form.cleaned_data["domain"]))
     if added is None:
-        return show(request, member, "web/sso_domain_new.html", "settings", form=form)
+        return visitor.show(request, "web/sso_domain_new.html", form=form)
     messages.success(request, "Added. Now put its record into DNS.")
-    return redirect("sso_domain", slug=member.slug, domain_id=added.pk)
+    return visitor.go("domain", added.pk)
 
 
 @require_safe
-@page(Right.SSO_READ)
-def detail(request: HttpRequest, member: MemberPrincipal, domain_id: UUID) -> HttpResponse:
+def detail(request: HttpRequest, visitor: Visitor, domain_id: UUID) -> HttpResponse:
     """One domain: its record, and what was found. It asks again while it waits for the record."""
     domain = _find(domain_id)
     part = "web/sso_domain_part.html" if request.headers.get("HX-Request") else "web/sso_domain.html"
-    return show(request, member, part, "settings", **_told(domain))
+    return visitor.show(request, part, **told(domain))
 
 
 @require_POST
-@page(Right.SSO_MANAGE, is_scoped=False)
-def check(request: HttpRequest, member: MemberPrincipal, domain_id: UUID) -> HttpResponse:
+def check(request: HttpRequest, visitor: Visitor, domain_id: UUID) -> HttpResponse:
     """Look into DNS now."""
     try:
-        services.check(actor=member.actor, organization_id=member.organization_id, domain_id=domain_id)
+        services.check(actor=visitor.actor, organization_id=visitor.organization_id, domain_id=domain_id)
     except NotFound:
         raise Http404 from None
     except services.TooSoon as failure:
         messages.error(request, str(failure))
-    return redirect("sso_domain", slug=member.slug, domain_id=domain_id)
+    return visitor.go("domain", domain_id)
+
+
+member_new = for_members(Right.SSO_MANAGE)(new)
+guest_new = for_guests(new)
+member_detail = for_members(Right.SSO_READ)(detail)
+guest_detail = for_guests(detail)
+member_check = for_members(Right.SSO_MANAGE, is_scoped=False)(check)
+guest_check = for_guests(check, is_scoped=False)
 
 
 @page(Right.SSO_MANAGE)
@@ -80,7 +86,7 @@ def remove(request: HttpRequest, member: MemberPrincipal, domain_id: UUID) -> Ht
         gone = f"{names.shown(domain.domain)} is removed."
         perform(request, member, lambda: services.remove(actor=member.actor, domain_id=domain_id), gone)
         return redirect("sso_domains", slug=member.slug)
-    return show(request, member, "web/sso_domain_remove.html", "settings", **_told(domain))
+    return show(request, member, "web/sso_domain_remove.html", "sso", **told(domain))
 
 
 def _find(domain_id: UUID) -> VerifiedDomain:
@@ -90,7 +96,7 @@ def _find(domain_id: UUID) -> VerifiedDomain:
         raise Http404 from None
 
 
-def _told(domain: VerifiedDomain) -> dict[str, Any]:
+def told(domain: VerifiedDomain) -> dict[str, Any]:
     """What a page says of a domain."""
     is_waiting = domain.state == VerifiedDomain.State.PENDING and domain.due_at is not None
     return {

@@ -3,62 +3,36 @@
 from typing import Any
 from uuid import UUID
 
-from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from capsule_cloud.web.console import attempt, page, perform, sensitive, show
+from capsule_cloud.web.sso_banner import SOON, days_left
+from capsule_cloud.web.sso_forms import OidcSettingsForm, SamlSettingsForm
+from capsule_cloud.web.sso_guides import ours
 from tenancy.access import MemberPrincipal
 from tenancy.errors import NotFound
-from tenancy.roles import Right, Role
+from tenancy.roles import Right
+from tenancy.scope import scope
 from tenancy.sso import enforcement
 from tenancy.sso.domains.selectors import held
 from tenancy.sso.models import IdentityProvider
+from tenancy.sso.oidc import services as oidc
 from tenancy.sso.providers import selectors, services
-from tenancy.sso.providers.reasons import REASONS
-from tenancy.sso.saml import configuration
+from tenancy.sso.providers.reasons import REASONS, Refused
+from tenancy.sso.sessions import login_address
 
-SHOWN = 25  # of the last sign-ins
-SOON = 30  # days before a certificate ends in which we say so
-
-
-class ProviderForm(forms.Form):
-    """A new identity provider."""
-
-    name = forms.CharField(
-        max_length=120,
-        label="Name",
-        help_text="For yourselves, such as Okta or Entra ID.",
-        widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "off"}),
-    )
-    metadata = forms.CharField(
-        label="Its metadata",
-        help_text="The XML that the identity provider offers as “metadata” or “federation metadata”.",
-        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "class": "mono"}),
-    )
-
-
-class SettingsForm(ProviderForm):
-    """What else can be chosen of a provider."""
-
-    email_attribute = forms.CharField(
-        max_length=255,
-        required=False,
-        label="Attribute with the e-mail address",
-        help_text="Empty: where identity providers usually have it, or the NameID.",
-    )
-    name_attribute = forms.CharField(
-        max_length=255, required=False, label="Attribute with the name", help_text="Empty: the usual ones."
-    )
-    default_role = forms.ChoiceField(choices=Role.choices, label="Role of newcomers")
-    is_unsolicited_allowed = forms.BooleanField(
-        required=False,
-        label="Sign-in may begin at the identity provider",
-        help_text="For tiles in its app launcher. A little less safe: we cannot know who asked for the sign-in.",
-    )
+SHOWN = 10  # of the last sign-ins
+NAMES = {
+    "acs_url": "ACS URL",
+    "entity_id": "Entity ID",
+    "logout_url": "Single logout URL",
+    "redirect_uri": "Redirect URI",
+    "backchannel_logout_uri": "Back-channel logout URI",
+    "login_url": "Login URL",
+}
 
 
 @require_safe
@@ -68,7 +42,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     rows = [_told(one) for one in selectors.providers()]
     required = member.is_sso_required
     context: dict[str, Any] = {"rows": rows, "has_domain": held().exists(), "is_required": required}
-    return show(request, member, "web/sso_providers.html", "settings", **context)
+    return show(request, member, "web/sso_providers.html", "sso", **context)
 
 
 @require_POST
@@ -82,23 +56,6 @@ def require(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
     return redirect("sso_providers", slug=member.slug)
 
 
-@page(Right.SSO_MANAGE)
-def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
-    """Add a provider, then show what to copy to its side."""
-    form = ProviderForm(request.POST or None)
-    added = attempt(
-        member,
-        form,
-        lambda: services.add(
-            actor=member.actor, name=form.cleaned_data["name"], metadata_xml=form.cleaned_data["metadata"]
-        ),
-    )
-    if added is None:
-        return show(request, member, "web/sso_provider_new.html", "settings", form=form)
-    messages.success(request, "Added. Now copy our side to the identity provider.")
-    return redirect("sso_provider", slug=member.slug, provider_id=added.pk)
-
-
 @require_safe
 @page(Right.SSO_READ)
 def detail(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> HttpResponse:
@@ -106,23 +63,27 @@ def detail(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> 
     provider = _find(provider_id)
     sign_ins = [(one, REASONS.get(one.code)) for one in selectors.sign_ins(provider_id, limit=SHOWN)]
     context = _told(provider) | {"sign_ins": sign_ins, "has_domain": held().exists()}
-    return show(request, member, "web/sso_provider.html", "settings", **context)
+    return show(request, member, "web/sso_provider.html", "sso", **context)
 
 
 @page(Right.SSO_MANAGE)
 def edit(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> HttpResponse:
     """Change what sign-in depends on."""
     provider = _find(provider_id)
-    initial = {name: getattr(provider, name) for name in SettingsForm.base_fields}
-    form = SettingsForm(request.POST or None, initial=initial)
+    is_oidc = provider.protocol == IdentityProvider.Protocol.OIDC
+    kind = OidcSettingsForm if is_oidc else SamlSettingsForm
+    initial = {name: getattr(provider, name) for name in kind.base_fields if name != "client_secret"}
+    form = kind(request.POST or None, initial=initial)
 
     def change() -> IdentityProvider:
-        wanted = {**form.cleaned_data, "metadata_xml": form.cleaned_data["metadata"]}
-        del wanted["metadata"]
-        return services.change(actor=member.actor, actor_role=member.role, provider_id=provider_id, **wanted)
+        who: dict[str, Any] = {"actor": member.actor, "actor_role": member.role, "provider_id": provider_id}
+        wanted = dict(form.cleaned_data)
+        if is_oidc:
+            return oidc.change(**who, **wanted)
+        return services.change(**who, metadata_xml=wanted.pop("metadata"), **wanted)
 
     if attempt(member, form, change) is None:
-        return show(request, member, "web/sso_provider_edit.html", "settings", form=form, provider=provider)
+        return show(request, member, "web/sso_provider_edit.html", "sso", form=form, provider=provider)
     messages.success(request, "Saved.")
     return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
 
@@ -132,8 +93,29 @@ def edit(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> Ht
 def switch(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> HttpResponse:
     """Let people sign in by it, or no longer."""
     is_on = request.POST.get("is_on") == "1"
+    if is_on and request.POST.get("version") != str(_find(provider_id).version):
+        messages.error(request, "It was changed since you opened the page: look at it, then switch it on.")
+        return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
     done = "People of your domains sign in by it now." if is_on else "Nobody signs in by it any more."
     perform(request, member, lambda: services.switch(actor=member.actor, provider_id=provider_id, is_on=is_on), done)
+    return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
+
+
+@require_POST
+@page(Right.SSO_MANAGE, is_scoped=False)
+def ask(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> HttpResponse:
+    """Ask an OpenID provider now what it says of itself."""
+    with scope(member.organization_id):
+        provider = _find(provider_id)
+    if provider.protocol != IdentityProvider.Protocol.OIDC:
+        messages.error(request, "This provider is not asked: paste its new metadata under Change.")
+        return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
+    try:
+        oidc.discover(organization_id=member.organization_id, provider_id=provider_id)
+        messages.success(request, "Read anew.")
+    except Refused as refusal:
+        reason = REASONS[refusal.code]
+        messages.error(request, f"{reason.sentence} {reason.remedy}")
     return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
 
 
@@ -145,7 +127,7 @@ def remove(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> 
         gone = f"{provider.name} is removed."
         perform(request, member, lambda: services.remove(actor=member.actor, provider_id=provider_id), gone)
         return redirect("sso_providers", slug=member.slug)
-    return show(request, member, "web/sso_provider_remove.html", "settings", provider=provider)
+    return show(request, member, "web/sso_provider_remove.html", "sso", provider=provider)
 
 
 def _find(provider_id: UUID) -> IdentityProvider:
@@ -156,12 +138,11 @@ def _find(provider_id: UUID) -> IdentityProvider:
 
 
 def _told(provider: IdentityProvider) -> dict[str, Any]:
-    ends = provider.certificate_expires_at
-    days = None if ends is None else (ends - timezone.now()).days
+    days = days_left(provider)
     return {
         "provider": provider,
-        "acs_url": configuration.acs_url(provider.pk),
-        "our_entity_id": configuration.entity_id(provider.pk),
+        "ours": [(NAMES[key], key, text) for key, text in ours(provider.pk, provider.protocol).items() if key in NAMES],
         "days_left": days,
         "is_ending": days is not None and days < SOON,
+        "test_url": login_address(provider.pk, "/", test="1"),
     }

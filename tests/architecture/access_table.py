@@ -248,6 +248,19 @@ SECRET_LINKS = {
     "/sandbox/invoice/{stripe_id}/{page}",
     "/sandbox/authenticate/{stripe_id}",
 }
+# Pages for the browser that has taken a setup link: without one they are not there, and what may be posted says so too.
+# Whose link opens what is in tests/capsule_cloud/web/test_sso_guests.py.
+GUESTS = {
+    "/sso/setup/": "GET",
+    "/sso/setup/begin/": "POST",
+    "/sso/setup/domains/new/": "POST",
+    "/sso/setup/domains/{domain_id}/": "GET",
+    "/sso/setup/domains/{domain_id}/check/": "POST",
+    "/sso/setup/providers/new/": "POST",
+    "/sso/setup/providers/{provider_id}/": "POST",
+    "/sso/setup/providers/{provider_id}/restart/": "POST",
+    "/sso/setup/{token}/": "GET",
+}
 # Where staff work: everybody else gets 404 for whatever is under it, signed in or not.
 STAFF = "/staff/"
 CONSOLE = (
@@ -276,6 +289,7 @@ CONSOLE = (
     ConsoleRow("POST", "webhooks/{endpoint_id}/delete/", Right.WEBHOOKS_WRITE),
     ConsoleRow("GET", "webhooks/deliveries/{delivery_id}/", Right.WEBHOOKS_READ),
     ConsoleRow("POST", "webhooks/deliveries/{delivery_id}/resend/", Right.WEBHOOKS_WRITE),
+    ConsoleRow("GET", "sso/", Right.SSO_READ),
     ConsoleRow("GET", "sso/domains/", Right.SSO_READ),
     ConsoleRow("POST", "sso/domains/new/?domain=acme.com", Right.SSO_MANAGE),
     ConsoleRow("GET", "sso/domains/{domain_id}/", Right.SSO_READ),
@@ -283,11 +297,20 @@ CONSOLE = (
     ConsoleRow("GET", "sso/domains/{domain_id}/remove/", Right.SSO_MANAGE),
     ConsoleRow("POST", "sso/providers/require/", Right.SSO_MANAGE),
     ConsoleRow("GET", "sso/providers/", Right.SSO_READ),
-    ConsoleRow("POST", "sso/providers/new/?name=Okta&metadata=x", Right.SSO_MANAGE),
+    ConsoleRow("POST", "sso/providers/new/?guide=okta-saml", Right.SSO_MANAGE),
+    ConsoleRow("GET", "sso/providers/{provider_id}/guide/", Right.SSO_MANAGE),
+    ConsoleRow("POST", "sso/providers/{provider_id}/guide/restart/", Right.SSO_MANAGE),
+    ConsoleRow("POST", "sso/providers/{provider_id}/ask/", Right.SSO_MANAGE),
     ConsoleRow("GET", "sso/providers/{provider_id}/", Right.SSO_READ),
     ConsoleRow("GET", "sso/providers/{provider_id}/edit/", Right.SSO_MANAGE),
     ConsoleRow("POST", "sso/providers/{provider_id}/switch/?is_on=0", Right.SSO_MANAGE),
     ConsoleRow("GET", "sso/providers/{provider_id}/remove/", Right.SSO_MANAGE),
+    ConsoleRow("GET", "sso/sign-ins/", Right.SSO_READ),
+    ConsoleRow("GET", "sso/sign-ins/{sign_in_id}/", Right.SSO_READ),
+    ConsoleRow("GET", "sso/links/", Right.SSO_MANAGE),
+    ConsoleRow("POST", "sso/links/new/", Right.SSO_MANAGE),
+    ConsoleRow("GET", "sso/links/{link_id}/", Right.SSO_MANAGE),
+    ConsoleRow("POST", "sso/links/{link_id}/revoke/", Right.SSO_MANAGE),
     ConsoleRow("GET", "members/", Right.MEMBERS_READ),
     ConsoleRow("POST", "members/invite/", Right.MEMBERS_WRITE),
     ConsoleRow("GET", "members/leave/", Right.ORGANIZATION_READ),

@@ -25,6 +25,7 @@ from tests.architecture.access_table import (
     API,
     BEFORE_SIGN_IN,
     CONSOLE,
+    GUESTS,
     PERSONAL,
     PUBLIC,
     SECRET_LINKS,
@@ -38,6 +39,7 @@ from tests.capsule_cloud.api.client import Api
 from tests.capsule_cloud.api.things import make_things
 from tests.factories import Tenant, make_tenant
 
+HARMLESS = {"/sso/setup/leave/"}  # lets the browser that asks forget what it has
 REMEDY = "add it to the table in tests/architecture/access_table.py"
 LOGIN = "/account/login/"
 DENIED = {401, 403, 404, 405, 500}
@@ -82,7 +84,7 @@ def bare(path: str) -> str:
 def test_every_url_has_a_row() -> None:
     listed = {f"{row.method} {bare(row.path)}" for row in API}
     listed |= {f"/o/{{slug}}/{bare(row.path)}" for row in CONSOLE} | PUBLIC.keys() | SIGNED.keys()
-    listed |= PERSONAL | SECRET_LINKS | SIGN_ON.keys()
+    listed |= PERSONAL | SECRET_LINKS | SIGN_ON.keys() | GUESTS.keys() | HARMLESS
     served: set[str] = set()
     for path, pattern in every_url():
         if is_api(path):
@@ -214,6 +216,16 @@ def test_an_identity_provider_that_is_none_lets_nobody_in(db: None, path: str, q
     assert browser.get(guessed).status_code == (404 if good == "GET" else 405)
     assert browser.post(guessed, {"SAMLResponse": "x"}).status_code == (404 if good == "POST" else 403)
     assert not browser.session.keys()
+
+
+@pytest.mark.parametrize("path", sorted(GUESTS))
+def test_a_page_of_setup_is_not_there_without_a_link(world: World, path: str) -> None:
+    asked = path.format(**world.things, token="guessed")
+    for user in (None, world.api.tenant.owner):
+        answer = browser_of(world, user).generic(GUESTS[path], asked)
+        assert answer.status_code == 404
+        assert world.api.tenant.organization.name not in answer.content.decode()
+    assert Client(enforce_csrf_checks=True).post(asked).status_code in {403, 405}
 
 
 def staff_pages() -> list[str]:

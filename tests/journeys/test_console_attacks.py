@@ -175,9 +175,9 @@ def test_ids_of_others_do_not_exist_in_ones_own_organization(
 
 def address_names_a_thing(name: str) -> bool:
     """Whether the page is about something that has an id of its own; the slug of a project is in use elsewhere too."""
-    words = ("key_", "member_", "invitation_", "capsule", "session_", "audit_event", "sso_domain_")
-    of_none = {"key_new", "member_invite", "member_leave", "sso_domain_new"}
-    return (name.startswith(words) and name not in of_none) or name in {"session", "sso_domain"}
+    words = ("key_", "member_", "invitation_", "capsule", "session_", "audit_event", "sso_domain_", "sso_link_")
+    of_none = {"key_new", "member_invite", "member_leave", "sso_domain_new", "sso_link_new"}
+    return (name.startswith(words) and name not in of_none) or name in {"session", "sso_domain", "sso_link", "sso_sign_in", "sso_provider", "sso_provider_guide"}
 
 
 def written(tenant: Tenant) -> int:

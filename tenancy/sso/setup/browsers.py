@@ -44,7 +44,7 @@ def tester(request: HttpRequest, provider: IdentityProvider) -> Tester | None:
         return None
     if guest is None or guest.organization_id != provider.organization_id:
         return None
-    return Tester(guest.actor, reverse("sso_setup_provider", args=[provider.pk]))
+    return Tester(guest.actor, reverse("sso_setup_provider_guide", args=[provider.pk]))
 
 
 def guest_of(request: HttpRequest) -> Guest | None:
@@ -56,6 +56,12 @@ def guest_of(request: HttpRequest) -> Guest | None:
         )
     except (signing.BadSignature, LinkUnknown):
         return None
+
+
+def holds(request: HttpRequest, secret: str) -> bool:
+    """Whether this browser has taken the very link that it opens again. Raises LinkOver."""
+    guest = guest_of(request)
+    return guest is not None and services.is_of(guest.link, secret)
 
 
 def remember(response: HttpResponse, guest: Guest, kept: str) -> None:

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from tenancy.models import User
 from tenancy.scope import OwnedModel
+from tenancy.sso.models import IdentityProvider
 
 
 class Vendor(models.TextChoices):
@@ -20,11 +21,7 @@ class Vendor(models.TextChoices):
     OTHER = "other", "Another identity provider"
 
 
-class Protocol(models.TextChoices):
-    """What it speaks."""
-
-    SAML = "saml", "SAML 2.0"
-    OIDC = "oidc", "OpenID Connect"
+Protocol = IdentityProvider.Protocol
 
 
 class SetupLink(OwnedModel):

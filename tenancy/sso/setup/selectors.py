@@ -58,6 +58,6 @@ def setup_of(provider_id: UUID) -> ProviderSetup:
     return ProviderSetup(pk=provider_id, vendor=Vendor.OTHER, protocol=Protocol.SAML)
 
 
-def vendors() -> dict[UUID, str]:
-    """What each provider that was added by a guide is of."""
-    return {one.pk: one.vendor for one in ProviderSetup.objects.all()}
+def begun() -> ProviderSetup | None:
+    """The setup that was begun last; it has a provider or not yet."""
+    return ProviderSetup.objects.order_by("-id").first()

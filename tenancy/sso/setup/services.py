@@ -13,6 +13,7 @@ from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 from capsule_cloud.lib import crypto
 from tenancy.audit import actions
@@ -150,6 +151,11 @@ def guest_with(*, organization_id: UUID, link_id: UUID, kept: str) -> Guest:
     if isinstance(guest, Guest):
         return guest
     raise guest
+
+
+def is_of(link: SetupLink, secret: str) -> bool:
+    """Whether this is the link's secret."""
+    return constant_time_compare(bytes(link.digest), _digest(secret))
 
 
 def begin(*, vendor: str, protocol: str) -> ProviderSetup:

@@ -39,8 +39,9 @@ def test_an_empty_page_teaches(page: Page) -> None:
 
 
 def test_the_settings_lead_to_the_domains(page: Page, viewer: Client) -> None:
-    assert "sso/domains/" in page("settings/")
-    assert "sso/domains/" not in page("settings/", browser=viewer)
+    assert 'sso/"' in page("settings/")
+    assert "sso/domains/" in page("sso/")
+    assert 'sso/"' not in page("settings/", browser=viewer)
 
 
 def test_a_domain_is_added_and_its_record_is_there_to_copy(tenant: Tenant, post: Page, name: str) -> None:

@@ -1,0 +1,168 @@
+"""What is typed about an identity provider, and what is done with it."""
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+
+from capsule_cloud.web.sso_visitors import Visitor
+from tenancy.roles import Role
+from tenancy.scope import scope
+from tenancy.sso.models import IdentityProvider
+from tenancy.sso.oidc import services as oidc
+from tenancy.sso.providers import services
+from tenancy.sso.providers.reasons import REASONS, Reason, Refused
+
+LARGEST_FILE = 256 * 1024
+_PLAIN = {"autocomplete": "off", "spellcheck": "false"}
+TOKEN_AUTH = IdentityProvider.TokenAuth
+
+
+class NewProviderForm(forms.Form):
+    """An identity provider that is entered for the first time."""
+
+    name = forms.CharField(
+        max_length=120,
+        label="Name",
+        help_text="For yourselves, such as Okta.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+    def add(self, visitor: Visitor, provider_id: UUID) -> IdentityProvider:
+        """Add what was entered, under the id that was reserved. Opens its own scopes; may ask the provider."""
+        raise NotImplementedError
+
+    def ask(self, visitor: Visitor, provider_id: UUID) -> Reason | None:
+        """Ask the provider itself what can be asked before anybody signs in; why that failed, or None."""
+        return None
+
+
+class SamlForm(NewProviderForm):
+    """What a SAML identity provider says of itself, in one of several ways."""
+
+    metadata_file = forms.FileField(
+        required=False, label="Metadata file", widget=forms.FileInput(attrs={"accept": ".xml,application/xml,text/xml"})
+    )
+    metadata = forms.CharField(
+        required=False,
+        label="Metadata as text",
+        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false", "class": "mono"}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """One of them, and the file as text."""
+        given: dict[str, Any] = super().clean() or {}
+        file = given.get("metadata_file")
+        if file is not None and not given.get("metadata"):
+            try:
+                given["metadata"] = file.read(LARGEST_FILE + 1).decode("utf-8-sig")
+            except UnicodeDecodeError:
+                self.add_error("metadata_file", "This file is no text in UTF-8: download the metadata again.")
+                return given
+        if not self.errors and not given.get("metadata"):
+            self.add_error(None, "Give us the metadata, as a file or as text.")
+        return given
+
+    def add(self, visitor: Visitor, provider_id: UUID) -> IdentityProvider:
+        """As it was given."""
+        given = self.cleaned_data
+        with scope(visitor.organization_id):
+            return services.add(
+                actor=visitor.actor, name=given["name"], metadata_xml=given["metadata"], provider_id=provider_id
+            )
+
+
+class ClientForm(forms.Form):
+    """What an OpenID provider gave for us."""
+
+    issuer = forms.CharField(
+        max_length=600,
+        label="Issuer",
+        help_text="As the identity provider calls itself, letter for letter.",
+        widget=forms.TextInput(attrs=_PLAIN),
+    )
+    client_id = forms.CharField(max_length=255, label="Client ID", widget=forms.TextInput(attrs=_PLAIN))
+    client_secret = forms.CharField(
+        max_length=1024,
+        required=False,
+        label="Client secret",
+        help_text="We keep it encrypted, and never show it again.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+    )
+    token_auth_method = forms.ChoiceField(
+        choices=TOKEN_AUTH.choices,
+        initial=TOKEN_AUTH.BASIC,
+        label="How we show the secret",
+        help_text="As the identity provider expects it at its token endpoint; most take the first.",
+    )
+
+
+class OidcForm(ClientForm, NewProviderForm):
+    """The same, with a name."""
+
+    field_order = ("name",)
+
+    def add(self, visitor: Visitor, provider_id: UUID) -> IdentityProvider:
+        """As it was given."""
+        with scope(visitor.organization_id):
+            return oidc.add(actor=visitor.actor, provider_id=provider_id, **self.cleaned_data)
+
+    def ask(self, visitor: Visitor, provider_id: UUID) -> Reason | None:
+        """Ask for its discovery document."""
+        try:
+            oidc.discover(organization_id=visitor.organization_id, provider_id=provider_id)
+        except Refused as refusal:
+            return REASONS[refusal.code]
+        return None
+
+
+class _Reading(forms.Form):
+    """How sign-ins are read."""
+
+    email_attribute = forms.CharField(
+        max_length=255,
+        required=False,
+        label="Attribute with the e-mail address",
+        help_text="Empty: where identity providers usually have it.",
+        widget=forms.TextInput(attrs=_PLAIN),
+    )
+    name_attribute = forms.CharField(
+        max_length=255,
+        required=False,
+        label="Attribute with the name",
+        help_text="Empty: the usual ones.",
+        widget=forms.TextInput(attrs=_PLAIN),
+    )
+    default_role = forms.ChoiceField(choices=Role.choices, label="Role of newcomers")
+
+
+class SamlSettingsForm(_Reading):
+    """What can be chosen of a SAML provider."""
+
+    name = forms.CharField(
+        max_length=120, label="Name", widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "off"})
+    )
+    metadata = forms.CharField(
+        label="Its metadata",
+        help_text="With the old and the new certificate in it, sign-in never stops.",
+        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "class": "mono"}),
+    )
+    is_unsolicited_allowed = forms.BooleanField(
+        required=False,
+        label="Sign-in may begin at the identity provider",
+        help_text="For tiles in its app launcher. A little less safe: we cannot know who asked for the sign-in.",
+    )
+    field_order = ("name", "metadata", "email_attribute", "name_attribute")
+
+
+class OidcSettingsForm(_Reading, ClientForm):
+    """What can be chosen of an OpenID provider."""
+
+    name = forms.CharField(
+        max_length=120, label="Name", widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "off"})
+    )
+    field_order = ("name",)
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.fields["client_secret"].help_text = "Empty: the one that we have stays."

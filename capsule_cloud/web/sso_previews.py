@@ -1,0 +1,90 @@
+"""Says what would become of whom an identity provider named last: who it is to us, and why it was refused."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tenancy.groups.plans import mapping
+from tenancy.groups.rule import Said, role_of
+from tenancy.roles import Role
+from tenancy.sso.models import IdentityProvider, SignIn
+from tenancy.sso.providers.reasons import REASONS, Reason
+from tenancy.sso.providers.sign_in import address_in, name_in
+
+# What is checked one after the other, and the refusals that each check knows
+CHECKS = (
+    (
+        "The identity provider answered, and the answer can be read",
+        (
+            *("malformed", "forbidden_content", "status", "not_reachable", "discovery", "discovered_issuer"),
+            *("code_refused", "no_id_token", "token_malformed", "userinfo"),
+        ),
+    ),
+    (
+        "It is signed by the identity provider",
+        ("weak_algorithm", "signature", "decryption", "token_algorithm", "token_signature"),
+    ),
+    (
+        "It is meant for us, and fresh",
+        (
+            *("issuer", "audience", "recipient", "confirmation", "expired", "unsolicited", "mixed_up", "token_issuer"),
+            *("token_audience", "token_expired", "token_hash", "nonce", "not_asked_again"),
+        ),
+    ),
+    ("It is used for the first time, by the browser that asked", ("replayed", "other_browser")),
+    ("It says who somebody is", ("no_subject", "no_email", "email_unverified")),
+    ("The address is in a domain that you have verified", ("foreign_domain",)),
+    (
+        "The account may come in",
+        ("staff_account", "inactive_person", "left_directory", "closed", "not_in_use", "no_seat"),
+    ),
+)
+OUTSIDE = ("logout_token",)  # refusals of what is no sign-in
+COMES_FOR = 3  # the check from which on the browser must have come for the answer
+GROUP_NAMES = ("groups", "Groups", "memberOf", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One of CHECKS: passed, failed, or not reached."""
+
+    title: str
+    state: str  # "passed", "failed", "open"
+
+
+def checks(sign_in: SignIn) -> list[Check]:
+    """How far an answer came, step by step."""
+    is_refused = sign_in.state == SignIn.State.REFUSED
+    failed = next((place for place, (_, codes) in enumerate(CHECKS) if sign_in.code in codes), len(CHECKS))
+    shown = []
+    for place, (title, _) in enumerate(CHECKS):
+        if is_refused:
+            state = "passed" if place < failed else "failed" if place == failed else "open"
+        elif sign_in.state == SignIn.State.ANSWERED:
+            state = "passed" if place < COMES_FOR else "open"  # the browser has not come for it
+        else:
+            state = "passed"
+        shown.append(Check(title, state))
+    return shown
+
+
+def reason_of(sign_in: SignIn) -> Reason | None:
+    """Why it was refused, and what helps."""
+    return REASONS.get(sign_in.code) if sign_in.state == SignIn.State.REFUSED else None
+
+
+def preview(provider: IdentityProvider, sign_in: SignIn) -> dict[str, Any]:
+    """Who an answer is about, as the provider's settings read it now."""
+    attributes: dict[str, list[str]] = sign_in.attributes
+    names = [provider.groups_attribute] if provider.groups_attribute else [*GROUP_NAMES]
+    groups = next((attributes[one] for one in names if attributes.get(one)), [])
+    default = Role(provider.default_role)
+    role = role_of(default, [Said(provider.name, tuple(groups), default)], mapping())
+    return {
+        "email": address_in(provider, sign_in.subject, attributes),
+        "name": name_in(provider, attributes),
+        "groups": groups,
+        "role": role.label,
+        "by_groups": role != default,
+        "reason": reason_of(sign_in),
+        "checks": checks(sign_in),
+    }
