@@ -1,5 +1,6 @@
 """Plain connections to this worker's database, past Django, and rows for tables that a test knows only by name."""
 
+import functools
 import json
 import uuid
 from collections.abc import Iterator
@@ -45,12 +46,24 @@ FITTING: dict[str, Any] = {
     "plan_key": "pro",
     "embedding_model": entries.RECIPE,
 }
+# Columns that may be empty, and that some check constraint wants filled all the same
+WANTED = {"scim_directorygroupmember": ["user_id"]}
 
 
 def connect(role: Literal["app", "owner", "superuser"]) -> psycopg.Connection[tuple[Any, ...]]:
     """A connection of its own in autocommit mode."""
     url = getattr(embedded.urls(), role)
     return psycopg.connect(url, dbname=str(settings.DATABASES["default"]["NAME"]), autocommit=True)
+
+
+@functools.cache
+def _kept(database: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """The superuser's connection for what looks at every table; it takes longer to open than all that is asked."""
+    return psycopg.connect(embedded.urls().superuser, dbname=database, autocommit=True)
+
+
+def _server() -> psycopg.Connection[tuple[Any, ...]]:
+    return _kept(str(settings.DATABASES["default"]["NAME"]))
 
 
 @contextmanager
@@ -63,13 +76,17 @@ def inside(connection: psycopg.Connection[Any], organization_id: uuid.UUID) -> I
 
 def sample_row(table: str, owner_column: str, organization_id: uuid.UUID) -> dict[str, Any]:
     """Values for every column that must have one. Foreign keys point nowhere: only `plant` gets it in."""
-    with connect("superuser") as server:
-        columns = server.execute(
+    columns = (
+        _server()
+        .execute(
             "SELECT column_name, udt_name, character_maximum_length FROM information_schema.columns "
             "WHERE table_schema = 'public' "
-            "AND table_name = %s AND is_nullable = 'NO' AND is_generated = 'NEVER' AND is_identity = 'NO'",
-            [table],
-        ).fetchall()
+            "AND table_name = %s AND is_generated = 'NEVER' AND is_identity = 'NO' "
+            "AND (is_nullable = 'NO' OR column_name = ANY(%s))",
+            [table, WANTED.get(table, [])],
+        )
+        .fetchall()
+    )
     row = {}
     for column, kind, longest in columns:
         assert kind in SAMPLES, f"tests/raw.py has no sample of {kind}, the type of {table}.{column}."
@@ -92,8 +109,9 @@ def insert(connection: psycopg.Connection[Any], table: str, row: dict[str, Any])
 def plant(table: str, owner_column: str, organization_id: uuid.UUID) -> dict[str, Any]:
     """Put a row of the organization into the table as the superuser, without regard to foreign keys. Returns it."""
     row = sample_row(table, owner_column, organization_id)
-    with connect("superuser") as server:
-        server.execute("SET session_replication_role = replica")  # no foreign keys
+    server = _server()
+    with server.transaction():
+        server.execute("SET LOCAL session_replication_role = replica")  # no foreign keys
         insert(server, table, row)
     return row
 
@@ -103,5 +121,4 @@ def rows_of(table: str, owner_column: str, organization_id: uuid.UUID) -> list[s
     query = sql.SQL("SELECT to_jsonb(t) FROM {} t WHERE {} = %s").format(
         sql.Identifier(table), sql.Identifier(owner_column)
     )
-    with connect("superuser") as server:
-        return sorted(json.dumps(row, sort_keys=True) for (row,) in server.execute(query, [organization_id]))
+    return sorted(json.dumps(row, sort_keys=True) for (row,) in _server().execute(query, [organization_id]))
