@@ -211,6 +211,23 @@ API = (
     ApiRow("GET", "/v1/sso/domains/{domain_id}", SSO_READ, stranger=404),
     ApiRow("POST", "/v1/sso/domains/{domain_id}/check", SSO_MANAGE, ok=429, stranger=404),  # a moment ago already
     ApiRow("DELETE", "/v1/sso/domains/{domain_id}", SSO_MANAGE, ok=204, stranger=404),
+    ApiRow("GET", "/v1/scim/directories", SSO_READ),
+    ApiRow("POST", "/v1/scim/directories", SSO_MANAGE, body={"name": "Okta"}, ok=201),
+    ApiRow("GET", "/v1/scim/directories/{directory_id}", SSO_READ, stranger=404),
+    ApiRow("PATCH", "/v1/scim/directories/{directory_id}", SSO_MANAGE, body={"name": "Entra"}, stranger=404),
+    ApiRow("DELETE", "/v1/scim/directories/{directory_id}", SSO_MANAGE, ok=204, stranger=404),
+    ApiRow("GET", "/v1/scim/directories/{directory_id}/tokens", SSO_READ, stranger=404),
+    ApiRow("POST", "/v1/scim/directories/{directory_id}/tokens", SSO_MANAGE, body={}, ok=201, stranger=404),
+    ApiRow("DELETE", "/v1/scim/directories/{directory_id}/tokens/{token_id}", SSO_MANAGE, ok=204, stranger=404),
+    ApiRow(
+        "POST",
+        "/v1/scim/directories/{directory_id}/tokens/{token_id}/rotate",
+        SSO_MANAGE,
+        body={},
+        ok=201,
+        stranger=404,
+    ),
+    ApiRow("GET", "/v1/scim/directories/{directory_id}/exchanges", SSO_READ, stranger=404),
     # MCP: any key may talk; each tool asks for its own scope
     ApiRow("POST", "/mcp", None, body=PING),
 )

@@ -3,6 +3,7 @@
 from tests.capsule_cloud.api.client import Api
 from tests.capsule_cloud.web.audit_things import make_audit_things
 from tests.capsule_cloud.web.billing_things import make_billing_things
+from tests.capsule_cloud.web.directory_things import make_directory_things
 from tests.capsule_cloud.web.sso_things import make_sso_things
 from tests.capsule_cloud.web.webhook_things import make_webhook_things
 from tests.sealing import seal_all
@@ -17,7 +18,7 @@ def make_things(api: Api) -> dict[str, str]:
     api.post("/api/v1/sessions/open/ingest", NOTICED)
     [trigger] = api.get("/api/v1/sessions/open/triggers").json()["triggers"]
     things = make_billing_things(api.tenant) | make_webhook_things(api.tenant) | make_audit_things(api.tenant)
-    things |= make_sso_things(api.tenant)
+    things |= make_sso_things(api.tenant) | make_directory_things(api.tenant)
     seal_all()
     return things | {
         "audit_event_id": api.get("/v1/audit/events?action=organization.created").json()["data"][0]["id"],
