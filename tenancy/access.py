@@ -264,6 +264,7 @@ def memberships(user: User) -> list[MemberPrincipal]:
                 is_sso_required=row["is_sso_required"],
                 closed_at=row["closed_at"],
                 project_roles={slug: Role(role) for slug, role in json.loads(row["project_roles"]).items()},
+                session_hours=row["session_hours"],
             )
             for row in wide.rows("tenancy_memberships", user.pk)
         ]

@@ -15,6 +15,7 @@ from tenancy.audit.attempts.services import attempt
 from tenancy.middleware import client_ip
 from tenancy.models import User
 from tenancy.services.accounts import person, tell_organizations
+from tenancy.sso.sessions import has_second_factor
 
 
 class SignupForm(forms.Form):
@@ -37,6 +38,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address that rate limits count."""
         return client_ip(request)
+
+    def get_login_stages(self) -> list[str]:
+        """Without the second factor where the identity provider's counts."""
+        stages: list[str] = super().get_login_stages()
+        if not has_second_factor(self.request):
+            return stages
+        return [one for one in stages if not one.startswith("allauth.mfa.")]
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         """Tell each of the person's organizations that they signed in."""

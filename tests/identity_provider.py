@@ -62,6 +62,7 @@ class Said:
     attributes: dict[str, list[str]] = field(default_factory=dict)
     assertion_id: str = field(default_factory=new_id)
     response_id: str = field(default_factory=new_id)
+    session_until: float | None = None
     has_statement: bool = True
     has_conditions: bool = True
 
@@ -189,8 +190,9 @@ def assertion_of(said: Said) -> str:
             else ""
         )
         conditions = f"<saml:Conditions{limits}>{restriction}</saml:Conditions>"
+    ends = "" if said.session_until is None else f' SessionNotOnOrAfter="{at(said.session_until)}"'
     statement = (
-        f'<saml:AuthnStatement AuthnInstant="{at(0)}" SessionIndex="{new_id()}"><saml:AuthnContext>'
+        f'<saml:AuthnStatement AuthnInstant="{at(0)}" SessionIndex="{new_id()}"{ends}><saml:AuthnContext>'
         "<saml:AuthnContextClassRef>urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"
         "</saml:AuthnContextClassRef></saml:AuthnContext></saml:AuthnStatement>"
         if said.has_statement

@@ -40,13 +40,16 @@ def open_session(
 ) -> HttpResponse:
     """Sign in who has arrived, through allauth, so that all their sessions can be ended; then go on to a path of ours.
 
-    A second factor of the account's own is still asked for. `is_again`: the provider was told to ask who they are anew.
+    A second factor of the account's own is still asked for, unless the provider's counts. `is_again`: the provider was
+    told to ask who they are anew.
     `known_as`: what the provider will call this session when it ends it, see `end_sessions`.
     """
     request.session.flush()  # nothing of whoever used this browser before
     request.session[_KEY] = {
         "organization": str(arrived.organization_id),
         "provider": str(arrived.provider_id),
+        "has_second_factor": arrived.has_second_factor,
+        "ends_at": arrived.session_ends_at and arrived.session_ends_at.timestamp(),
         **(known_as or {}),
     }
     again = {"reauthenticated": True} if is_again else {}
@@ -86,6 +89,26 @@ def provider_of(request: HttpRequest) -> UUID | None:
     """The identity provider that opened the session; None for a session that the person opened themselves."""
     opened: dict[str, Any] | None = request.session.get(_KEY)
     return UUID(opened["provider"]) if opened else None
+
+
+def has_second_factor(request: HttpRequest) -> bool:
+    """Whether the identity provider that opened the session has asked for a second factor, and its word counts."""
+    return bool(request.session.get(_KEY, {}).get("has_second_factor"))
+
+
+def has_ended(request: HttpRequest) -> bool:
+    """Whether the session has lasted as long as the identity provider that opened it wants."""
+    ends_at: float | None = request.session.get(_KEY, {}).get("ends_at")
+    return ends_at is not None and ends_at <= time.time()
+
+
+def age(request: HttpRequest) -> float:
+    """How many seconds ago whoever is signed in last showed who they are."""
+    shown = [one["at"] for one in get_authentication_records(request, request.user)]
+    if not shown:  # right after they signed up
+        rows = UserSession.objects.filter(session_key=request.session.session_key).values_list("created_at", flat=True)
+        shown = [moment.timestamp() for moment in rows]
+    return time.time() - max(shown, default=0)
 
 
 def has_shown_again(request: HttpRequest) -> bool:

@@ -14,7 +14,7 @@ from allauth.usersessions.models import UserSession
 from django.http import HttpResponse
 from django.test import Client
 
-from tenancy.models import Membership, Organization, User
+from tenancy.models import Membership, User
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.sso.models import IdentityProvider, SignIn
@@ -279,16 +279,6 @@ def test_a_second_factor_of_ones_own_is_still_asked_for(
     TOTP.activate(user, generate_totp_secret())
     answer = signed_in(Client(), row, idp, f"ada@{domain}")
     assert answer["Location"].startswith("/account/2fa/authenticate/")
-
-
-def test_a_required_second_factor_is_the_providers_to_ask_for(
-    tenant: Tenant, row: IdentityProvider, idp: SamlProvider, domain: str
-) -> None:
-    with scope(tenant.organization):
-        Organization.objects.update(is_mfa_required=True)
-    client = Client()
-    signed_in(client, row, idp, f"ada@{domain}")
-    assert client.get(f"/o/{tenant.organization.slug}/").status_code == 200
 
 
 def test_an_admin_tries_a_provider_before_anybody_else_and_stays_who_they_are(
