@@ -23,6 +23,7 @@ from tenancy.services import invitations
 from tests.capsule_cloud.memory.capsules_for_tests import memory, store
 from tests.capsule_cloud.web.audit_things import make_audit_things
 from tests.capsule_cloud.web.billing_things import make_billing_things
+from tests.capsule_cloud.web.directory_things import make_directory_things
 from tests.capsule_cloud.web.sso_things import make_sso_things
 from tests.capsule_cloud.web.webhook_things import make_webhook_things
 from tests.factories import PASSWORD, Tenant, add_member, make_tenant, make_user
@@ -98,7 +99,7 @@ def ids_of(tenant: Tenant) -> dict[str, str]:
         )
         event = AuditEvent.objects.latest("id")
     things = make_billing_things(tenant) | make_webhook_things(tenant) | make_audit_things(tenant)
-    things |= make_sso_things(tenant)
+    things |= make_sso_things(tenant) | make_directory_things(tenant)
     return things | {
         "slug": tenant.organization.slug,
         "project": tenant.project.slug,
@@ -175,9 +176,26 @@ def test_ids_of_others_do_not_exist_in_ones_own_organization(
 
 def address_names_a_thing(name: str) -> bool:
     """Whether the page is about something that has an id of its own; the slug of a project is in use elsewhere too."""
-    words = ("key_", "member_", "invitation_", "capsule", "session_", "audit_event", "sso_domain_", "sso_link_")
-    of_none = {"key_new", "member_invite", "member_leave", "sso_domain_new", "sso_link_new"}
-    return (name.startswith(words) and name not in of_none) or name in {"session", "sso_domain", "sso_link", "sso_sign_in", "sso_provider", "sso_provider_guide"}
+    words = (
+        "key_",
+        "member_",
+        "invitation_",
+        "capsule",
+        "session_",
+        "audit_event",
+        "sso_domain_",
+        "sso_link_",
+        "directory",
+    )
+    of_none = {"key_new", "member_invite", "member_leave", "sso_domain_new", "sso_link_new", "directory_new"}
+    return (name.startswith(words) and name not in of_none) or name in {
+        "session",
+        "sso_domain",
+        "sso_link",
+        "sso_sign_in",
+        "sso_provider",
+        "sso_provider_guide",
+    }
 
 
 def written(tenant: Tenant) -> int:
