@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from allauth.core import ratelimit
 from django.contrib import messages
+from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.cache import add_never_cache_headers
@@ -12,12 +12,15 @@ from django.views.decorators.http import require_POST, require_safe
 from capsule_cloud.web.errors import page as error_page
 from capsule_cloud.web.sso_domains import told as told_domain
 from capsule_cloud.web.sso_visitors import Visitor, ended, for_guests, for_members
+from tenancy.middleware import client_ip
 from tenancy.roles import Right
 from tenancy.sso.domains.selectors import domains
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.providers.selectors import providers
 from tenancy.sso.setup import browsers, selectors, services
 from tenancy.sso.setup.services import LinkOver, LinkUnknown
+
+MOST_GUESSES, GUESSES_COUNT_FOR = 20, 600  # from one address, in so many seconds
 
 
 @require_safe
@@ -47,11 +50,9 @@ _guest_start = for_guests(start)
 def guest_start(request: HttpRequest) -> HttpResponseBase:
     """The same for a guest. Who has come by a link a moment ago is asked whether to begin: programs open links, too."""
     secret = browsers.carried(request)
-    if not secret:
+    if not secret or browsers.holds(request, secret):
         return _guest_start(request)
     try:
-        if browsers.guest_of(request) is not None:
-            return _guest_start(request)
         guest = services.look(secret)
     except LinkOver as over:
         return ended(request, over)
@@ -72,15 +73,18 @@ def open_link(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _opened(request: HttpRequest, token: str) -> HttpResponse:
-    if not ratelimit.consume(request, action="login"):
+    guesses = f"sso:setup:guesses:{client_ip(request)}"
+    if cache.get(guesses, 0) >= MOST_GUESSES:
         return error_page(request, 429)
+    if browsers.holds(request, token):
+        return redirect("sso_setup_start")
     try:
-        if browsers.holds(request, token):
-            return redirect("sso_setup_start")
         services.look(token)
     except LinkOver as over:
         return ended(request, over)
     except LinkUnknown:
+        cache.add(guesses, 0, GUESSES_COUNT_FOR)
+        cache.incr(guesses)
         return error_page(request, 404)
     response = redirect("sso_setup_start")
     browsers.carry(response, token)

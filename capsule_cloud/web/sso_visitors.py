@@ -116,6 +116,5 @@ def for_guests(view: View, *, is_scoped: bool = True) -> View:
 def ended(request: HttpRequest, over: LinkOver) -> HttpResponse:
     """The page of a link that opens nothing any more, with whom to ask."""
     response = render(request, "web/sso_guest_over.html", {"sentence": str(over), "maker": over.maker}, status=410)
-    browsers.forget(response)
     add_never_cache_headers(response)
     return response

@@ -59,8 +59,11 @@ def guest_of(request: HttpRequest) -> Guest | None:
 
 
 def holds(request: HttpRequest, secret: str) -> bool:
-    """Whether this browser has taken the very link that it opens again. Raises LinkOver."""
-    guest = guest_of(request)
+    """Whether this browser has taken the very link that it opens again, and may go on."""
+    try:
+        guest = guest_of(request)
+    except LinkOver:
+        return False
     return guest is not None and services.is_of(guest.link, secret)
 
 
