@@ -198,6 +198,7 @@ class SignIn(OwnedModel):
     subject = models.CharField(max_length=1024, blank=True)
     attributes = models.JSONField(default=dict)
     email = models.CharField(max_length=254, blank=True)
+    name_id = models.JSONField(null=True)  # the attributes of SAML's NameID beside its text
     session_index = models.CharField(max_length=255, blank=True, default="")  # the provider's name for its session
     user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)

@@ -91,6 +91,12 @@ def provider_of(request: HttpRequest) -> UUID | None:
     return UUID(opened["provider"]) if opened else None
 
 
+def known_as(request: HttpRequest) -> dict[str, Any]:
+    """What the identity provider that opened the session calls it, and all else that is kept of it; nothing without."""
+    found: dict[str, Any] = request.session.get(_KEY, {})
+    return found
+
+
 def has_second_factor(request: HttpRequest) -> bool:
     """Whether the identity provider that opened the session has asked for a second factor, and its word counts."""
     return bool(request.session.get(_KEY, {}).get("has_second_factor"))

@@ -7,18 +7,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.core.mail import send_mail
 from django.db import IntegrityError, transaction
-from django.template.loader import render_to_string
 from django.utils import timezone
 
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
 from tenancy.errors import Conflict, Invalid, LimitReached, NotFound
-from tenancy.models import Membership, Organization
-from tenancy.roles import RIGHTS, Right
+from tenancy.models import Organization
 from tenancy.scope import scope
 from tenancy.services import organizations
+from tenancy.sso import admins
 from tenancy.sso.domains import evidence, names, selectors
 from tenancy.sso.domains.evidence import Evidence
 from tenancy.sso.models import VerifiedDomain
@@ -226,11 +224,4 @@ def _tell(domain: VerifiedDomain, template: str, subject: str) -> None:
     page = f"{settings.PUBLIC_URL}/o/{organization.slug}/sso/domains/{domain.pk}/"
     context = {"organization": organization, "domain": domain, "page": page, "record": names.record_of(domain.domain)}
     context |= {"shown": names.shown(domain.domain), "value": names.VALUE + domain.token, "days": YIELDS_AFTER.days}
-    body = render_to_string(f"sso/{template}.txt", context)
-    roles = [role for role, rights in RIGHTS.items() if Right.SSO_MANAGE in rights]
-    people = Membership.objects.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True)
-    for address in people:
-        transaction.on_commit(
-            lambda address=address: send_mail(subject, body, None, [address]),  # type: ignore[misc]
-            robust=True,
-        )
+    admins.tell(subject, template, context)

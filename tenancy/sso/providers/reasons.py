@@ -84,6 +84,14 @@ REASONS = {
         "The sign-in began in another browser, or more than ten minutes ago.",
         f"{_AGAIN} Cookies must be allowed for this site.",
     ),
+    "other_subject": Reason(
+        "The logout names somebody else than who is signed in here.",
+        "Sign out here. If it happens again, somebody sends you logouts of other people.",
+    ),
+    "unknown_subject": Reason(
+        "The logout names somebody who has never signed in by this identity provider.",
+        "Send the NameID of logouts as that of sign-ins.",
+    ),
     "no_subject": Reason(
         "The answer names nobody, or somebody else at each sign-in.",
         "Send a NameID that stays the same: the e-mail address, or a persistent identifier.",

@@ -98,6 +98,7 @@ def _keep(provider: IdentityProvider, asserted: Asserted) -> SignIn:
         subject=asserted.subject,
         attributes=asserted.attributes,
         email=address_in(provider, asserted.subject, asserted.attributes),
+        name_id=asserted.name_id,
         session_index=asserted.session_index,
         session_ends_at=asserted.session_ends_at,
         expires_at=asserted.expires_at,

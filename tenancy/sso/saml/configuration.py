@@ -78,6 +78,11 @@ def acs_url(provider_id: UUID) -> str:
     return f"{base(provider_id)}/acs/"
 
 
+def logout_url(provider_id: UUID) -> str:
+    """Where the identity provider sends logouts, and answers to ours."""
+    return f"{base(provider_id)}/logout/"
+
+
 def new_key(common_name: str) -> tuple[bytes, str]:
     """A fresh RSA key, sealed, and its certificate as PEM: it signs our requests and opens what is encrypted for us."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -114,6 +119,11 @@ def configuration(provider: IdentityProvider) -> Any:
     return _of(provider).config
 
 
+def signer(provider: IdentityProvider) -> Signer:
+    """What signs addresses for a provider. Raises ProgramMissing."""
+    return _of(provider).signer
+
+
 def _of(provider: IdentityProvider) -> _Made:
     """Kept until the provider's row changes."""
     kept = (provider.pk, provider.version, settings.PUBLIC_URL, settings.SAML_CRYPTO)
@@ -132,24 +142,31 @@ def _of(provider: IdentityProvider) -> _Made:
 def _made(provider: IdentityProvider) -> _Made:
     from saml2.config import SPConfig  # noqa: PLC0415  # 2 s and 52 MiB
 
-    key = crypto.unseal(provider.key)
-    pair = _files(provider)
-    backend = InProcess({pair["key_file"]: key}) if settings.SAML_CRYPTO == "xmlsec" else _program(pair, key)
+    pairs = [_pair(provider, "own", provider.key, provider.certificate)]
+    if provider.spare_key is not None:
+        pairs.append(_pair(provider, "spare", provider.spare_key, provider.spare_certificate))
+    keys = {pair["key_file"]: key for pair, key in pairs}
+    backend = InProcess(keys) if settings.SAML_CRYPTO == "xmlsec" else _program(keys)
+    logout = [(logout_url(provider.pk), binding) for binding in (REDIRECT, POST)]
     made = SPConfig()
     made.load(
         {
             "entityid": entity_id(provider.pk),
             # pysaml2 has two: this one cannot verify anything, should ours ever not take its place
             "crypto_backend": "XMLSecurity",
-            **pair,
-            "encryption_keypairs": [pair],
+            **pairs[0][0],
+            "additional_cert_files": [pair["cert_file"] for pair, _ in pairs[1:]],
+            "encryption_keypairs": [pair for pair, _ in pairs],
             "only_use_keys_in_metadata": True,
             "allow_unknown_attributes": True,
             "accepted_time_diff": CLOCK_SKEW,
             "metadata": {"inline": [provider.metadata]},
             "service": {
                 "sp": {
-                    "endpoints": {"assertion_consumer_service": [(acs_url(provider.pk), POST)]},
+                    "endpoints": {
+                        "assertion_consumer_service": [(acs_url(provider.pk), POST)],
+                        "single_logout_service": logout,
+                    },
                     "name_id_format_allow_create": True,
                     "allow_unsolicited": provider.is_unsolicited_allowed,
                     "authn_requests_signed": True,
@@ -160,20 +177,22 @@ def _made(provider: IdentityProvider) -> _Made:
             },
         }
     )
-    loaded = serialization.load_pem_private_key(key, None, unsafe_skip_rsa_key_validation=True)  # of our own making
+    own = next(iter(keys.values()))
+    loaded = serialization.load_pem_private_key(own, None, unsafe_skip_rsa_key_validation=True)  # of our own making
     return _Made(made, backend, Signer(cast("rsa.RSAPrivateKey", loaded)))
 
 
-def _program(pair: dict[str, str], key: bytes) -> Any:
+def _program(keys: dict[str, bytes]) -> Any:
     """pysaml2's own backend, which runs the program; it wants keys as files. Raises ProgramMissing."""
     from saml2.sigver import CryptoBackendXmlSec1  # noqa: PLC0415  # 2 s and 52 MiB
 
     program = shutil.which(PROGRAM)
     if program is None:
         raise ProgramMissing(f"{PROGRAM} is not installed on this machine.")
-    file = Path(pair["key_file"])
-    file.touch(mode=0o600)
-    file.write_bytes(key)
+    for name, key in keys.items():
+        file = Path(name)
+        file.touch(mode=0o600)
+        file.write_bytes(key)
     # it would run the program twice more for each signature, to ask its version
     version = CryptoBackendXmlSec1(program).version_nums
     return type("XmlSec1", (CryptoBackendXmlSec1,), {"version_nums": version})(program)
@@ -185,9 +204,11 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="capsule-saml-")
 
 
-def _files(provider: IdentityProvider) -> dict[str, str]:
-    """Our pair as pysaml2 names it; the key's file is there for xmlsec1 alone."""
+def _pair(
+    provider: IdentityProvider, name: str, key: bytes | memoryview, certificate: str
+) -> tuple[dict[str, str], bytes]:
+    """One of our pairs as pysaml2 names it, and its key; the key's file is there for xmlsec1 alone."""
     folder = Path(_folder().name)
-    key, certificate = (folder / f"{provider.pk}-{provider.version}.{ending}" for ending in ("key", "crt"))
-    certificate.write_text(provider.certificate)
-    return {"key_file": str(key), "cert_file": str(certificate)}
+    names = [folder / f"{provider.pk}-{provider.version}-{name}.{ending}" for ending in ("key", "crt")]
+    names[1].write_text(certificate)
+    return {"key_file": str(names[0]), "cert_file": str(names[1])}, crypto.unseal(key)

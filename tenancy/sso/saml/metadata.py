@@ -22,6 +22,7 @@ LARGEST = 256 * 1024
 SMALLEST_KEY, SMALLEST_CURVE = 2048, 256  # bits
 MOST_CERTIFICATES = 20  # each is tried until one fits
 MD, DS = "{urn:oasis:names:tc:SAML:2.0:metadata}", "{http://www.w3.org/2000/09/xmldsig#}"
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 PROTOCOL = "urn:oasis:names:tc:SAML:2.0:protocol"
 
 
@@ -55,13 +56,7 @@ class Described:
 
 def read(text: str) -> Described:
     """What it says (SAML 2.0 Metadata, section 2). Raises Invalid with what to do."""
-    top = root(text)
-    described = [top] if top.tag == f"{MD}EntityDescriptor" else top.findall(f"{MD}EntityDescriptor")
-    providers = [(one, role) for one in described for role in one.findall(f"{MD}IDPSSODescriptor")]
-    if len(providers) != 1:
-        found = "no identity provider" if not providers else f"{len(providers)} identity providers"
-        raise _refused(f"The metadata describes {found}: paste that of one.")
-    [(entity, role)] = providers
+    top, entity, role = _provider(text)
     entity_id = entity.get("entityID", "").strip()
     if not entity_id or len(entity_id) > 1024:
         raise _refused("The metadata has no entity ID, or one of more than 1,024 characters.")
@@ -79,6 +74,23 @@ def read(text: str) -> Described:
         _valid_until(top, entity, role),
         _cache_duration(top, entity, role),
     )
+
+
+def keys(text: str) -> list[PublicKey]:
+    """The keys that may sign; of metadata that was read before. Raises Invalid."""
+    _, entity, role = _provider(text)
+    return [_key(one) for one in _signing(entity, role)]
+
+
+def _provider(text: str) -> tuple[Element, Element, Element]:
+    """The document, the entity in it, and that entity's role. Raises Invalid where there is not one provider."""
+    top = root(text)
+    described = [top] if top.tag == f"{MD}EntityDescriptor" else top.findall(f"{MD}EntityDescriptor")
+    providers = [(one, role) for one in described for role in one.findall(f"{MD}IDPSSODescriptor")]
+    if len(providers) != 1:
+        found = "no identity provider" if not providers else f"{len(providers)} identity providers"
+        raise _refused(f"The metadata describes {found}: paste that of one.")
+    return top, *providers[0]
 
 
 def root(text: str) -> Element:
@@ -184,18 +196,23 @@ def clean_certificate(text: str) -> str:
 def _certificate(text: str) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
-        key = certificate.public_key()
+        key = _key(certificate)
         certificate.not_valid_after_utc  # noqa: B018  # it may be no time
     except (binascii.Error, ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
         raise _refused("A certificate cannot be read.") from None
-    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
-        raise _refused(
-            "A certificate's key is neither of RSA nor of an elliptic curve: no other signature is accepted."
-        )
     least = SMALLEST_KEY if isinstance(key, rsa.RSAPublicKey) else SMALLEST_CURVE
     if key.key_size < least:
         raise _refused(f"A certificate's key has {key.key_size} bits: {least} are the least.")
     return certificate
+
+
+def _key(certificate: x509.Certificate) -> PublicKey:
+    key = certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise _refused(
+            "A certificate's key is neither of RSA nor of an elliptic curve: no other signature is accepted."
+        )
+    return key
 
 
 def _refused(sentence: str) -> Invalid:

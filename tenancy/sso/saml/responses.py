@@ -44,6 +44,7 @@ class Asserted:
     assertion_id: str
     expires_at: datetime
     attributes: dict[str, list[str]] = field(default_factory=dict)
+    name_id: dict[str, str] | None = None  # the attributes of SAML's NameID beside its text
     session_index: str = ""  # what the identity provider calls its own session
     session_ends_at: datetime | None = None  # how long it lets a session last, if it says so
 
@@ -145,12 +146,18 @@ def _checked(provider: IdentityProvider, envelope: Envelope, response: Any) -> A
         in_response_to=envelope.in_response_to,
         assertion_id=assertion.id,
         expires_at=min(ends) + timedelta(seconds=configuration.CLOCK_SKEW),
+        name_id=_qualifiers(name),
         attributes=_attributes(assertion),
         session_index=next((one.session_index for one in assertion.authn_statement if one.session_index), "")[
             :LONGEST_ID
         ],
         session_ends_at=_session_end(assertion),
     )
+
+
+def _qualifiers(name: Any) -> dict[str, str]:
+    said = {"Format": name.format, "NameQualifier": name.name_qualifier, "SPNameQualifier": name.sp_name_qualifier}
+    return {one: value[:LONGEST_SUBJECT] for one, value in said.items() if value}
 
 
 def _session_end(assertion: Any) -> datetime | None:
