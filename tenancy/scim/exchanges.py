@@ -53,7 +53,7 @@ def record(
     resource_id: str = "",
     took_ms: int = 0,
 ) -> None:
-    """Keep one exchange, in a transaction of its own once the request's is over; it never fails.
+    """Keep one exchange, in a savepoint of the request's transaction or in one of its own; it never fails.
 
     `request` and `answer` are JSON; `path` has the query.
     """

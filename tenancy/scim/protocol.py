@@ -36,14 +36,14 @@ log = logging.getLogger("scim")
 
 
 class ConflictException(SCIMException):
-    """The organization's own rules refuse it: its last owner stays."""
+    """The organization's own rules refuse it: its last owner stays, and nobody is taken from outside its domains."""
 
     status = 409
 
 
 def meant(failure: Exception) -> Exception:
     """What an expected failure of the rooms means to a directory; others as they are."""
-    if isinstance(failure, NotAdopted):
+    if isinstance(failure, NotAdopted) and failure.reason == "taken":
         return UniquenessException(detail=str(failure))
     if isinstance(failure, LimitReached | Forbidden):
         return ForbiddenException(detail=str(failure))

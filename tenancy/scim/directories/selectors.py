@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from tenancy.errors import NotFound
 from tenancy.models import User
@@ -22,7 +22,6 @@ class Counted:
 
     users: int
     active: int
-    linked: int
     groups: int
 
 
@@ -51,13 +50,10 @@ def directory(directory_id: UUID) -> Directory:
 
 def counted(directory_id: UUID) -> Counted:
     """What a directory keeps here."""
-    users = DirectoryUser.objects.filter(directory=directory_id)
-    return Counted(
-        users=users.count(),
-        active=users.filter(is_active=True).count(),
-        linked=users.filter(is_active=True, user__isnull=False).count(),
-        groups=DirectoryGroup.objects.filter(directory=directory_id).count(),
+    users = DirectoryUser.objects.filter(directory=directory_id).aggregate(
+        users=Count("pk"), active=Count("pk", filter=Q(is_active=True))
     )
+    return Counted(groups=DirectoryGroup.objects.filter(directory=directory_id).count(), **users)
 
 
 def tokens(directory_id: UUID) -> list[DirectoryToken]:

@@ -236,4 +236,4 @@ def test_users_are_found_by_name_and_address_page_by_page(tenant: Tenant) -> Non
         assert selectors.users(directory.pk, text="BOB@", limit=2) == [bob]
         group(directory, "Staff", ada, bob)
         counts = selectors.counted(directory.pk)
-        assert (counts.users, counts.active, counts.linked, counts.groups) == (3, 3, 0, 1)
+        assert (counts.users, counts.active, counts.groups) == (3, 3, 1)
