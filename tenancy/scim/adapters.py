@@ -61,11 +61,9 @@ class UserAdapter(_Adapter):
 
     def take(self, resource: Any) -> None:
         """Take over what the resource says; a user is active unless it says otherwise."""
-        if resource.active is None:
-            resource.active = True
         super().take(resource)
         self.row.user_name = resource.user_name
-        self.row.is_active = resource.active
+        self.row.is_active = resource.active is not False
         self.row.email = address_of(resource.user_name, self.row.data)
 
 

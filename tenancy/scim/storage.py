@@ -202,7 +202,7 @@ class DirectoryStorage(ScimStorage):
         Nobody else writes meanwhile, so looking first is enough.
         """
         before = (row.name_key, row.external_id)
-        ADAPTERS[_kind(row)](row).take(resource.model_copy(deep=True))
+        ADAPTERS[_kind(row)](row).take(resource)
         others = type(row).objects.filter(directory=self.directory).exclude(pk=row.pk)
         taken = Q()
         if isinstance(row, DirectoryUser) and name_key(row.user_name) != before[0]:
