@@ -1,7 +1,7 @@
 """Works out what a mapping of groups to roles does to the people of the organization in scope; it changes nothing."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -61,7 +61,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a mapping does to everybody, or to one person."""
+    """What a mapping does to everybody, or to some."""
 
     managed: int  # how many people it decides about
     changes: tuple[Change, ...]
@@ -86,9 +86,9 @@ def mapping() -> dict[Place, Role]:
     return {(group, project_id): Role(role) for group, project_id, role in rows}
 
 
-def plan(roles: Roles, *, user_id: UUID | None = None) -> Plan:
-    """What these roles of groups would do. The number of queries does not depend on how many people there are."""
-    everybody = people({group for group, _ in roles}, user_id=user_id)
+def plan(roles: Roles, *, user_ids: Collection[UUID] | None = None) -> Plan:
+    """What these roles of groups would do to everybody, or to some. It asks as much of many people as of few."""
+    everybody = people({group for group, _ in roles}, user_ids=user_ids)
     wanted = {one.user_id: role_of(one.role, one.said, roles) for one in everybody}
     kept = _kept(everybody, wanted)
     if kept is not None:
@@ -99,22 +99,21 @@ def plan(roles: Roles, *, user_id: UUID | None = None) -> Plan:
     for one in everybody:
         moves = tuple(_moves(one, given[one.user_id], projects))
         if moves or wanted[one.user_id] != one.role:
-            why = because(one.said, roles, wanted[one.user_id])
+            why = because(one.role, one.said, roles)
             found.append(Change(one, wanted[one.user_id], given[one.user_id], moves, frozenset(), why))
     return Plan(len(everybody), tuple(_with_keys(found)), kept)
 
 
-def people(groups: Iterable[str], *, user_id: UUID | None = None) -> list[Person]:
+def people(groups: Iterable[str], *, user_ids: Collection[UUID] | None = None) -> list[Person]:
     """The members whom groups decide about, with those of their groups that are among `groups`; the oldest first."""
     told = PersonGroups.objects.all()
     members = Membership.objects.filter(user_id__in=told.values("user_id"))
-    if user_id is not None:
-        told, members = told.filter(user_id=user_id), members.filter(user_id=user_id)
+    if user_ids is not None:
+        told, members = told.filter(user_id__in=user_ids), members.filter(user_id__in=user_ids)
     said: dict[UUID, list[Said]] = defaultdict(list)
-    for row in (
-        told.annotate(mine=_among(groups)).values("user_id", "source_name", "default_role", "mine").order_by("id")
-    ):
-        said[row["user_id"]].append(Said(row["source_name"], tuple(sorted(row["mine"])), Role(row["default_role"])))
+    for row in told.annotate(mine=_among(groups)).defer("groups").order_by("id"):
+        mine = tuple(sorted(row.mine))
+        said[row.user_id].append(Said(row.source_name, mine, Role(row.default_role), source_id=row.source_id))
     held: dict[tuple[UUID, bool], dict[UUID, Role]] = defaultdict(dict)
     for one in ProjectRole.objects.filter(membership__in=members).select_related("membership"):
         held[one.membership.user_id, one.is_managed][one.project_id] = Role(one.role)

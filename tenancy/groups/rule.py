@@ -18,6 +18,7 @@ class Said:
     source_name: str
     groups: tuple[str, ...]
     default_role: Role
+    source_id: UUID | None = None
 
 
 def highest(roles: Iterable[Role]) -> Role | None:
@@ -38,12 +39,19 @@ def role_of(now: Role, said: Sequence[Said], roles: Roles) -> Role:
     return matched or highest(one.default_role for one in said if one.default_role != Role.OWNER) or now
 
 
-def because(said: Sequence[Said], roles: Roles, role: Role) -> str:
-    """Why groups give somebody this role in the organization, in a sentence."""
-    given = {group for (group, project_id), one in roles.items() if project_id is None and one == role}
-    found = [(group, one.source_name) for one in said for group in one.groups if group in given]
+def because(now: Role, said: Sequence[Said], roles: Roles) -> str:
+    """Why `role_of` says what it says, in a sentence."""
+    given = {group: role for (group, project_id), role in roles.items() if project_id is None}
+    if not given:
+        return "No group gives a role in the organization."
+    if not said:
+        return "No identity provider or directory has named a group yet."
+    role = role_of(now, said, roles)
+    found = [(group, one.source_name) for one in said for group in one.groups if given.get(group) == role]
     if found:
         return f"In {found[0][0]}, says {found[0][1]}."
+    if now == role == Role.OWNER:
+        return "Owners stay owners for as long as no group makes any."
     return f"In no group that gives a role, says {' and '.join(sorted({one.source_name for one in said}))}."
 
 

@@ -81,7 +81,7 @@ def apply(*, actor: Actor, user: User) -> Role | None:
     if not GroupRole.objects.exists():
         return None
     organizations.locked()
-    found = plan(mapping(), user_id=user.pk)
+    found = plan(mapping(), user_ids=[user.pk])
     if not found.managed:
         return None
     _carry_out(actor, found)
