@@ -15,6 +15,7 @@ from tenancy.audit.attempts.services import attempt
 from tenancy.middleware import client_ip
 from tenancy.models import User
 from tenancy.services.accounts import person, tell_organizations
+from tenancy.sso.saml.leaving import onward
 from tenancy.sso.sessions import has_second_factor
 
 
@@ -45,6 +46,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         if not has_second_factor(self.request):
             return stages
         return [one for one in stages if not one.startswith("allauth.mfa.")]
+
+    def get_logout_redirect_url(self, request: HttpRequest) -> str:
+        """On to the identity provider that opened the session, where it wants to know."""
+        url: str = onward(request) or super().get_logout_redirect_url(request)
+        return url
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         """Tell each of the person's organizations that they signed in."""

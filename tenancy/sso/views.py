@@ -39,13 +39,13 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     `?test=1` by whoever sets it up only tries it.
     `?ask=1` only offers it, by a link: for whoever comes by a form, which browsers let lead to no other site.
     """
-    provider = _provider(provider_id)
+    provider = provider_or_404(provider_id)
     is_test = request.GET.get("test") == "1"
     if is_test:
         if tester(request, provider) is None:
             raise Http404
     elif provider.state != IdentityProvider.State.ACTIVE:
-        return _refused(request, provider, Refused("not_in_use"))
+        return refused(request, provider, Refused("not_in_use"))
     onward = request.GET.get("next", "/")
     if not url_has_allowed_host_and_scheme(onward, allowed_hosts=None):
         onward = "/"
@@ -55,8 +55,10 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     is_again = sessions.provider_of(request) == provider_id
     try:
         asked = requests.ask(provider, is_forced=is_again)
+    except Refused as refusal:
+        return refused(request, provider, refusal)
     except ProgramMissing as failure:
-        return _missing(request, failure)
+        return missing(request, failure)
     response = HttpResponseRedirect(asked.url)
     response.allowed_schemes = ["https", "http"]  # checked when the metadata was read
     _remember(response, asked.request_id, {"next": onward, "is_test": is_test, "is_again": is_again}, provider_id)
@@ -73,9 +75,9 @@ def acs(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     except NotFound:
         raise Http404 from None
     except Refused as refusal:
-        return _refused(request, _provider(provider_id), refusal)
+        return refused(request, provider_or_404(provider_id), refusal)
     except ProgramMissing as failure:
-        return _missing(request, failure)
+        return missing(request, failure)
     response = redirect("saml_done", provider_id=provider_id, sign_in_id=kept.pk)
     response.status_code = 303
     if not kept.in_response_to:
@@ -86,7 +88,7 @@ def acs(request: HttpRequest, provider_id: UUID) -> HttpResponse:
 @require_safe
 def done(request: HttpRequest, provider_id: UUID, sign_in_id: UUID) -> HttpResponse:
     """The browser comes for its answer: sign in who it is about, or show a test's."""
-    provider = _provider(provider_id)
+    provider = provider_or_404(provider_id)
     try:
         kept = sign_in.find(provider=provider, sign_in_id=sign_in_id)
         named = kept.in_response_to or str(kept.pk)
@@ -97,7 +99,7 @@ def done(request: HttpRequest, provider_id: UUID, sign_in_id: UUID) -> HttpRespo
             raise refusal
         response = _tested(request, kept) if remembered["is_test"] else _sign_in(request, kept, remembered)
     except Refused as refusal:
-        return _refused(request, provider, refusal)
+        return refused(request, provider, refusal)
     response.delete_cookie(COOKIE.format(named), path="/sso/")
     add_never_cache_headers(response)
     return response
@@ -107,14 +109,20 @@ def done(request: HttpRequest, provider_id: UUID, sign_in_id: UUID) -> HttpRespo
 def metadata(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     """What an identity provider needs to know of us, as SAML metadata."""
     try:
-        return HttpResponse(requests.describe(_provider(provider_id)), content_type=METADATA_TYPE)
+        return HttpResponse(requests.describe(provider_or_404(provider_id)), content_type=METADATA_TYPE)
     except ProgramMissing as failure:
-        return _missing(request, failure)
+        return missing(request, failure)
 
 
 def _sign_in(request: HttpRequest, kept: SignIn, remembered: dict[str, Any]) -> HttpResponse:
     arrived = sign_in.complete(kept)
-    return sessions.open_session(request, arrived, onward=remembered["next"], is_again=remembered["is_again"])
+    return sessions.open_session(
+        request,
+        arrived,
+        onward=remembered["next"],
+        is_again=remembered["is_again"],
+        known_as={"subject": kept.subject, "session": kept.session_index, **(kept.name_id or {})},
+    )
 
 
 def _tested(request: HttpRequest, kept: SignIn) -> HttpResponse:
@@ -125,7 +133,8 @@ def _tested(request: HttpRequest, kept: SignIn) -> HttpResponse:
     return redirect(found.address)
 
 
-def _provider(provider_id: UUID) -> IdentityProvider:
+def provider_or_404(provider_id: UUID) -> IdentityProvider:
+    """The provider, which speaks SAML. Raises Http404."""
     try:
         with scope(selectors.organization_of(provider_id)):
             return selectors.provider(provider_id)
@@ -155,14 +164,16 @@ def _remembered(request: HttpRequest, name: str, provider_id: UUID) -> dict[str,
     return found if found["name"] == name and found["provider"] == str(provider_id) else None
 
 
-def _refused(request: HttpRequest, provider: IdentityProvider, refusal: Refused) -> HttpResponse:
+def refused(request: HttpRequest, provider: IdentityProvider, refusal: Refused) -> HttpResponse:
+    """The page that says why, and what helps."""
     context = {"reason": REASONS[refusal.code], "code": refusal.code, "provider": provider}
     response = render(request, "sso/refused.html", context, status=403)
     add_never_cache_headers(response)
     return response
 
 
-def _missing(request: HttpRequest, failure: ProgramMissing) -> HttpResponse:
+def missing(request: HttpRequest, failure: ProgramMissing) -> HttpResponse:
+    """The page that says what this machine lacks."""
     response = render(request, "sso/unavailable.html", {"reason": str(failure)}, status=503)
     response.headers["Retry-After"] = "300"
     return response

@@ -116,25 +116,31 @@ def refuse(provider: IdentityProvider, refusal: Refused, sign_in: SignIn | None 
     if refusal.is_told:
         return
     refusal.is_told = True
-    with scope(provider.organization_id):
-        now = timezone.now()
-        if sign_in is not None:
+    if sign_in is None:
+        note(provider, refusal)
+    else:
+        with scope(provider.organization_id):
             SignIn.objects.filter(pk=sign_in.pk).update(state=State.REFUSED, code=refusal.code, detail=refusal.detail)
-        elif _has_room(provider):
-            SignIn.objects.create(
-                provider=provider,
-                provider_version=provider.version,
-                state=State.REFUSED,
-                code=refusal.code,
-                detail=refusal.detail,
-                expires_at=now,
-            )
     attempt(
         organization_id=provider.organization_id,
         action=actions.SIGN_IN_REFUSED,
         target=services.target(provider),
         metadata={"code": refusal.code},
     )
+
+
+def note(provider: IdentityProvider, refusal: Refused) -> None:
+    """Keep a trace of what was refused, while there is room; opens its own scope."""
+    with scope(provider.organization_id):
+        if _has_room(provider):
+            SignIn.objects.create(
+                provider=provider,
+                provider_version=provider.version,
+                state=State.REFUSED,
+                code=refusal.code,
+                detail=refusal.detail,
+                expires_at=timezone.now(),
+            )
 
 
 def _has_room(provider: IdentityProvider) -> bool:

@@ -79,8 +79,13 @@ def acs_url(provider_id: UUID) -> str:
 
 
 def logout_url(provider_id: UUID) -> str:
-    """Where the identity provider sends logouts, and answers to ours."""
+    """Where the identity provider sends logouts, and answers to ours, in addresses."""
     return f"{base(provider_id)}/logout/"
+
+
+def logout_post_url(provider_id: UUID) -> str:
+    """Where it sends them by a form."""
+    return f"{base(provider_id)}/logout/post/"
 
 
 def new_key(common_name: str) -> tuple[bytes, str]:
@@ -147,7 +152,7 @@ def _made(provider: IdentityProvider) -> _Made:
         pairs.append(_pair(provider, "spare", provider.spare_key, provider.spare_certificate))
     keys = {pair["key_file"]: key for pair, key in pairs}
     backend = InProcess(keys) if settings.SAML_CRYPTO == "xmlsec" else _program(keys)
-    logout = [(logout_url(provider.pk), binding) for binding in (REDIRECT, POST)]
+    logout = [(logout_url(provider.pk), REDIRECT), (logout_post_url(provider.pk), POST)]
     made = SPConfig()
     made.load(
         {

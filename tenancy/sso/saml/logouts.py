@@ -78,6 +78,7 @@ def read_answer(provider: IdentityProvider, request_id: str, *, query: str = "",
 
 def _read(provider: IdentityProvider, kind: str, field: str, query: str, posted: str) -> Element:
     """The message, once it is signed, the provider's, and for us."""
+    ours = configuration.logout_post_url(provider.pk) if posted else configuration.logout_url(provider.pk)
     if posted:
         raw = bindings.posted(posted)
         root = parsed(raw)
@@ -90,7 +91,7 @@ def _read(provider: IdentityProvider, kind: str, field: str, query: str, posted:
     issuer = (root.findtext(f"{SAML}Issuer") or "").strip()
     if issuer != provider.entity_id:
         raise Refused("issuer", issuer[:200] or "none")
-    if root.get("Destination") != configuration.logout_url(provider.pk):  # what is signed must name one
+    if root.get("Destination") != ours:  # what is signed must name one
         raise Refused("recipient", f"Destination is {root.get('Destination', 'none')[:200]}.")
     if not 0 < len(root.get("ID", "")) <= LONGEST_ID:
         raise Refused("malformed", f"An ID has 1 to {LONGEST_ID} characters.")

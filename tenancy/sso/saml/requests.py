@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from django.utils import timezone
+
 from tenancy.sso.models import IdentityProvider
+from tenancy.sso.providers.reasons import Refused
 from tenancy.sso.saml import algorithms, configuration
 
 
@@ -17,8 +20,9 @@ class Asked:
 def ask(provider: IdentityProvider, *, is_forced: bool = False) -> Asked:
     """A signed AuthnRequest by the HTTP-Redirect binding; `is_forced` wants people to show again who they are.
 
-    Raises configuration.ProgramMissing.
+    Raises Refused, or configuration.ProgramMissing.
     """
+    check_valid(provider)
     client = configuration.client(provider)
     more = {"force_authn": "true"} if is_forced else {}
     request_id, made = client.prepare_for_authenticate(
@@ -30,6 +34,13 @@ def ask(provider: IdentityProvider, *, is_forced: bool = False) -> Asked:
         **more,
     )
     return Asked(request_id, dict(made["headers"])["Location"])
+
+
+def check_valid(provider: IdentityProvider) -> None:
+    """Raise Refused where the metadata says that it is not valid any more."""
+    ends_at = provider.metadata_valid_until
+    if ends_at and ends_at <= timezone.now():
+        raise Refused("metadata_ended", f"It was valid until {ends_at:%Y-%m-%d %H:%M} UTC.")
 
 
 def describe(provider: IdentityProvider) -> bytes:

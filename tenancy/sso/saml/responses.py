@@ -14,6 +14,7 @@ from tenancy.sso.models import IdentityProvider
 from tenancy.sso.providers.reasons import Refused
 from tenancy.sso.saml import configuration, times
 from tenancy.sso.saml.envelopes import Envelope, open_envelope, parsed
+from tenancy.sso.saml.requests import check_valid
 
 BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 TRANSIENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
@@ -56,8 +57,7 @@ def read(provider: IdentityProvider, posted: str) -> Asserted:
     was used before, is the caller's to find out.
     """
     envelope = open_envelope(posted)
-    if provider.metadata_valid_until and provider.metadata_valid_until <= timezone.now():
-        raise Refused("metadata_ended", f"It was valid until {provider.metadata_valid_until:%Y-%m-%d %H:%M} UTC.")
+    check_valid(provider)
     if not envelope.in_response_to and not provider.is_unsolicited_allowed:
         raise Refused("unsolicited")
     if not (envelope.is_signed or envelope.is_inner_signed or envelope.is_encrypted):
