@@ -6,16 +6,26 @@ from uuid import UUID
 from django import forms
 
 from capsule_cloud.web.sso_visitors import Visitor
+from tenancy.errors import Invalid
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.oidc import services as oidc
 from tenancy.sso.providers import services
 from tenancy.sso.providers.reasons import REASONS, Reason, Refused
+from tenancy.sso.saml import fetching
 
 LARGEST_FILE = 256 * 1024
 _PLAIN = {"autocomplete": "off", "spellcheck": "false"}
 TOKEN_AUTH = IdentityProvider.TokenAuth
+
+
+def fetched(url: str, certificate: str = "") -> str:
+    """The metadata at an address; no transaction may be open. Raises Invalid, which says why none came."""
+    try:
+        return fetching.fetch(fetching.check_url(url), certificate)
+    except fetching.Unfetched as failure:
+        raise Invalid("metadata_url", str(failure)) from None
 
 
 class NewProviderForm(forms.Form):
@@ -38,8 +48,15 @@ class NewProviderForm(forms.Form):
 
 
 class SamlForm(NewProviderForm):
-    """What a SAML identity provider says of itself, in one of several ways."""
+    """What a SAML identity provider says of itself, in one of three ways."""
 
+    metadata_url = forms.CharField(
+        max_length=2048,
+        required=False,
+        label="Metadata URL",
+        help_text="We read it now, and every day from then on: a renewed certificate comes by itself.",
+        widget=forms.TextInput(attrs={**_PLAIN, "placeholder": "https://…"}),
+    )
     metadata_file = forms.FileField(
         required=False, label="Metadata file", widget=forms.FileInput(attrs={"accept": ".xml,application/xml,text/xml"})
     )
@@ -59,17 +76,18 @@ class SamlForm(NewProviderForm):
             except UnicodeDecodeError:
                 self.add_error("metadata_file", "This file is no text in UTF-8: download the metadata again.")
                 return given
-        if not self.errors and not given.get("metadata"):
-            self.add_error(None, "Give us the metadata, as a file or as text.")
+        if not self.errors and not given.get("metadata") and not given.get("metadata_url"):
+            self.add_error(None, "Give us the metadata: its address, a file, or as text.")
         return given
 
     def add(self, visitor: Visitor, provider_id: UUID) -> IdentityProvider:
         """As it was given."""
         given = self.cleaned_data
+        wanted = {"name": given["name"], "metadata_xml": given["metadata"], "provider_id": provider_id}
+        if not given["metadata"]:
+            wanted |= {"metadata_url": given["metadata_url"], "metadata_xml": fetched(given["metadata_url"])}
         with scope(visitor.organization_id):
-            return services.add(
-                actor=visitor.actor, name=given["name"], metadata_xml=given["metadata"], provider_id=provider_id
-            )
+            return services.add(actor=visitor.actor, **wanted)
 
 
 class ClientForm(forms.Form):
@@ -142,6 +160,19 @@ class SamlSettingsForm(_Reading):
     name = forms.CharField(
         max_length=120, label="Name", widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "off"})
     )
+    metadata_url = forms.CharField(
+        max_length=2048,
+        required=False,
+        label="Metadata URL",
+        help_text="We read it every day. Empty: what stands below counts until you paste something else.",
+        widget=forms.TextInput(attrs={**_PLAIN, "placeholder": "https://…"}),
+    )
+    metadata_certificate = forms.CharField(
+        required=False,
+        label="Certificate that signs the metadata",
+        help_text="Where the identity provider signs it. PEM; without one, https has to be enough.",
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "class": "mono"}),
+    )
     metadata = forms.CharField(
         label="Its metadata",
         help_text="With the old and the new certificate in it, sign-in never stops.",
@@ -152,7 +183,7 @@ class SamlSettingsForm(_Reading):
         label="Sign-in may begin at the identity provider",
         help_text="For tiles in its app launcher. A little less safe: we cannot know who asked for the sign-in.",
     )
-    field_order = ("name", "metadata", "email_attribute", "name_attribute")
+    field_order = ("name", "metadata_url", "metadata_certificate", "metadata", "email_attribute", "name_attribute")
 
 
 class OidcSettingsForm(_Reading, ClientForm):

@@ -7,6 +7,7 @@ from tenancy.groups.plans import mapping
 from tenancy.groups.rule import Said, role_of
 from tenancy.roles import Role
 from tenancy.sso.models import IdentityProvider, SignIn
+from tenancy.sso.providers.groups import groups_in
 from tenancy.sso.providers.reasons import REASONS, Reason
 from tenancy.sso.providers.sign_in import address_in, name_in
 
@@ -40,7 +41,6 @@ CHECKS = (
 )
 OUTSIDE = ("logout_token",)  # refusals of what is no sign-in
 COMES_FOR = 3  # the check from which on the browser must have come for the answer
-GROUP_NAMES = ("groups", "Groups", "memberOf", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +75,13 @@ def reason_of(sign_in: SignIn) -> Reason | None:
 def preview(provider: IdentityProvider, sign_in: SignIn) -> dict[str, Any]:
     """Who an answer is about, as the provider's settings read it now."""
     attributes: dict[str, list[str]] = sign_in.attributes
-    names = [provider.groups_attribute] if provider.groups_attribute else [*GROUP_NAMES]
-    groups = next((attributes[one] for one in names if attributes.get(one)), [])
-    default = Role(provider.default_role)
-    role = role_of(default, [Said(provider.name, tuple(groups), default)], mapping())
+    named, default = groups_in(provider, attributes), Role(provider.default_role)
+    role = role_of(default, [Said(provider.name, named.groups, default)], mapping())
     return {
         "email": address_in(provider, sign_in.subject, attributes),
         "name": name_in(provider, attributes),
-        "groups": groups,
+        "groups": named.groups,
+        "are_too_many": named.are_too_many,
         "role": role.label,
         "by_groups": role != default,
         "reason": reason_of(sign_in),

@@ -8,12 +8,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from capsule_cloud.web.console import attempt, page, perform, sensitive, show
+from capsule_cloud.web.console import page, perform, sensitive, show
 from capsule_cloud.web.sso_banner import SOON, days_left
-from capsule_cloud.web.sso_forms import OidcSettingsForm, SamlSettingsForm
+from capsule_cloud.web.sso_forms import OidcSettingsForm, SamlSettingsForm, fetched
 from capsule_cloud.web.sso_guides import ours
+from capsule_cloud.web.sso_visitors import Visitor, for_members
 from tenancy.access import MemberPrincipal
-from tenancy.errors import NotFound
+from tenancy.errors import Conflict, NotFound
 from tenancy.roles import Right
 from tenancy.scope import scope
 from tenancy.sso import enforcement
@@ -22,9 +23,15 @@ from tenancy.sso.models import IdentityProvider
 from tenancy.sso.oidc import services as oidc
 from tenancy.sso.providers import selectors, services
 from tenancy.sso.providers.reasons import REASONS, Refused
+from tenancy.sso.saml import keys, refreshing
 from tenancy.sso.sessions import login_address
 
 SHOWN = 10  # of the last sign-ins
+KEY_STEPS = {
+    "prepare": (keys.prepare, "Made. Give the identity provider our metadata anew, then let the new key take over."),
+    "switch": (keys.switch, "The other key signs now. Test it."),
+    "drop": (keys.drop, "Forgotten."),
+}
 NAMES = {
     "acs_url": "ACS URL",
     "entity_id": "Entity ID",
@@ -66,26 +73,35 @@ def detail(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> 
     return show(request, member, "web/sso_provider.html", "sso", **context)
 
 
-@page(Right.SSO_MANAGE)
-def edit(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> HttpResponse:
-    """Change what sign-in depends on."""
-    provider = _find(provider_id)
+def edit(request: HttpRequest, visitor: Visitor, provider_id: UUID) -> HttpResponse:
+    """Change what sign-in depends on. Metadata with an address is read there."""
+    with scope(visitor.organization_id):
+        provider = _find(provider_id)
     is_oidc = provider.protocol == IdentityProvider.Protocol.OIDC
     kind = OidcSettingsForm if is_oidc else SamlSettingsForm
     initial = {name: getattr(provider, name) for name in kind.base_fields if name != "client_secret"}
     form = kind(request.POST or None, initial=initial)
 
     def change() -> IdentityProvider:
-        who: dict[str, Any] = {"actor": member.actor, "actor_role": member.role, "provider_id": provider_id}
         wanted = dict(form.cleaned_data)
-        if is_oidc:
-            return oidc.change(**who, **wanted)
-        return services.change(**who, metadata_xml=wanted.pop("metadata"), **wanted)
+        if not is_oidc:
+            wanted["metadata_xml"] = wanted.pop("metadata")
+            address = (wanted["metadata_url"], wanted["metadata_certificate"])
+            if wanted["metadata_url"] and address != (provider.metadata_url, provider.metadata_certificate):
+                wanted["metadata_xml"] = fetched(*address)
+        with scope(visitor.organization_id):
+            service = oidc.change if is_oidc else services.change
+            member = visitor.as_member
+            return service(actor=member.actor, actor_role=member.role, provider_id=provider_id, **wanted)
 
-    if attempt(member, form, change) is None:
-        return show(request, member, "web/sso_provider_edit.html", "sso", form=form, provider=provider)
+    if visitor.attempt(form, change, is_scoped=False) is None:
+        with scope(visitor.organization_id):
+            return visitor.show(request, "web/sso_provider_edit.html", form=form, provider=provider)
     messages.success(request, "Saved.")
-    return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
+    return visitor.go("provider", provider_id)
+
+
+member_edit = for_members(Right.SSO_MANAGE, is_scoped=False)(edit)
 
 
 @require_POST
@@ -104,18 +120,37 @@ def switch(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> 
 @require_POST
 @page(Right.SSO_MANAGE, is_scoped=False)
 def ask(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> HttpResponse:
-    """Ask an OpenID provider now what it says of itself."""
+    """Ask the provider now what it says of itself: its metadata, or its discovery document."""
     with scope(member.organization_id):
         provider = _find(provider_id)
-    if provider.protocol != IdentityProvider.Protocol.OIDC:
-        messages.error(request, "This provider is not asked: paste its new metadata under Change.")
-        return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
     try:
-        oidc.discover(organization_id=member.organization_id, provider_id=provider_id)
-        messages.success(request, "Read anew.")
+        if provider.protocol == IdentityProvider.Protocol.OIDC:
+            oidc.discover(organization_id=member.organization_id, provider_id=provider_id)
+        else:
+            provider = refreshing.fetch_now(
+                actor=member.actor, organization_id=member.organization_id, provider_id=provider_id
+            )
+        failure = provider.metadata_failure
     except Refused as refusal:
-        reason = REASONS[refusal.code]
-        messages.error(request, f"{reason.sentence} {reason.remedy}")
+        failure = f"{REASONS[refusal.code].sentence} {REASONS[refusal.code].remedy}"
+    except Conflict as conflict:
+        failure = str(conflict)
+    if failure:
+        messages.error(request, failure)
+    else:
+        messages.success(request, "Read anew.")
+    return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
+
+
+@require_POST
+@page(Right.SSO_MANAGE)
+@sensitive
+def key(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> HttpResponse:
+    """Make our next key, let it take the other's place, or forget the one that is not in use."""
+    step, done = KEY_STEPS.get(request.POST.get("step", ""), (None, ""))
+    if step is None:
+        raise Http404
+    perform(request, member, lambda: step(actor=member.actor, provider_id=provider_id), done)
     return redirect("sso_provider", slug=member.slug, provider_id=provider_id)
 
 
@@ -144,5 +179,6 @@ def _told(provider: IdentityProvider) -> dict[str, Any]:
         "ours": [(NAMES[key], key, text) for key, text in ours(provider.pk, provider.protocol).items() if key in NAMES],
         "days_left": days,
         "is_ending": days is not None and days < SOON,
+        "our_keys": [keys.fingerprint(one) for one in (provider.certificate, provider.spare_certificate)],
         "test_url": login_address(provider.pk, "/", test="1"),
     }

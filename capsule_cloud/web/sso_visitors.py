@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -41,6 +42,13 @@ class Visitor:
     def actor(self) -> Actor:
         """As the audit trail names them."""
         return (self.member or self.guest).actor  # type: ignore[union-attr]  # one of them is there
+
+    @property
+    def as_member(self) -> MemberPrincipal:
+        """The member, on pages that guests never see."""
+        if self.member is None:
+            raise PermissionDenied
+        return self.member
 
     def address(self, name: str, *ids: Any) -> str:
         """Where a page is for them: `domain` is `sso_domain` in the console, `sso_setup_domain` for a guest."""
