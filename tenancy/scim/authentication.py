@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django_scim.constants import SCIM_CONTENT_TYPE, SchemaURI
 from django_scim.middleware import SCIMAuthCheckMiddleware
 
-from tenancy.scim import limits
+from tenancy.scim import limits, refusals
 from tenancy.scim.directories.tokens import DirectoryPrincipal, InvalidToken, authenticate
 
 PUBLIC = "/ServiceProviderConfig"  # RFC 7643, section 5: how to authenticate is told to everybody
@@ -34,7 +34,9 @@ class DirectoryAuthentication(SCIMAuthCheckMiddleware):  # type: ignore[misc]  #
             return unauthenticated()
         if seconds := limits.wait_for(principal.token_id):
             words = f"More than {settings.SCIM_REQUESTS_PER_MINUTE:,} requests this minute: try again in {seconds} s."
-            return refusal(HTTPStatus.TOO_MANY_REQUESTS, words, {"Retry-After": str(seconds)})
+            status = HTTPStatus.TOO_MANY_REQUESTS
+            refusals.tell(principal, method=str(request.method), path="", status=status)
+            return refusal(status, words, {"Retry-After": str(seconds)})
         request.directory = principal  # type: ignore[attr-defined]  # read by `principal_of` alone
         return None
 

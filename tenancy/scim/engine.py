@@ -10,7 +10,7 @@ from scim2_models import PayloadTooLargeException
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 
-from tenancy.scim import exchanges, provisioning
+from tenancy.scim import exchanges, provisioning, refusals
 from tenancy.scim.authentication import principal_of, unauthenticated
 from tenancy.scim.directories.tokens import DirectoryPrincipal
 from tenancy.scim.models import Directory
@@ -47,6 +47,8 @@ def serve(request: HttpRequest, path: str) -> HttpResponse:
     except Exception as failure:  # noqa: BLE001  # the boundary: whatever happened becomes an answer
         answer = SERVICE.error_response(failure)
         _keep(request, principal, asked, answer, started)
+        code = str((answer.body or {}).get("scimType") or "")
+        refusals.tell(principal, method=asked.method, path=path, status=answer.status, code=code)
     for refused in storage.refused if storage else ():
         provisioning.refused(principal, refused)
     return _sent(answer)

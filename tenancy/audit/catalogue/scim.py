@@ -1,6 +1,6 @@
 """Actions about provisioning: directories, their tokens, and whom they bring and take."""
 
-from tenancy.audit.catalogue.action import FLAG, ID, MOMENT, TEXT, Action, Kind, Severity, maybe
+from tenancy.audit.catalogue.action import FLAG, ID, MOMENT, TEXT, WHOLE, Action, Kind, Severity, maybe
 
 _DIRECTORY = {"name": TEXT, "kind": TEXT, "default_role": TEXT, "keys_go_to": ID, "is_on": FLAG}
 DIRECTORY_ADDED = Action(
@@ -37,6 +37,14 @@ PERSON_LINKED = Action(
     Kind.ACCOUNT_CHANGED,
     has={"is_new_account": FLAG},
     severity=Severity.MEDIUM,
+)
+DIRECTORY_REFUSED = Action(
+    "scim.request.refused",
+    "sent a request that was refused",
+    Kind.API_OTHER,
+    has={"method": TEXT, "path": TEXT, "status": WHOLE, "code": TEXT},
+    severity=Severity.MEDIUM,
+    is_failure=True,
 )
 LAST_OWNER_KEPT = Action(
     "scim.last_owner.kept",
