@@ -92,7 +92,9 @@ class IdentityProvider(OwnedModel):
         OFF = "off", "Switched off"
 
     name = models.CharField(max_length=120)
-    protocol = models.CharField(max_length=4, choices=Protocol.choices, default=Protocol.SAML)
+    protocol = models.CharField(
+        max_length=4, choices=Protocol.choices, default=Protocol.SAML, db_default=Protocol.SAML.value
+    )
     state = models.CharField(max_length=8, choices=State.choices, default=State.DRAFT)
     metadata = models.TextField()
     entity_id = models.CharField(max_length=1024)
@@ -119,10 +121,16 @@ class IdentityProvider(OwnedModel):
     spare_key = models.BinaryField(null=True)  # beside the other while they change places; sealed
     spare_certificate = models.TextField(blank=True, default="", db_default="")
     spare_since = models.DateTimeField(null=True)
-    issuer = models.CharField(max_length=512, blank=True, default="")  # this and what follows of OpenID providers alone
-    client_id = models.CharField(max_length=255, blank=True, default="")
+    # what follows, of OpenID providers alone
+    issuer = models.CharField(max_length=512, blank=True, default="", db_default="")
+    client_id = models.CharField(max_length=255, blank=True, default="", db_default="")
     client_secret = models.BinaryField(null=True)  # sealed; none of a public client
-    token_auth_method = models.CharField(max_length=20, choices=TokenAuth.choices, blank=True, default="")
+    token_auth_method = models.CharField(
+        max_length=20, choices=TokenAuth.choices, blank=True, default="", db_default=""
+    )
+    more_scopes = models.CharField(
+        max_length=255, blank=True, default="", db_default=""
+    )  # beside those we always ask for
     discovered = models.JSONField(null=True)  # what it says of itself (OpenID Connect Discovery)
     discovered_at = models.DateTimeField(null=True)
     signing_keys = models.JSONField(null=True)  # its JWK Set
@@ -199,7 +207,9 @@ class SignIn(OwnedModel):
     attributes = models.JSONField(default=dict)
     email = models.CharField(max_length=254, blank=True)
     name_id = models.JSONField(null=True)  # the attributes of SAML's NameID beside its text
-    session_index = models.CharField(max_length=255, blank=True, default="")  # the provider's name for its session
+    session_index = models.CharField(
+        max_length=255, blank=True, default="", db_default=""
+    )  # the provider's name for its session
     user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()  # the assertion's; nothing is done with it from then on

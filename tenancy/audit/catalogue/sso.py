@@ -46,6 +46,7 @@ _PROVIDER = {
     "client_id": TEXT,
     "client_secret": SECRET,
     "token_auth_method": TEXT,
+    "more_scopes": TEXT,
 }
 _KEYS = {"certificate_sha256": TEXT, "spare_certificate_sha256": TEXT}
 PROVIDER_ADDED = Action(

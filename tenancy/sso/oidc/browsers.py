@@ -1,6 +1,7 @@
 """Lets a browser keep what it waits for at an OpenID provider: signed, sealed, for ten minutes, by its state."""
 
 import json
+import re
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from tenancy.sso.providers.sign_in import BROWSER_HAS
 
 SALT = "sso.oidc.browser"
 COOKIE = "sso_{}"
+STATE = re.compile(r"[\w-]{1,100}", re.ASCII)
 PATH = "/sso/"
 
 
@@ -41,5 +43,6 @@ def remembered(request: HttpRequest, provider_id: UUID, state: str) -> dict[str,
 
 
 def forget(response: HttpResponse, state: str) -> None:
-    """Take it back."""
-    response.delete_cookie(COOKIE.format(state), path=PATH)
+    """Take it back; what is none of our states was no cookie's name either."""
+    if STATE.fullmatch(state):
+        response.delete_cookie(COOKIE.format(state), path=PATH)

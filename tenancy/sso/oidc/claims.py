@@ -24,15 +24,20 @@ MOST_CLAIMS, MOST_VALUES, LONGEST_VALUE, LONGEST_SESSION = 100, 1_000, 500, 255
 def asserted_by(claims: Json) -> Asserted:
     """What verified claims assert. Each nonce counts once, so it is what this assertion is known by."""
     ends = min(float(claims["exp"]) + CLOCK_SKEW, (timezone.now() + BROWSER_HAS).timestamp())
-    sid = claims.get("sid")
     return Asserted(
         subject=claims["sub"],
         in_response_to="",
         assertion_id=sha256(claims["nonce"].encode()).hexdigest(),
         expires_at=datetime.fromtimestamp(ends, UTC),
         attributes=_attributes(claims),
-        session_index=_shown(sid)[:LONGEST_SESSION] if isinstance(sid, str) else "",
+        session_index=session_of(claims),
     )
+
+
+def session_of(claims: Json) -> str:
+    """What the provider calls its own session, in a token of either kind; '' where it says nothing of one."""
+    sid = claims.get("sid")
+    return _shown(sid)[:LONGEST_SESSION] if isinstance(sid, str) else ""
 
 
 def says_unverified(claims: Json) -> bool:

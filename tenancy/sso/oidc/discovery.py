@@ -30,6 +30,7 @@ ALGORITHMS = (
     *("ES256", "ES384", "ES512", "EdDSA"),
 )
 KEY_TYPES = ("RSA", "EC", "OKP")
+KEY_MEMBERS = ("kty", "kid", "use", "alg", "n", "e", "crv", "x", "y")
 MOST_KEYS = 100
 NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 OPTIONAL = ("userinfo_endpoint", "end_session_endpoint")
@@ -104,7 +105,13 @@ def read_keys(said: Json) -> list[Json]:
     keys = said.get("keys")
     if not isinstance(keys, list) or not all(isinstance(one, dict) for one in keys) or len(keys) > MOST_KEYS:
         raise Refused("discovery", "Its keys are no JWK Set.")
-    return [one for one in keys if one.get("kty") in KEY_TYPES and one.get("use", "sig") == "sig"]
+    known = [{name: one[name] for name in KEY_MEMBERS if _is_plain(one.get(name))} for one in keys]
+    return [one for one in known if one.get("kty") in KEY_TYPES and one.get("use", "sig") == "sig"]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a text that PostgreSQL stores, too."""
+    return isinstance(value, str) and value.isprintable()
 
 
 def _found_keys(provider: IdentityProvider) -> list[Json]:

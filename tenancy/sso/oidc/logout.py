@@ -1,7 +1,6 @@
 """Ends sessions when their OpenID provider says that somebody has signed out there."""
 
 from hashlib import sha256
-from typing import Any
 
 from django.core.cache import cache
 
@@ -12,6 +11,7 @@ from tenancy.scope import scope
 from tenancy.services.accounts import person
 from tenancy.sso.models import ExternalIdentity, IdentityProvider, SignIn
 from tenancy.sso.oidc import tokens
+from tenancy.sso.oidc.claims import session_of
 from tenancy.sso.providers.reasons import Refused
 from tenancy.sso.sessions import end_sessions
 
@@ -24,8 +24,8 @@ def end(provider: IdentityProvider, logout_token: str) -> int:
     token = sha256(claims["jti"].encode("utf-8", "surrogatepass")).hexdigest()
     if not cache.add(f"sso:oidc:logout:{provider.pk}:{token}", 1, REMEMBERED):
         raise Refused("replayed", "This logout token has been used already.")
-    named: dict[str, Any] = {"subject": claims.get("sub"), "session": claims.get("sid")}
-    known_as = {name: value for name, value in named.items() if isinstance(value, str) and value}
+    named = {"subject": claims.get("sub", ""), "session": session_of(claims)}
+    known_as = {name: value for name, value in named.items() if value}
     with scope(provider.organization_id):
         ended = 0
         for user in _people(provider, known_as):
@@ -41,5 +41,5 @@ def _people(provider: IdentityProvider, known_as: dict[str, str]) -> list[User]:
     if "subject" in known_as:
         known = ExternalIdentity.objects.filter(provider=provider, subject=known_as["subject"])
         return [one.user for one in known.select_related("user")]
-    came = SignIn.objects.filter(provider=provider, session_index=known_as["session"][:255], user__isnull=False)
+    came = SignIn.objects.filter(provider=provider, session_index=known_as["session"], user__isnull=False)
     return list({one.user_id: one.user for one in came.select_related("user") if one.user is not None}.values())

@@ -153,7 +153,7 @@ class RelyingParty(OpenIDConnectProvider):  # type: ignore[misc]
                 "server_url": row.issuer,
                 "token_auth_method": row.token_auth_method,
                 "oauth_pkce_enabled": True,
-                "scope": SCOPES,
+                "scope": [*SCOPES, *row.more_scopes.split()],
             },
         )
         super().__init__(request, app)

@@ -1,5 +1,6 @@
 """Writes OpenID providers: added and changed; all else that happens to a provider is in `providers.services`."""
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,8 @@ from tenancy.sso.providers import selectors
 from tenancy.sso.providers.services import MOST_PROVIDERS, attribute, check_role, locked, target
 
 Protocol, TokenAuth = IdentityProvider.Protocol, IdentityProvider.TokenAuth
-LONGEST_ISSUER, LONGEST_CLIENT_ID, LONGEST_SECRET = 512, 255, 1024
+LONGEST_ISSUER, LONGEST_CLIENT_ID, LONGEST_SECRET, LONGEST_SCOPES = 512, 255, 1024, 255
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 FIELDS = (
     "name",
     "protocol",
@@ -25,6 +27,7 @@ FIELDS = (
     "client_id",
     "client_secret",
     "token_auth_method",
+    "more_scopes",
     "email_attribute",
     "name_attribute",
     "default_role",
@@ -39,6 +42,7 @@ def add(
     client_id: str,
     client_secret: str,
     token_auth_method: str = TokenAuth.BASIC,
+    more_scopes: str = "",
     provider_id: UUID | None = None,
 ) -> IdentityProvider:
     """An OpenID provider that nobody signs in by yet; `provider_id` is one that was reserved.
@@ -51,6 +55,7 @@ def add(
         "issuer": clean_issuer(issuer),
         "client_id": _visible("client_id", client_id, LONGEST_CLIENT_ID),
         "token_auth_method": _method(token_auth_method),
+        "more_scopes": _scopes(more_scopes),
     }
     wanted["client_secret"] = _sealed(client_secret, wanted["token_auth_method"], None)
     organizations.locked()
@@ -78,6 +83,7 @@ def change(
     email_attribute: str,
     name_attribute: str,
     default_role: str,
+    more_scopes: str = "",
 ) -> IdentityProvider:
     """Change what sign-in depends on; '' keeps the client secret.
 
@@ -89,6 +95,7 @@ def change(
         "issuer": clean_issuer(issuer),
         "client_id": _visible("client_id", client_id, LONGEST_CLIENT_ID),
         "token_auth_method": _method(token_auth_method),
+        "more_scopes": _scopes(more_scopes),
         "email_attribute": attribute("email_attribute", email_attribute),
         "name_attribute": attribute("name_attribute", name_attribute),
         "default_role": default_role,
@@ -132,6 +139,14 @@ def clean_issuer(text: str) -> str:
     except http.Blocked as failure:
         raise Invalid("issuer", str(failure)) from None
     return issuer
+
+
+def _scopes(text: str) -> str:
+    """Scopes beside those that are always asked for, each once, with blanks between them (RFC 6749, section 3.3)."""
+    scopes = list(dict.fromkeys(text.split()))
+    if not all(_SCOPE.fullmatch(one) for one in scopes) or len(" ".join(scopes)) > LONGEST_SCOPES:
+        raise Invalid("more_scopes", "Write scopes with blanks between them, such as: groups")
+    return " ".join(scopes)
 
 
 def _method(text: str) -> IdentityProvider.TokenAuth:

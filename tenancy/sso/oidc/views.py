@@ -16,7 +16,7 @@ from tenancy.scope import scope
 from tenancy.sso import sessions
 from tenancy.sso.models import IdentityProvider, SignIn
 from tenancy.sso.oidc import browsers, discovery, logout
-from tenancy.sso.oidc.claims import asserted_by, says_unverified
+from tenancy.sso.oidc.claims import asserted_by, says_unverified, session_of
 from tenancy.sso.oidc.discovery import Json
 from tenancy.sso.oidc.relying_party import RelyingParty
 from tenancy.sso.providers import selectors, sign_in
@@ -121,14 +121,13 @@ def _check_issuer(provider: IdentityProvider, issuer: str | None) -> None:
 
 
 def _signed_in(request: HttpRequest, kept: SignIn, waiting: Json, claims: Json) -> HttpResponse:
-    sid = claims.get("sid")
     return sessions.open_session(
         request,
         sign_in.complete(kept),
         onward=waiting["next"],
         is_again=waiting["asked_again_at"] is not None,
         method=IdentityProvider.Protocol.OIDC,
-        known_as={"subject": kept.subject} | ({"session": sid} if isinstance(sid, str) else {}),
+        known_as={"subject": kept.subject, "session": session_of(claims)},
     )
 
 
