@@ -5,15 +5,17 @@ import shutil
 import subprocess
 import tempfile
 import uuid
+import zlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from tenancy.sso.models import IdentityProvider
@@ -86,18 +88,21 @@ class SamlProvider:
             pytest.skip("xmlsec1 is not here (Debian: apt-get install xmlsec1)")
         return found
 
-    def metadata(self, *more: str, location: str = "https://idp.example.com/sso") -> str:
-        """Its metadata, with its certificate and others."""
+    def metadata(
+        self, *more: str, location: str = "https://idp.example.com/sso", logout: str = "", head: str = ""
+    ) -> str:
+        """Its metadata, with its certificate and others; `logout` is where logouts go, `head` more attributes."""
         keys = "".join(
             '<md:KeyDescriptor use="signing"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>'
             f"{_bare(one)}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor>"
             for one in (self.certificate, *more)
         )
+        ends = f'<md:SingleLogoutService Binding="{configuration.REDIRECT}" Location="{logout}"/>' if logout else ""
         return (
             '<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" '
-            f'xmlns:ds="http://www.w3.org/2000/09/xmldsig#" entityID="{self.entity_id}">'
+            f'xmlns:ds="http://www.w3.org/2000/09/xmldsig#" entityID="{self.entity_id}"{head}>'
             '<md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">'
-            f'{keys}<md:SingleSignOnService Binding="{configuration.REDIRECT}" Location="{location}"/>'
+            f'{keys}{ends}<md:SingleSignOnService Binding="{configuration.REDIRECT}" Location="{location}"/>'
             "</md:IDPSSODescriptor></md:EntityDescriptor>"
         )
 
@@ -122,6 +127,47 @@ class SamlProvider:
         if signs in {"response", "both"}:
             response = self.signed(response, said.response_id, RESPONSE)
         return posted(response)
+
+    def logout(self, provider: IdentityProvider, subject: str, *sessions: str, **other: str | None) -> str:
+        """An unsigned LogoutRequest; `other` replaces or leaves out attributes, `Issuer` among them."""
+        head = {
+            "ID": new_id(),
+            "Version": "2.0",
+            "IssueInstant": at(0),
+            "Destination": configuration.logout_url(provider.pk),
+            "Issuer": self.entity_id,
+        } | other
+        issuer = head.pop("Issuer")
+        named = "".join(f"<samlp:SessionIndex>{one}</samlp:SessionIndex>" for one in sessions)
+        return (
+            f"<samlp:LogoutRequest {NAMESPACES}{_attributes(**head)}>{_issuer(issuer)}"
+            f"<saml:NameID>{subject}</saml:NameID>{named}</samlp:LogoutRequest>"
+        )
+
+    def logout_answer(self, provider: IdentityProvider, request_id: str, status: str = SUCCESS) -> str:
+        """An unsigned LogoutResponse."""
+        head = _attributes(
+            ID=new_id(),
+            Version="2.0",
+            IssueInstant=at(0),
+            Destination=configuration.logout_url(provider.pk),
+            InResponseTo=request_id,
+        )
+        return (
+            f"<samlp:LogoutResponse {NAMESPACES}{head}>{_issuer(self.entity_id)}"
+            f'<samlp:Status><samlp:StatusCode Value="{status}"/></samlp:Status></samlp:LogoutResponse>'
+        )
+
+    def query(self, xml: str, kind: str = "SAMLRequest", *, state: str = "", algorithm: str = RSA_SHA256) -> str:
+        """The query of an address that carries a message, signed; written apart from ours, as others write it."""
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        fields = {kind: base64.b64encode(packer.compress(xml.encode()) + packer.flush()), "RelayState": state.encode()}
+        text = "&".join(f"{name}={quote(value, safe='')}" for name, value in fields.items() if value)
+        text += f"&SigAlg={quote(algorithm, safe='')}"
+        key = serialization.load_pem_private_key(self.key.encode(), None)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        signature = key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+        return f"{text}&Signature={quote(base64.b64encode(signature), safe='')}"
 
     def signed(
         self, xml: str, of: str, node: str, *, algorithm: str = RSA_SHA256, digest: str = SHA256, key: str = ""

@@ -327,8 +327,9 @@ def test_our_metadata_says_what_the_provider_must_know(row: IdentityProvider) ->
 
 
 def test_without_its_program_single_sign_on_says_what_is_missing(
-    row: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+    row: IdentityProvider, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
+    settings.SAML_CRYPTO = "xmlsec1"
     monkeypatch.setattr(configuration, "PROGRAM", "no-such-program")
     for answer in (
         Client().get(f"/sso/saml/{row.pk}/login/"),
