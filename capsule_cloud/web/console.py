@@ -200,6 +200,7 @@ def show(
         "can": {right.name: member.has(right) for right in Right},
         "navigation": navigation(member, section),
         "banner": banner(),
+        "by_provider": provider_of(request) is not None,  # such a session does not open the account
         "certificate": certificate_banner() if member.has(Right.SSO_READ) and member.closed_at is None else None,
     }
     response = render(request, template, frame | context, status=status)
