@@ -23,7 +23,7 @@ MOST_CLAIMS, MOST_VALUES, LONGEST_VALUE, LONGEST_SESSION = 100, 1_000, 500, 255
 
 def asserted_by(claims: Json) -> Asserted:
     """What verified claims assert. Each nonce counts once, so it is what this assertion is known by."""
-    ends = min(float(claims["exp"]) + CLOCK_SKEW, (timezone.now() + BROWSER_HAS).timestamp())
+    ends = min(claims["exp"] + CLOCK_SKEW, (timezone.now() + BROWSER_HAS).timestamp())
     return Asserted(
         subject=claims["sub"],
         in_response_to="",

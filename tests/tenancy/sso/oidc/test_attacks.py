@@ -107,6 +107,10 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         "token_algorithm",
     ),
     "a key of 1024 bits": (small_key, "token_algorithm"),
+    "a header of great depth": (
+        signs(lambda issuer, claims: jwt.utils.base64url_encode(b'{"alg":' + b"[" * 40_000).decode() + ".e.x"),
+        "token_malformed",
+    ),
     "no JWT": (signs(lambda issuer, claims: "x.y.z"), "token_malformed"),
     "a token of a megabyte": (says(padding="x" * 70_000), "token_malformed"),
     "a critical extension": (
@@ -135,6 +139,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "userinfo of somebody else": (lambda issuer: issuer.userinfo.update(sub="boss"), "userinfo"),
     "userinfo that is a list": (answers("/userinfo", []), "userinfo"),
     "userinfo without JSON": (answers("/userinfo", b"<html>"), "userinfo"),
+    "userinfo that is away": (answers("/userinfo", {}, 502), "not_reachable"),
     "userinfo that is denied": (answers("/userinfo", {}, 401), "userinfo"),
     "an address that is not verified": (says(email_verified=False), "email_unverified"),
     "an address that is not verified, as text": (says(email_verified="false"), "email_unverified"),
@@ -359,6 +364,22 @@ def test_keys_that_are_no_key_set_are_refused(tenant: Tenant, row: IdentityProvi
     issuer.answers["/keys"] = lambda: json_answer({"keys": {"k1": "x"}})
     client = Client()
     refused(tenant, client, signed_in(client, row, issuer), "discovery")
+
+
+@pytest.mark.parametrize("state", ["", "a b;c", "a\x00", "x" * 5000, "\u2603", "="])
+def test_a_state_that_is_none_of_ours_is_refused(tenant: Tenant, row: IdentityProvider, state: str) -> None:
+    client = Client()
+    client.cookies["sso_a"] = "x"
+    refused(tenant, client, client.get(f"/sso/oidc/{row.pk}/callback/", {"state": state, "code": "x"}), "other_browser")
+
+
+def test_keys_and_sessions_that_cannot_be_stored_are_none(
+    tenant: Tenant, row: IdentityProvider, issuer: Issuer
+) -> None:
+    issuer.keys.append(jwk(rsa_key("other"), "a\x00b", x5c=["\x00"]))
+    issuer.says |= {"sid": "a\x00b", "name": "A\x00\u202eda", "x\x00": ["\x00"]}
+    assert signed_in(Client(), row, issuer).status_code == 302
+    assert (trace(tenant).session_index, trace(tenant).attributes["name"]) == ("ab", ["Ada"])
 
 
 def test_keys_rotate_and_are_asked_for_anew_at_most_once_a_minute(

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 
 from capsule_cloud.lib import crypto
@@ -19,10 +20,20 @@ from tenancy.sso.providers import services as providers
 from tenancy.sso.providers.reasons import Refused
 from tests.factories import Tenant
 from tests.identity_provider import SamlProvider
+from tests.tenancy.sso.oidc.conftest import sent_away
 from tests.tenancy.sso.oidc.issuer import SECRET, Issuer, json_answer
 from tests.trail import audited
 
-KEPT = ("name", "issuer", "client_id", "token_auth_method", "email_attribute", "name_attribute", "default_role")
+KEPT = (
+    "name",
+    "issuer",
+    "more_scopes",
+    "client_id",
+    "token_auth_method",
+    "email_attribute",
+    "name_attribute",
+    "default_role",
+)
 GOOD = {
     "name": "Entra ID",
     "issuer": "https://login.example.com/t/v2.0",
@@ -69,6 +80,7 @@ def test_it_is_added_with_its_secret_sealed_and_hidden(tenant: Tenant) -> None:
         *[("client_id", one) for one in ("", "x" * 256, "a\nb", "é")],
         *[("client_secret", one) for one in ("", "x" * 1025, "a\x00b")],
         ("token_auth_method", "private_key_jwt"),
+        *[("more_scopes", one) for one in ('a"b', "é", f"{'x' * 200} {'y' * 56}")],
         ("name", ""),
     ],
 )
@@ -82,6 +94,12 @@ def test_a_public_client_has_no_secret(tenant: Tenant) -> None:
     assert add(tenant, token_auth_method="none", client_secret="").client_secret is None
     with pytest.raises(Invalid, match="no secret"):
         add(tenant, token_auth_method="none")
+
+
+def test_scopes_are_asked_for_beside_those_that_we_need(tenant: Tenant, row: IdentityProvider, issuer: Issuer) -> None:
+    assert change(tenant, row, more_scopes=" groups  offline_access groups ").more_scopes == "groups offline_access"
+    asked = sent_away(Client(), row)["scope"].split()
+    assert sorted(asked) == ["email", "groups", "offline_access", "openid", "profile"]
 
 
 def test_an_id_that_was_reserved_is_taken_once_and_there_are_ten_at_most(tenant: Tenant) -> None:

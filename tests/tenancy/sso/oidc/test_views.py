@@ -1,12 +1,14 @@
 """A browser goes to an OpenID provider and comes back: in the same browser, once, and into one organization."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.usersessions.models import UserSession
 from django.test import Client
+from django.utils import timezone
 
 from tenancy.audit import actions
 from tenancy.models import Membership, Organization, User
@@ -119,6 +121,14 @@ def test_what_userinfo_says_of_another_address_does_not_count(
     issuer.userinfo |= {"email": f"ada@{domain}", "email_verified": False}
     assert signed_in(Client(), row, issuer).status_code == 302  # the token's address, of which it says nothing
     assert trace(tenant).email == f"boss@{domain}"
+
+
+def test_a_token_without_an_end_worth_the_name_is_good_for_minutes(
+    tenant: Tenant, row: IdentityProvider, issuer: Issuer
+) -> None:
+    issuer.says["exp"] = 10**400
+    assert signed_in(Client(), row, issuer).status_code == 302
+    assert trace(tenant).expires_at < timezone.now() + timedelta(minutes=11)
 
 
 def test_a_provider_without_userinfo_or_an_own_claim_for_addresses_will_do(
