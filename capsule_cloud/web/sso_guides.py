@@ -74,6 +74,7 @@ def ours(provider_id: UUID, protocol: str) -> dict[str, str]:
         "acs_validator": f"^{acs_url.replace('.', chr(92) + '.')}$",
         "entity_id": configuration.entity_id(provider_id),
         "logout_url": configuration.logout_url(provider_id),
+        "logout_post_url": configuration.logout_post_url(provider_id),
         "login_url": f"{configuration.base(provider_id)}/login/",
     }
 

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from tenancy.errors import Invalid
 from tenancy.groups.plans import mapping
 from tenancy.groups.rule import Said, role_of
 from tenancy.roles import Role
+from tenancy.sso.domains import names
+from tenancy.sso.domains.selectors import held
 from tenancy.sso.models import IdentityProvider, SignIn
 from tenancy.sso.providers.groups import groups_in
 from tenancy.sso.providers.reasons import REASONS, Reason
@@ -22,25 +25,25 @@ CHECKS = (
     ),
     (
         "It is signed by the identity provider",
-        ("weak_algorithm", "signature", "decryption", "token_algorithm", "token_signature"),
+        ("weak_algorithm", "signature", "decryption", "metadata_ended", "token_algorithm", "token_signature"),
     ),
     (
         "It is meant for us, and fresh",
         (
             *("issuer", "audience", "recipient", "confirmation", "expired", "unsolicited", "mixed_up", "token_issuer"),
-            *("token_audience", "token_expired", "token_hash", "nonce", "not_asked_again"),
+            *("valid_too_long", "token_audience", "token_expired", "token_hash", "nonce", "not_asked_again"),
         ),
     ),
     ("It is used for the first time, by the browser that asked", ("replayed", "other_browser")),
-    ("It says who somebody is", ("no_subject", "no_email", "email_unverified")),
+    ("It says who somebody is", ("no_subject", "no_email", "email_unverified", "groups_left_out")),
     ("The address is in a domain that you have verified", ("foreign_domain",)),
     (
         "The account may come in",
         ("staff_account", "inactive_person", "left_directory", "closed", "not_in_use", "no_seat"),
     ),
 )
-OUTSIDE = ("logout_token",)  # refusals of what is no sign-in
-COMES_FOR = 3  # the check from which on the browser must have come for the answer
+OUTSIDE = ("logout_token", "other_subject", "unknown_subject")  # refusals of what is no sign-in
+COMES_FOR, TESTED = 3, 5  # the checks from which on nothing is asked before the browser comes, and by a test
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,19 @@ class Check:
 
 def checks(sign_in: SignIn) -> list[Check]:
     """How far an answer came, step by step."""
+    if sign_in.state == SignIn.State.ENDED or sign_in.code in OUTSIDE:
+        return []  # somebody signed out
     is_refused = sign_in.state == SignIn.State.REFUSED
+    reached = {SignIn.State.ANSWERED: COMES_FOR, SignIn.State.TESTED: TESTED}.get(
+        SignIn.State(sign_in.state), len(CHECKS)
+    )
     failed = next((place for place, (_, codes) in enumerate(CHECKS) if sign_in.code in codes), len(CHECKS))
     shown = []
     for place, (title, _) in enumerate(CHECKS):
         if is_refused:
             state = "passed" if place < failed else "failed" if place == failed else "open"
-        elif sign_in.state == SignIn.State.ANSWERED:
-            state = "passed" if place < COMES_FOR else "open"  # the browser has not come for it
         else:
-            state = "passed"
+            state = "passed" if place < reached else "open"
         shown.append(Check(title, state))
     return shown
 
@@ -72,13 +78,24 @@ def reason_of(sign_in: SignIn) -> Reason | None:
     return REASONS.get(sign_in.code) if sign_in.state == SignIn.State.REFUSED else None
 
 
+def is_ours(email: str) -> bool:
+    """Whether an address is in a domain that the organization in scope has proved."""
+    try:
+        domain = names.clean(email.rpartition("@")[2])
+    except Invalid:
+        return False
+    return held().filter(domain=domain).exists()
+
+
 def preview(provider: IdentityProvider, sign_in: SignIn) -> dict[str, Any]:
     """Who an answer is about, as the provider's settings read it now."""
     attributes: dict[str, list[str]] = sign_in.attributes
+    email = address_in(provider, sign_in.subject, attributes)
     named, default = groups_in(provider, attributes), Role(provider.default_role)
     role = role_of(default, [Said(provider.name, named.groups, default)], mapping())
     return {
-        "email": address_in(provider, sign_in.subject, attributes),
+        "email": email,
+        "is_ours": is_ours(email),
         "name": name_in(provider, attributes),
         "groups": named.groups,
         "are_too_many": named.are_too_many,

@@ -8,13 +8,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from capsule_cloud.web.console import page, perform, sensitive, show
+from capsule_cloud.web.console import asked_id, page, perform, sensitive, show
 from capsule_cloud.web.sso_banner import SOON, days_left
 from capsule_cloud.web.sso_forms import OidcSettingsForm, SamlSettingsForm, fetched
 from capsule_cloud.web.sso_guides import ours
 from capsule_cloud.web.sso_visitors import Visitor, for_members
 from tenancy.access import MemberPrincipal
-from tenancy.errors import Conflict, NotFound
+from tenancy.errors import Conflict, Invalid, NotFound
 from tenancy.roles import Right
 from tenancy.scope import scope
 from tenancy.sso import enforcement
@@ -23,7 +23,7 @@ from tenancy.sso.models import IdentityProvider
 from tenancy.sso.oidc import services as oidc
 from tenancy.sso.providers import selectors, services
 from tenancy.sso.providers.reasons import REASONS, Refused
-from tenancy.sso.saml import keys, refreshing
+from tenancy.sso.saml import keys, metadata, refreshing
 from tenancy.sso.sessions import login_address
 
 SHOWN = 10  # of the last sign-ins
@@ -36,6 +36,7 @@ NAMES = {
     "acs_url": "ACS URL",
     "entity_id": "Entity ID",
     "logout_url": "Single logout URL",
+    "logout_post_url": "The same, by POST",
     "redirect_uri": "Redirect URI",
     "backchannel_logout_uri": "Back-channel logout URI",
     "login_url": "Login URL",
@@ -70,6 +71,8 @@ def detail(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> 
     provider = _find(provider_id)
     sign_ins = [(one, REASONS.get(one.code)) for one in selectors.sign_ins(provider_id, limit=SHOWN)]
     context = _told(provider) | {"sign_ins": sign_ins, "has_domain": held().exists()}
+    if refused := asked_id(request, "refused"):  # a test of theirs, just now
+        context["refused"] = next(((one, reason) for one, reason in sign_ins if one.pk == refused), None)
     return show(request, member, "web/sso_provider.html", "sso", **context)
 
 
@@ -179,6 +182,19 @@ def _told(provider: IdentityProvider) -> dict[str, Any]:
         "ours": [(NAMES[key], key, text) for key, text in ours(provider.pk, provider.protocol).items() if key in NAMES],
         "days_left": days,
         "is_ending": days is not None and days < SOON,
+        "signs_out": _signs_out(provider),
         "our_keys": [keys.fingerprint(one) for one in (provider.certificate, provider.spare_certificate)],
         "test_url": login_address(provider.pk, "/", test="1"),
     }
+
+
+def _signs_out(provider: IdentityProvider) -> str:
+    """What becomes of a session when the one on the other side ends."""
+    if provider.protocol == IdentityProvider.Protocol.OIDC:
+        is_told = (provider.discovered or {}).get("backchannel_logout_supported")
+        return "who signs out there is signed out here" if is_told else "each side for itself"
+    try:
+        has_address = metadata.read(provider.metadata).logout_url
+    except Invalid:  # it has ended
+        has_address = ""
+    return "here and there" if has_address else "here alone: its metadata names no address for it"

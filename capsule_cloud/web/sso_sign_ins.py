@@ -21,6 +21,7 @@ OUTCOMES = (
     ("tested", "Tests"),
     ("refused", "Refused"),
     ("answered", "Not finished"),
+    ("ended", "Signed out"),
 )
 
 

@@ -4,7 +4,7 @@ import re
 import uuid
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tenancy.scope import scope
 from tenancy.sso.models import IdentityProvider, VerifiedDomain
@@ -79,8 +79,9 @@ def test_an_it_admin_without_an_account_does_it_alone_and_an_owner_switches_it_o
         page.get_by_role("button", name="Okta, SAML 2.0").click()
         acs_url, entity_id = copied(page, "single sign-on url"), copied(page, "audience uri")
         look(admin)
-        metadata = {"name": "metadata.xml", "mimeType": "text/xml", "buffer": peer.metadata.encode()}
-        page.get_by_label("Metadata file").set_input_files(metadata)
+        page.get_by_text("Or give us a file, or the text itself").click()
+        file = FilePayload(name="metadata.xml", mimeType="text/xml", buffer=peer.metadata.encode())
+        page.get_by_label("Metadata file").set_input_files(file)
         page.get_by_role("button", name="Save and go on").click()
         expect(page.get_by_text("Waiting for the first sign-in")).to_be_visible()
         peer.trust(entity_id)

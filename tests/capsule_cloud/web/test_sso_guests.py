@@ -158,7 +158,7 @@ def test_a_guest_connects_a_provider_tries_it_and_switches_nothing_on(
         row = IdentityProvider.objects.get()
     assert str(row.pk) in path  # the addresses that were copied before stay true
     assert 'hx-trigger="every 3s"' in guest.get(path).content.decode()
-    answer = come_back(
+    back = come_back(
         guest,
         row,
         idp,
@@ -166,7 +166,7 @@ def test_a_guest_connects_a_provider_tries_it_and_switches_nothing_on(
             attributes={"displayName": ["Ann"], "groups": ["eng", "it"]}
         ),
     )
-    assert answer.headers["Location"] == path
+    assert back.headers["Location"] == path
     text = guest.get(path, headers={"HX-Request": "true"}).content.decode()
     for part in ("The test came through.", "ann@elsewhere.com", "Ann", "eng", "Viewer", "your part is done"):
         assert part in text
