@@ -52,8 +52,10 @@ def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 @require_safe
 @page(Right.SSO_READ)
 def detail(request: HttpRequest, member: MemberPrincipal, directory_id: UUID) -> HttpResponse:
-    """One directory: what to copy there, its tokens, its state, what failed lately."""
+    """One directory: what to copy there, its tokens, its state, what failed lately; its state asks again while it waits."""
     directory = _find(directory_id)
+    if request.headers.get("HX-Request"):
+        return show(request, member, "web/parts/directory_state.html", "sso", directory=directory)
     tokens = selectors.tokens(directory_id)
     live = set(DirectoryToken.objects.filter(services.is_live(), directory=directory).values_list("pk", flat=True))
     return show(

@@ -21,7 +21,7 @@ GUIDES: dict[str, tuple[Step, ...]] = {
                 "“SCIM connector base URL” is the base URL, “Unique identifier field for users” is userName.",
                 "Tick “Push New Users”, “Push Profile Updates” and “Push Groups”.",
                 "“Authentication Mode” is “HTTP Header”, its “Authorization” the token.",
-                "“Test Connector Configuration”, save.",
+                "Choose “Test Connector Configuration”, then save.",
             ),
         ),
         (
@@ -147,7 +147,7 @@ GUIDES: dict[str, tuple[Step, ...]] = {
                 "“SCIM Version” is “SCIM 2.0”, “Base URL” the base URL, “Token Key” the token.",
                 "“Test User Email” is an address in a domain that you have verified.",
                 "Tick the management of groups.",
-                "“Test Connection”, “Activate”, save.",
+                "Choose “Test Connection”, “Activate”, then save.",
             ),
         ),
         (

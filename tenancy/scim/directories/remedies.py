@@ -54,8 +54,8 @@ BY_STATUS = {
         "It remembers one that was removed: restart provisioning there, or assign them anew.",
     ),
     409: Reason(
-        "What the directory wants cannot be true together with what is here.",
-        "What we said names what is in the way, and what helps.",
+        "The organization's own rules do not allow what the directory wants.",
+        "Do what our answer says, then push the person again from there.",
     ),
     412: Reason("Somebody changed it meanwhile.", "Nothing: directories read it again and repeat the change."),
     413: Reason("The request is too large.", "Let the directory send fewer members or operations at once."),

@@ -225,6 +225,22 @@ def test_who_may_not_read_of_single_sign_on_sees_no_directory(path: str, page: P
         page(f"{path}{part}", 403, viewer)
 
 
+def test_the_page_waits_for_the_first_request(
+    tenant: Tenant, okta: tuple[Directory, DirectoryPrincipal], path: str, owner: Client, home: str
+) -> None:
+    def state() -> str:
+        return owner.get(home + path, headers={"HX-Request": "true"}).content.decode()
+
+    assert 'badge-good">connected' in state()
+    with scope(tenant.organization):
+        Directory.objects.update(last_request_at=None)
+    assert "waiting for its first request" in state()
+    assert 'hx-trigger="every 5s"' in state()
+    with scope(tenant.organization):
+        Directory.objects.update(is_on=False)
+    assert "switched off" in state()
+
+
 @pytest.mark.parametrize("kind", Directory.Kind.values)
 def test_every_kind_has_its_steps(tenant: Tenant, page: Page, kind: str) -> None:
     directory, _ = put_directory(tenant, kind=kind)
