@@ -22,8 +22,6 @@ MOST_CHANGED = 5_000  # people at once, in one transaction
 class Changed(Conflict):
     """What was confirmed is no longer what would happen; `preview` says what is."""
 
-    code = "preview_changed"
-
     def __init__(self, preview: Preview) -> None:
         super().__init__("Something has changed since you looked: see what would happen now, and confirm that.")
         self.preview = preview

@@ -39,6 +39,7 @@ HOOKS_READ, HOOKS_WRITE = KeyScope.WEBHOOKS_READ, KeyScope.WEBHOOKS_WRITE
 SSO_READ, SSO_MANAGE = KeyScope.SSO_READ, KeyScope.SSO_MANAGE
 TODAY = {"since": datetime.now(UTC).isoformat()}
 WISH = {"plan": "pro"}
+GROUP = {"group": "Staff", "role": "viewer"}
 STORE = {"name": "Logs", "kind": "https", "options": {"url": "https://logs.example.com/in"}}
 PAUSE = {"is_paused": True}
 VIEW = {"name": "Staff", "filters": {"is_staff": "on"}}
@@ -211,6 +212,9 @@ API = (
     ApiRow("GET", "/v1/sso/domains/{domain_id}", SSO_READ, stranger=404),
     ApiRow("POST", "/v1/sso/domains/{domain_id}/check", SSO_MANAGE, ok=429, stranger=404),  # a moment ago already
     ApiRow("DELETE", "/v1/sso/domains/{domain_id}", SSO_MANAGE, ok=204, stranger=404),
+    ApiRow("GET", "/v1/sso/groups", SSO_READ),
+    ApiRow("POST", "/v1/sso/groups", ORG_WRITE, body={"changes": [GROUP], "fingerprint": "x"}, ok=409),  # not looked at
+    ApiRow("POST", "/v1/sso/groups/preview", ORG_WRITE, body={"changes": [GROUP]}),
     ApiRow("GET", "/v1/scim/directories", SSO_READ),
     ApiRow("POST", "/v1/scim/directories", SSO_MANAGE, body={"name": "Okta"}, ok=201),
     ApiRow("GET", "/v1/scim/directories/{directory_id}", SSO_READ, stranger=404),
