@@ -173,6 +173,8 @@ CELERY_BEAT_SCHEDULE = {
     "check-domains": {"task": "sso.check_domains", "schedule": 5.0},
     "forget-exchanges": {"task": "scim.forget_exchanges", "schedule": 3600.0},
     "forget-sign-ins": {"task": "sso.forget_sign_ins", "schedule": 3600.0},
+    "fetch-metadata": {"task": "sso.fetch_metadata", "schedule": 300.0},
+    "tell-endings": {"task": "sso.tell_endings", "schedule": 3600.0},
     "tidy-webhooks": {"task": "webhooks.tidy", "schedule": 900.0},
     "purge-closed-organizations": {"task": "tenancy.purge_closed_organizations", "schedule": 3600.0},
     "apply-parked-writes": {"task": "quotas.apply_parked_writes", "schedule": 5.0},

@@ -23,6 +23,7 @@ from tenancy.sso.saml import configuration
 
 NAMESPACES = 'xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol"'
 ASSERTION = "urn:oasis:names:tc:SAML:2.0:assertion:Assertion"
+ENTITY = "urn:oasis:names:tc:SAML:2.0:metadata:EntityDescriptor"
 RESPONSE = "urn:oasis:names:tc:SAML:2.0:protocol:Response"
 EMAIL_FORMAT = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
 BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
@@ -89,22 +90,34 @@ class SamlProvider:
         return found
 
     def metadata(
-        self, *more: str, location: str = "https://idp.example.com/sso", logout: str = "", head: str = ""
+        self,
+        *more: str,
+        location: str = "https://idp.example.com/sso",
+        logout: str = "",
+        head: str = "",
+        signed_by: "SamlProvider | None" = None,
     ) -> str:
-        """Its metadata, with its certificate and others; `logout` is where logouts go, `head` more attributes."""
+        """Its metadata, with its certificate and others; `logout` is where logouts go, `head` more attributes.
+
+        `signed_by` signs all of it, which has the ID `_all` then.
+        """
         keys = "".join(
             '<md:KeyDescriptor use="signing"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>'
             f"{_bare(one)}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor>"
             for one in (self.certificate, *more)
         )
         ends = f'<md:SingleLogoutService Binding="{configuration.REDIRECT}" Location="{logout}"/>' if logout else ""
-        return (
+        text = (
             '<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" '
             f'xmlns:ds="http://www.w3.org/2000/09/xmldsig#" entityID="{self.entity_id}"{head}>'
             '<md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">'
             f'{keys}{ends}<md:SingleSignOnService Binding="{configuration.REDIRECT}" Location="{location}"/>'
             "</md:IDPSSODescriptor></md:EntityDescriptor>"
         )
+        if signed_by is None:
+            return text
+        before = text.index("<md:IDPSSODescriptor")
+        return signed_by.sign(f"{text[:before]}{template('_all')}{text[before:]}", ENTITY)
 
     def says(self, provider: IdentityProvider, subject: str, in_response_to: str | None) -> Said:
         """A good answer about somebody, for this provider's row."""
@@ -173,19 +186,15 @@ class SamlProvider:
         self, xml: str, of: str, node: str, *, algorithm: str = RSA_SHA256, digest: str = SHA256, key: str = ""
     ) -> str:
         """The document with a signature over the element `of`, behind that element's issuer."""
-        template = (
-            '<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:SignedInfo>'
-            '<ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/>'
-            f'<ds:SignatureMethod Algorithm="{algorithm}"/><ds:Reference URI="#{of}"><ds:Transforms>'
-            '<ds:Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"/>'
-            '<ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/></ds:Transforms>'
-            f'<ds:DigestMethod Algorithm="{digest}"/><ds:DigestValue/></ds:Reference></ds:SignedInfo>'
-            "<ds:SignatureValue/></ds:Signature>"
-        )
         before, issuer, after = xml.partition("</saml:Issuer>")
+        made = template(of, algorithm=algorithm, digest=digest)
+        return self.sign(f"{before}{issuer}{made}{after}", node, key=key)
+
+    def sign(self, xml: str, node: str, *, key: str = "") -> str:
+        """The document, whose template of a signature is filled in."""
         with tempfile.TemporaryDirectory() as folder:
             source, secret = Path(folder, "in.xml"), Path(folder, "key.pem")
-            source.write_text(f"{before}{issuer}{template}{after}")
+            source.write_text(xml)
             secret.write_text(key or self.key)
             command = [self.program, "--sign", "--privkey-pem", str(secret), "--id-attr:ID", node, str(source)]
             made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -214,6 +223,19 @@ class SamlProvider:
             made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         hidden = made.removeprefix('<?xml version="1.0"?>\n').strip()
         return f"<saml:EncryptedAssertion>{hidden}</saml:EncryptedAssertion>"
+
+
+def template(of: str, *, algorithm: str = RSA_SHA256, digest: str = SHA256) -> str:
+    """A signature over the element `of` that is still to be made."""
+    return (
+        '<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:SignedInfo>'
+        '<ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/>'
+        f'<ds:SignatureMethod Algorithm="{algorithm}"/><ds:Reference URI="#{of}"><ds:Transforms>'
+        '<ds:Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"/>'
+        '<ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/></ds:Transforms>'
+        f'<ds:DigestMethod Algorithm="{digest}"/><ds:DigestValue/></ds:Reference></ds:SignedInfo>'
+        "<ds:SignatureValue/></ds:Signature>"
+    )
 
 
 def assertion_of(said: Said) -> str:

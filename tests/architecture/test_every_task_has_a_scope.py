@@ -57,6 +57,8 @@ GLOBAL = {
     "scim.forget_exchanges": "asks whose exchanges are old, then opens each one's scope",
     "sso.check_domains": "takes everybody's due domains in turns, each in its own scope",
     "sso.forget_sign_ins": "asks whose traces are old, then opens each one's scope",
+    "sso.fetch_metadata": "claims whose metadata is due, then opens each one's scope",
+    "sso.tell_endings": "asks whose certificates end, then opens each one's scope",
     "webhooks.deliver": "takes everybody's due deliveries in turns; each says whose it is",
     "webhooks.tidy": "one statement ends everybody's logs of last month",
     "sandbox.deliver_webhooks": "a twin of Stripe knows no organizations",

@@ -23,7 +23,10 @@ RETURNS TABLE (organization_id uuid) LANGUAGE sql STABLE AS $$
     SELECT DISTINCT p.organization_id FROM sso_identityprovider p
     JOIN tenancy_organization o ON o.id = p.organization_id AND o.closed_at IS NULL
     WHERE p.state <> 'off' AND p.organization_id > p_after
-    AND least(p.next_certificate_expires_at, p.certificate_expires_at) < now() + p_within
+    AND least(
+        p.next_certificate_expires_at, p.certificate_expires_at,
+        CASE p.metadata_url WHEN '' THEN p.metadata_valid_until END
+    ) < now() + p_within
     AND p.certificate_expires_at > now()
     ORDER BY p.organization_id LIMIT p_limit
 $$"""
