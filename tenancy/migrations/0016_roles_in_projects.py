@@ -69,7 +69,8 @@ class Migration(migrations.Migration):
                 organization_id uuid, slug text, name text, role text, is_mfa_required boolean,
                 is_sso_required boolean, closed_at timestamptz, project_roles jsonb
             ) LANGUAGE sql STABLE AS $$
-                SELECT o.id, o.slug::text, o.name::text, m.role::text, o.is_mfa_required, o.is_sso_required, o.closed_at,
+                SELECT o.id, o.slug::text, o.name::text, m.role::text, o.is_mfa_required, o.is_sso_required,
+                    o.closed_at,
                     COALESCE((
                         SELECT jsonb_object_agg(p.slug, r.role)
                         FROM tenancy_projectrole r JOIN tenancy_project p ON p.id = r.project_id
