@@ -28,27 +28,26 @@ from tenancy.sso.providers.selectors import provider, providers
 BLANK = 3  # lines of an empty form
 TRIED = 5  # of the last sign-ins
 MOST_SHOWN = 200  # people of a preview
-NONE = "none"
+NONE, EVERYWHERE = "none", "organization"  # a line's role, and its project, where there is none
 
 
 class LineForm(forms.Form):
-    """One group, and what it gives."""
+    """One group, and what it gives; a line that nobody has touched is passed over."""
 
     group = forms.CharField(
         max_length=255,
-        required=False,
         label="Group",
         widget=forms.TextInput(attrs={"list": "known-groups", "autocomplete": "off", "spellcheck": "false"}),
     )
-    role = forms.ChoiceField(label="gives the role")
-    project = forms.ChoiceField(label="in", required=False)
+    role = forms.ChoiceField(label="gives the role", initial=Role.MEMBER.value)
+    project = forms.ChoiceField(label="in", initial=EVERYWHERE)
 
     def __init__(self, *args: Any, role: Role, places: Sequence[Project], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         roles = [(one.value, one.label) for one in Role if may_grant(role, one)]
         self.fields["role"].choices = [*roles, (NONE, "No role any more")]  # type: ignore[attr-defined]
         self.fields["project"].choices = [  # type: ignore[attr-defined]
-            ("", "the organization"),
+            (EVERYWHERE, "the organization"),
             *((str(one.pk), one.name) for one in places),
         ]
 
@@ -133,13 +132,13 @@ def trusted(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) ->
 
 def _lines(request: HttpRequest, member: MemberPrincipal) -> Any:
     archived = {row.project for row in selectors.group_roles() if row.project and row.project.archived_at}
-    choices = {"role": member.role, "places": [*projects(), *archived]}
+    choices = {"role": member.role, "places": [*projects(), *archived], "empty_permitted": True}
     if request.method == "POST":
         return LineFormSet(request.POST, form_kwargs=choices)
     named = [one.replace("\x00", "") for one in request.GET.getlist("group")][: previews.MOST_EDITS]
     line = {
         "role": request.GET.get("role", Role.MEMBER.value),
-        "project": request.GET.get("project", ""),
+        "project": request.GET.get("project") or EVERYWHERE,
     }
     initial = [{**line, "group": group} for group in named] or [{**line, "group": ""}] * BLANK
     return LineFormSet(initial=initial, form_kwargs=choices)
@@ -147,7 +146,7 @@ def _lines(request: HttpRequest, member: MemberPrincipal) -> Any:
 
 def _edit(line: dict[str, Any]) -> Edit:
     role = None if line["role"] == NONE else Role(line["role"])
-    return Edit(line["group"], role, UUID(line["project"]) if line["project"] else None)
+    return Edit(line["group"], role, None if line["project"] == EVERYWHERE else UUID(line["project"]))
 
 
 def _form(

@@ -34,7 +34,7 @@ def form(lines: Lines, **more: str) -> dict[str, Any]:
     """The form with these lines."""
     fields: dict[str, Any] = {"form-TOTAL_FORMS": len(lines), "form-INITIAL_FORMS": 0}
     for n, (group, role, project) in enumerate(lines):
-        fields |= {f"form-{n}-group": group, f"form-{n}-role": role, f"form-{n}-project": project}
+        fields |= {f"form-{n}-group": group, f"form-{n}-role": role, f"form-{n}-project": project or "organization"}
     return fields | more
 
 
