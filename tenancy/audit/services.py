@@ -18,7 +18,7 @@ from tenancy.scope import SqlCall, current_organization_id, preparing_cursor
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: `kind` is user, api_key, staff or system."""
+    """Who acts: `kind` is user, api_key, directory, staff or system."""
 
     kind: str
     id: str
