@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core import signing
+from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.cache import add_never_cache_headers
@@ -23,12 +24,13 @@ from tenancy.sso import sessions
 from tenancy.sso.models import IdentityProvider, SignIn
 from tenancy.sso.providers import selectors, sign_in
 from tenancy.sso.providers.reasons import REASONS, Refused
-from tenancy.sso.saml import requests
+from tenancy.sso.saml import envelopes, requests
 from tenancy.sso.saml.configuration import ProgramMissing
 from tenancy.sso.setup.browsers import tester
 
 SALT = "sso.browser"
 COOKIE = "sso_{}"
+TEST = "sso:saml:test:{}"  # a request that only tries a provider out: where whoever asked goes back to
 METADATA_TYPE = "application/samlmetadata+xml"  # SAML 2.0 Metadata, appendix A
 
 
@@ -41,10 +43,10 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     """
     provider = provider_or_404(provider_id)
     is_test = request.GET.get("test") == "1"
-    if is_test:
-        if tester(request, provider) is None:
-            raise Http404
-    elif provider.state != IdentityProvider.State.ACTIVE:
+    found = tester(request, provider) if is_test else None
+    if is_test and found is None:
+        raise Http404
+    if not is_test and provider.state != IdentityProvider.State.ACTIVE:
         return refused(request, provider, Refused("not_in_use"))
     onward = request.GET.get("next", "/")
     if not url_has_allowed_host_and_scheme(onward, allowed_hosts=None):
@@ -59,6 +61,8 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
         return refused(request, provider, refusal)
     except ProgramMissing as failure:
         return missing(request, failure)
+    if found is not None:
+        cache.set(TEST.format(asked.request_id), found.address, int(sign_in.BROWSER_HAS.total_seconds()))
     response = HttpResponseRedirect(asked.url)
     response.allowed_schemes = ["https", "http"]  # checked when the metadata was read
     _remember(response, asked.request_id, {"next": onward, "is_test": is_test, "is_again": is_again}, provider_id)
@@ -69,12 +73,18 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
 @csrf_exempt
 @require_POST
 def acs(request: HttpRequest, provider_id: UUID) -> HttpResponse:
-    """Take an answer of the identity provider (SAML 2.0 Bindings, HTTP POST); RelayState is not looked at."""
+    """Take an answer of the identity provider (SAML 2.0 Bindings, HTTP POST); RelayState is not looked at.
+
+    Who tries a provider out goes back to where they began when it is refused: without cookies, we know by the request.
+    """
+    posted = request.POST.get("SAMLResponse", "")
     try:
-        kept = sign_in.receive(provider_id=provider_id, posted=request.POST.get("SAMLResponse", ""))
+        kept = sign_in.receive(provider_id=provider_id, posted=posted)
     except NotFound:
         raise Http404 from None
     except Refused as refusal:
+        if address := cache.get(TEST.format(envelopes.request_named_in(posted))):
+            return _back(address, refusal)
         return refused(request, provider_or_404(provider_id), refusal)
     except ProgramMissing as failure:
         return missing(request, failure)
@@ -88,7 +98,7 @@ def acs(request: HttpRequest, provider_id: UUID) -> HttpResponse:
 @require_safe
 def done(request: HttpRequest, provider_id: UUID, sign_in_id: UUID) -> HttpResponse:
     """The browser comes for its answer: sign in who it is about, or show a test's."""
-    provider = provider_or_404(provider_id)
+    provider, named = provider_or_404(provider_id), ""
     try:
         kept = sign_in.find(provider=provider, sign_in_id=sign_in_id)
         named = kept.in_response_to or str(kept.pk)
@@ -99,6 +109,8 @@ def done(request: HttpRequest, provider_id: UUID, sign_in_id: UUID) -> HttpRespo
             raise refusal
         response = _tested(request, kept) if remembered["is_test"] else _sign_in(request, kept, remembered)
     except Refused as refusal:
+        if address := cache.get(TEST.format(named)):
+            return _back(address, refusal)
         return refused(request, provider, refusal)
     response.delete_cookie(COOKIE.format(named), path="/sso/")
     add_never_cache_headers(response)
@@ -123,6 +135,13 @@ def _sign_in(request: HttpRequest, kept: SignIn, remembered: dict[str, Any]) -> 
         is_again=remembered["is_again"],
         known_as={"subject": kept.subject, "session": kept.session_index, **(kept.name_id or {})},
     )
+
+
+def _back(address: str, refusal: Refused) -> HttpResponse:
+    """To the page from which a test began; it shows the reason."""
+    response = HttpResponseRedirect(f"{address}?{urlencode({'refused': refusal.code})}")
+    response.status_code = 303
+    return response
 
 
 def _tested(request: HttpRequest, kept: SignIn) -> HttpResponse:

@@ -24,6 +24,7 @@ from tenancy.sso.saml.algorithms import (
 )
 
 LARGEST = 256 * 1024  # of what is posted
+_ASKED = re.compile(rb"\sInResponseTo=[\"']([\w.-]{1,255})[\"']", re.ASCII)
 _ENCODING = re.compile(rb"<\?xml [^>]*?encoding\s*=\s*[\"']([^\"'>]*)")
 
 
@@ -64,6 +65,15 @@ def open_envelope(posted: str) -> Envelope:
         bool(inner) and inner[0].find(f"{DS}Signature") is not None,
         bool(hidden),
     )
+
+
+def request_named_in(posted: str) -> str:
+    """Which request an answer says that it is for, whatever else is wrong with it; nobody's word is taken for it."""
+    try:
+        found = _ASKED.search(base64.b64decode("".join(posted[:LARGEST].split())))
+    except (binascii.Error, ValueError):
+        return ""
+    return found[1].decode() if found else ""
 
 
 def parsed(raw: bytes) -> Element:

@@ -326,6 +326,20 @@ def test_our_metadata_says_what_the_provider_must_know(row: IdentityProvider) ->
     assert "PRIVATE" not in text
 
 
+@pytest.mark.parametrize("other", [{"audience": "https://other.example.com"}, {"subject": "<!-- -->"}])
+def test_a_test_that_is_refused_ends_where_it_began_with_the_reason(
+    other: dict[str, str], tenant: Tenant, row: IdentityProvider, idp: SamlProvider, domain: str
+) -> None:
+    client = Client()
+    client.force_login(tenant.owner)
+    asked = sent_away(client, row, test="1")
+    answer = post(row, idp.answer(idp.says(row, f"ada@{domain}", asked).but(**other)))
+    page = f"/o/{tenant.organization.slug}/sso/providers/{row.pk}/"
+    code = "audience" if "audience" in other else "forbidden_content"
+    assert (answer.status_code, answer["Location"]) == (303, f"{page}?refused={code}")
+    assert post(row, idp.answer(idp.says(row, "x", "_another").but(**other))).status_code == 403
+
+
 def test_without_its_program_single_sign_on_says_what_is_missing(
     row: IdentityProvider, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
