@@ -44,6 +44,7 @@ STORE = {"name": "Logs", "kind": "https", "options": {"url": "https://logs.examp
 PAUSE = {"is_paused": True}
 VIEW = {"name": "Staff", "filters": {"is_staff": "on"}}
 STREAM = {"name": "SIEM", "kind": "https", "options": {"url": "https://siem.example.com/in"}}
+OPENID = {"name": "Okta", "protocol": "oidc", "issuer": "https://acme.okta.com", "client_id": "a", "client_secret": "b"}
 CAP = {"allowance": "operations", "amount": 1000}
 
 API = (
@@ -232,6 +233,12 @@ API = (
         stranger=404,
     ),
     ApiRow("GET", "/v1/scim/directories/{directory_id}/exchanges", SSO_READ, stranger=404),
+    ApiRow("GET", "/v1/sso/providers", SSO_READ),
+    ApiRow("POST", "/v1/sso/providers", SSO_MANAGE, body=OPENID, ok=201),
+    ApiRow("GET", "/v1/sso/providers/{provider_id}", SSO_READ, stranger=404),
+    ApiRow("GET", "/v1/sso/providers/{provider_id}/sign-ins", SSO_READ, stranger=404),
+    ApiRow("PATCH", "/v1/sso/providers/{provider_id}", SSO_MANAGE, body={"name": "Okta EU"}, stranger=404),
+    ApiRow("DELETE", "/v1/sso/providers/{provider_id}", SSO_MANAGE, ok=204, stranger=404),
     # MCP: any key may talk; each tool asks for its own scope
     ApiRow("POST", "/mcp", None, body=PING),
 )
