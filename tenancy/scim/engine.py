@@ -11,9 +11,8 @@ from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 
 from tenancy.scim import exchanges, provisioning, refusals
-from tenancy.scim.authentication import principal_of, unauthenticated
+from tenancy.scim.authentication import principal_of
 from tenancy.scim.directories.tokens import DirectoryPrincipal
-from tenancy.scim.models import Directory
 from tenancy.scim.protocol import Handler, Service
 from tenancy.scim.resources import MOST_BYTES, PROVIDER
 from tenancy.scim.storage import DirectoryStorage
@@ -37,10 +36,7 @@ def serve(request: HttpRequest, path: str) -> HttpResponse:
     try:
         asked.body = _body(request)
         with scope(principal.organization_id):
-            directory = Directory.objects.filter(pk=principal.directory_id).first()
-            if directory is None:  # removed since its token was looked up
-                return unauthenticated()
-            storage = DirectoryStorage(directory, principal.actor)
+            storage = DirectoryStorage(principal)
             answer = Handler(SERVICE, storage).handle(asked)
             storage.finish()
             _keep(request, principal, asked, answer, started)

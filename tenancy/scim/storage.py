@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -16,13 +17,14 @@ from scim2_models import (
     ResourceType,
     ResponseParameters,
     SearchRequest,
+    UnauthorizedException,
     UniquenessException,
 )
 from scim2_server.storage import ScimStorage, SearchPage
 
-from tenancy.audit.services import Actor
 from tenancy.scim import membership, provisioning, tables
 from tenancy.scim.adapters import Document, GroupAdapter, UserAdapter
+from tenancy.scim.directories.tokens import DirectoryPrincipal
 from tenancy.scim.filters import check
 from tenancy.scim.models import Directory, DirectoryGroup, DirectoryUser
 from tenancy.scim.names import name_key
@@ -54,12 +56,20 @@ class DirectoryStorage(ScimStorage):
 
     supports_cursors = True
 
-    def __init__(self, directory: Directory, actor: Actor) -> None:
-        self.directory, self.actor = directory, actor
+    def __init__(self, principal: DirectoryPrincipal) -> None:
+        self.principal, self.actor = principal, principal.actor
         self.is_bulk = False
         self.refused: list[provisioning.LastOwnerStays] = []  # of whom the organization is told
         self._is_locked = False
         self._more = {"User": 0, "Group": 0}  # than the directory's counts say
+
+    @cached_property
+    def directory(self) -> Directory:
+        """The directory's row. Raises UnauthorizedException where it was removed since its token was looked up."""
+        found = Directory.objects.filter(pk=self.principal.directory_id).first()
+        if found is None:
+            raise UnauthorizedException
+        return found
 
     @contextmanager
     def operation(self) -> Iterator[None]:
@@ -115,7 +125,7 @@ class DirectoryStorage(ScimStorage):
         if request.filter is not None:
             check(request.filter)
         places = [self._place(one) for one in types]
-        search = Search(self.directory.pk, places, request)
+        search = Search(self.principal.directory_id, places, request)
         total = sum(map(self._count, types)) if request.filter is None else None
         by_cursor = request.cursor is not None
         page = search.by_cursor(position, total) if by_cursor else search.by_index(total)
@@ -253,11 +263,11 @@ class DirectoryStorage(ScimStorage):
 
     def _rows(self, resource_type: ResourceType) -> Any:
         kind = DirectoryUser if resource_type.name == USER_TYPE.name else DirectoryGroup
-        return kind.objects.filter(directory=self.directory)
+        return kind.objects.filter(directory_id=self.principal.directory_id)
 
     def _place(self, resource_type: ResourceType) -> tables.Place:
         make = tables.users if resource_type.name == USER_TYPE.name else tables.groups
-        return make(self.directory)
+        return make(self.principal)
 
     def _count(self, resource_type: ResourceType) -> int:
         is_user = resource_type.name == USER_TYPE.name

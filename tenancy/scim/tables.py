@@ -5,7 +5,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from scim2_models import Path, ResourceType
@@ -13,7 +13,7 @@ from scim2_models.path import AttributeBinding
 
 from tenancy.scim.candidates import Indexes
 from tenancy.scim.filters import NULL, Sql, Table, Values
-from tenancy.scim.models import Directory, DirectoryGroup, DirectoryUser
+from tenancy.scim.models import DirectoryGroup, DirectoryUser
 from tenancy.scim.resources import GROUP_TYPE, USER_TYPE, GroupModel, UserModel
 
 NOBODY = Sql("SELECT NULL::uuid WHERE FALSE")
@@ -24,6 +24,15 @@ MEMBER_NAME = f"""COALESCE(
     (SELECT COALESCE(u.data ->> 'displayName', u.user_name) FROM {USERS} u WHERE u.id = m.user_id),
     (SELECT s.display_name FROM {GROUPS} s WHERE s.id = m.subgroup_id)
 )"""
+
+
+class Owner(Protocol):
+    """Whoever says which directory it is, and of which organization."""
+
+    @property
+    def organization_id(self) -> UUID: ...
+    @property
+    def directory_id(self) -> UUID: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,7 @@ class Place:
     indexes: Indexes
 
 
-def users(directory: Directory) -> Place:
+def users(of: Owner) -> Place:
     """The users of a directory."""
     mine = f"{MEMBERS} m WHERE m.user_id = {USERS}.id"
     groups = Values(
@@ -55,15 +64,15 @@ def users(directory: Directory) -> Place:
     )
     columns = {**_shared(USERS, UserModel, "User"), "user_name": Sql(f"{USERS}.name_key")}
     finders = {
-        **_finders(USERS, directory),
-        "user_name": _by(USERS, directory, "name_key"),
+        **_finders(USERS, of),
+        "user_name": _by(USERS, of, "name_key"),
         "groups.value": _by_id(f"SELECT user_id FROM {MEMBERS} WHERE user_id IS NOT NULL AND group_id = %s"),
     }
-    table = Table(_document(USERS, directory), columns, {"groups": groups})
-    return Place(USER_TYPE, UserModel, DirectoryUser, USERS, table, Indexes(finders, _holding("user", directory)))
+    table = Table(_document(USERS, of), columns, {"groups": groups})
+    return Place(USER_TYPE, UserModel, DirectoryUser, USERS, table, Indexes(finders, _holding("user", of)))
 
 
-def groups(directory: Directory) -> Place:
+def groups(of: Owner) -> Place:
     """The groups of a directory."""
     mine = f"{MEMBERS} m WHERE m.group_id = {GROUPS}.id"
     members = Values(
@@ -80,23 +89,23 @@ def groups(directory: Directory) -> Place:
     )
     columns = {**_shared(GROUPS, GroupModel, "Group"), "display_name": Sql(f"{GROUPS}.name_key")}
     finders = {
-        **_finders(GROUPS, directory),
-        "display_name": _by(GROUPS, directory, "name_key"),
+        **_finders(GROUPS, of),
+        "display_name": _by(GROUPS, of, "name_key"),
         "members.value": _by_id(
             f"SELECT group_id FROM {MEMBERS} WHERE user_id = %s "
             f"UNION ALL SELECT group_id FROM {MEMBERS} WHERE subgroup_id = %s"
         ),
     }
-    table = Table(_document(GROUPS, directory), columns, {"members": members})
-    return Place(GROUP_TYPE, GroupModel, DirectoryGroup, GROUPS, table, Indexes(finders, _holding("group", directory)))
+    table = Table(_document(GROUPS, of), columns, {"members": members})
+    return Place(GROUP_TYPE, GroupModel, DirectoryGroup, GROUPS, table, Indexes(finders, _holding("group", of)))
 
 
 def _exact(text: str) -> Sql:
     return Sql(f'(({text}) COLLATE "C")')
 
 
-def _document(name: str, directory: Directory) -> Sql:
-    return Sql(f"({name}.search -> %s)", (str(directory.pk),))
+def _document(name: str, of: Owner) -> Sql:
+    return Sql(f"({name}.search -> %s)", (str(of.directory_id),))
 
 
 def _shared(name: str, model: Any, kind: str) -> dict[str, Sql]:
@@ -114,17 +123,17 @@ def _shared(name: str, model: Any, kind: str) -> dict[str, Sql]:
     }
 
 
-def _finders(name: str, directory: Directory) -> dict[str, Callable[[str], Sql]]:
+def _finders(name: str, of: Owner) -> dict[str, Callable[[str], Sql]]:
     external = Sql(f"SELECT id FROM {name} WHERE directory_id = %s AND external_id = %s AND external_id <> ''")
     return {
         "id": _by_id("SELECT %s::uuid"),
-        "external_id": lambda wanted: external._replace(params=(directory.pk, wanted)),
+        "external_id": lambda wanted: external._replace(params=(of.directory_id, wanted)),
     }
 
 
-def _by(name: str, directory: Directory, column: str) -> Callable[[str], Sql]:
+def _by(name: str, of: Owner, column: str) -> Callable[[str], Sql]:
     text = f"SELECT id FROM {name} WHERE directory_id = %s AND {column} = %s"
-    return lambda wanted: Sql(text, (directory.pk, wanted))
+    return lambda wanted: Sql(text, (of.directory_id, wanted))
 
 
 def _by_id(text: str) -> Callable[[str], Sql]:
@@ -146,10 +155,10 @@ def as_id(text: str | None) -> UUID | None:
     return found if str(found) == text else None
 
 
-def _holding(kind: str, directory: Directory) -> Callable[[dict[str, Any]], Sql]:
+def _holding(kind: str, of: Owner) -> Callable[[dict[str, Any]], Sql]:
     def find(piece: dict[str, Any]) -> Sql:
-        wanted = json.dumps({str(directory.pk): piece})
-        params = (directory.organization_id, directory.pk, [wanted])
+        wanted = json.dumps({str(of.directory_id): piece})
+        params = (of.organization_id, of.directory_id, [wanted])
         return Sql(f"SELECT id FROM scim_{kind}s_holding(%s, %s, %s::text[])", params)
 
     return find

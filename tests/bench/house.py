@@ -71,6 +71,16 @@ def fastapi_peer(**environment: str) -> Iterator[Server]:
 
 
 @contextmanager
+def scim_peer() -> Iterator[Server]:
+    """scim2-server's own application, under the same server; its storage lives in one process."""
+    port = free_port()
+    argv = _granian("wsgi", port, "tests.bench.peers.scim_app:application", "--blocking-threads", str(THREADS))
+    argv = tuple("1" if argv[n - 1] == "--workers" else word for n, word in enumerate(argv))
+    with _serving("scim2-server", argv, port, {}) as server:
+        yield server
+
+
+@contextmanager
 def engine(storage: Path) -> Iterator[Server]:
     """The engine's own server on a storage folder: one process, as it is meant to run (its sessions live in it)."""
     port = free_port()

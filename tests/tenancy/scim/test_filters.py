@@ -134,9 +134,9 @@ def somebody(number: int, dice: random.Random) -> dict[str, Any]:
 def storage(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Iterator[DirectoryStorage]:
     """A directory's storage, whose users become nobody's members."""
     monkeypatch.setattr(provisioning, "provision", lambda row, actor: None)
-    directory, principal, _ = connected(tenant)
+    _, principal, _ = connected(tenant)
     with scope(tenant.organization), PROVIDER:
-        yield DirectoryStorage(directory, principal.actor)
+        yield DirectoryStorage(principal)
 
 
 @pytest.fixture

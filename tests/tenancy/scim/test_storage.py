@@ -24,8 +24,8 @@ class TestDirectoryStorage(ScimStorageContract):
     @pytest.fixture
     def storage(self, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Iterator[DirectoryStorage]:
         monkeypatch.setattr(provisioning, "provision", lambda row, actor: None)
-        directory, principal, _ = connected(tenant)
+        _, principal, _ = connected(tenant)
         with scope(tenant.organization), PROVIDER:
-            storage = DirectoryStorage(directory, principal.actor)
+            storage = DirectoryStorage(principal)
             storage.is_bulk = True  # an operation that fails leaves the others as they are
             yield storage
