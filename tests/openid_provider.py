@@ -45,6 +45,7 @@ class PeerClient:
             "backchannel_logout_session_required": True,
             "token_endpoint_auth_method": self.method,
             "id_token_signed_response_alg": self.algorithm,
+            "require_auth_time": True,
         }
         return said | ({"client_secret": self.secret} if self.secret else {})
 

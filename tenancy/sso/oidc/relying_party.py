@@ -29,6 +29,8 @@ from tenancy.sso.providers.reasons import Refused
 
 SCOPES = ["openid", "email", "profile"]
 LONGEST_SAID = 200
+# How people are asked anew. Google refuses `login`: it can only have them choose their account.
+PROMPTS = {"https://accounts.google.com": "select_account"}
 _SAID = re.compile(r'"(error(?:_description)?)"\s*:\s*"([^"\\]*)"')
 
 
@@ -163,7 +165,8 @@ class RelyingParty(OpenIDConnectProvider):  # type: ignore[misc]
     def send_away(self, *, is_again: bool) -> HttpResponseRedirect:
         """To the provider; `waiting` then has what must come back. `is_again`: people show anew who they are."""
         self.waiting["nonce"] = token_urlsafe(32)
-        params = {"nonce": self.waiting["nonce"]} | ({"prompt": "login"} if is_again else {})
+        prompt = {"prompt": PROMPTS.get(self.row.issuer, "login")} if is_again else {}
+        params = {"nonce": self.waiting["nonce"], **prompt}
         with outgoing.asking(self.row.pk):
             answer: HttpResponseRedirect = self.redirect(self.request, AuthProcess.LOGIN, auth_params=params)
         return answer

@@ -25,6 +25,7 @@ from tenancy.sso.setup.browsers import tester
 
 ONCE = ("state", "code", "iss", "error")  # parameters that stand in an answer at most once (RFC 6749, section 3.1)
 UNREACHABLE = "not_reachable"
+LONGEST_NEXT = 1000  # browsers keep no cookie of more than 4096 bytes
 
 
 @require_GET
@@ -42,7 +43,7 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     elif provider.state != IdentityProvider.State.ACTIVE:
         return _refused(request, provider, Refused("not_in_use"))
     onward = request.GET.get("next", "/")
-    if not url_has_allowed_host_and_scheme(onward, allowed_hosts=None):
+    if len(onward) > LONGEST_NEXT or not url_has_allowed_host_and_scheme(onward, allowed_hosts=None):
         onward = "/"
     if request.GET.get("ask") == "1":
         address = f"{request.path}?{urlencode({'next': onward})}"

@@ -288,7 +288,7 @@ def test_what_the_provider_says_instead_of_a_code_is_told(
 
 def test_it_goes_on_where_it_began_and_never_elsewhere(row: IdentityProvider, issuer: Issuer) -> None:
     assert signed_in(Client(), row, issuer, next="/outbox/")["Location"] == "/outbox/"
-    for evil in ("https://evil.com/", "//evil.com/", "/\\evil.com"):
+    for evil in ("https://evil.com/", "//evil.com/", "/\\evil.com", f"/{'x' * 5000}"):
         assert signed_in(Client(), row, issuer, next=evil)["Location"] == "/"
     asked = sent_away(Client(), row, scope="admin", auth_params="redirect_uri=https://evil.com", process="connect")
     assert "admin" not in asked["scope"]

@@ -90,6 +90,15 @@ def test_what_is_no_provider_is_refused(tenant: Tenant, field: str, value: str) 
     assert refusal.value.field == field
 
 
+@pytest.mark.parametrize(
+    "issuer", ["https://localhost:8443/", "http://127.0.0.1:8443/", "https://[::1]/", "https://a.localhost/"]
+)
+def test_an_issuer_on_this_machine_is_refused_in_production(tenant: Tenant, settings: Any, issuer: str) -> None:
+    settings.EGRESS_LOOPBACK = False
+    with pytest.raises(Invalid, match=r"does not lead to|must begin with https"):
+        add(tenant, issuer=issuer)
+
+
 def test_a_public_client_has_no_secret(tenant: Tenant) -> None:
     assert add(tenant, token_auth_method="none", client_secret="").client_secret is None
     with pytest.raises(Invalid, match="no secret"):

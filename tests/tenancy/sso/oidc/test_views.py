@@ -15,7 +15,7 @@ from tenancy.models import Membership, Organization, User
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.sso.models import ExternalIdentity, IdentityProvider
-from tenancy.sso.oidc import addresses
+from tenancy.sso.oidc import addresses, relying_party
 from tests.factories import Tenant, add_member, make_tenant, make_user
 from tests.tenancy.sso.oidc.conftest import come_back, connect, sent_away, signed_in, trace
 from tests.tenancy.sso.oidc.issuer import SECRET, Issuer
@@ -190,6 +190,15 @@ def test_whom_the_provider_asked_anew_may_do_what_needs_that(
     issuer.says["auth_time"] = int(time.time())
     assert signed_in(client, row, issuer, next=path)["Location"] == path
     assert client.get(path).status_code == 200
+
+
+def test_google_can_only_have_people_choose_their_account(
+    tenant: Tenant, row: IdentityProvider, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relying_party, "PROMPTS", {issuer.url: relying_party.PROMPTS["https://accounts.google.com"]})
+    client = Client()
+    signed_in(client, row, issuer)
+    assert sent_away(client, row)["prompt"] == "select_account"
 
 
 def test_where_it_is_required_a_password_leads_to_the_provider(
