@@ -12,6 +12,7 @@ from capsule_cloud.web import forms
 from capsule_cloud.web.console import attempt, page, perform, show
 from tenancy import selectors
 from tenancy.access import MemberPrincipal
+from tenancy.groups import selectors as groups
 from tenancy.models import Invitation, Membership
 from tenancy.roles import Right, Role, may_grant
 from tenancy.services import invitations, members
@@ -27,6 +28,7 @@ def index(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
         "web/members.html",
         "members",
         members=listed,
+        managed=groups.managed(one.user_id for one, _ in listed),
         invitations=selectors.open_invitations(),
         limit=selectors.organization().member_limit,
     )
@@ -72,7 +74,8 @@ def role(request: HttpRequest, member: MemberPrincipal, user_id: UUID) -> HttpRe
         ),
     )
     if changed is None:
-        return show(request, member, "web/member_role.html", "members", form=form, person=person)
+        is_managed = bool(groups.managed([user_id]))
+        return show(request, member, "web/member_role.html", "members", form=form, person=person, is_managed=is_managed)
     messages.success(request, f"{person.user.get_full_name()} is now {Role(changed.role).label.lower()}.")
     return redirect("members", slug=member.slug)
 

@@ -12,6 +12,7 @@ from tenancy.access import MemberPrincipal
 from tenancy.errors import NotFound
 from tenancy.roles import Right
 from tenancy.sso.providers import selectors, traces
+from tenancy.sso.providers.outcomes import outcome
 from tenancy.sso.providers.reasons import REASONS
 
 PAGE_SIZE = 50
@@ -66,5 +67,7 @@ def detail(request: HttpRequest, member: MemberPrincipal, sign_in_id: UUID) -> H
         "one": sign_in,
         "provider": sign_in.provider,
         "preview": preview(sign_in.provider, sign_in),
+        "outcome": outcome(sign_in) if sign_in.subject else None,
+        "note": REASONS["groups_left_out"],
     }
     return show(request, member, "web/sso_sign_in.html", "sso", **context)

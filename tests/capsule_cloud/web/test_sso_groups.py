@@ -239,3 +239,26 @@ def test_the_page_asks_no_more_of_many_people(tenant: Tenant, owner: Client, hom
         staff(tenant, *names)
         counts.append(queries(owner, f"{home}sso/groups/"))
     assert counts[0] == counts[1]
+
+
+def test_members_whose_role_groups_decide_are_marked(tenant: Tenant, page: Page) -> None:
+    [ada] = staff(tenant, "Ada")
+    assert "by groups" not in page("members/")
+    assert "Groups decide" not in page(f"members/{ada.pk}/role/")
+    change(tenant, Edit("Staff", Role.MEMBER))
+    assert page("members/").count("by groups") == 1
+    assert "Groups decide this role." in page(f"members/{ada.pk}/role/")
+
+
+def test_a_sign_in_says_which_role_it_would_give_and_when_groups_were_left_out(tenant: Tenant, page: Page) -> None:
+    provider = put_provider(tenant)
+    change(tenant, Edit("Staff", Role.MEMBER))
+    ada = add_member(tenant, Role.ADMIN, "Ada")
+    for attributes, says in (
+        ({"groups": ["Staff"]}, "In Staff, says Okta."),
+        ({"hasgroups": ["true"]}, "in more groups than the identity provider names"),
+    ):
+        answer_of(tenant, provider, ada.email, **attributes)
+        with scope(tenant.organization):
+            last = SignIn.objects.order_by("-id")[0]
+        assert says in page(f"sso/sign-ins/{last.pk}/")
