@@ -52,7 +52,7 @@ def new(request: HttpRequest, member: MemberPrincipal) -> HttpResponse:
 @require_safe
 @page(Right.SSO_READ)
 def detail(request: HttpRequest, member: MemberPrincipal, directory_id: UUID) -> HttpResponse:
-    """One directory: what to copy there, its tokens, its state, what failed lately; its state asks again while it waits."""
+    """One directory: what to copy there, its tokens, its state, what failed lately. Its state asks again."""
     directory = _find(directory_id)
     if request.headers.get("HX-Request"):
         return show(request, member, "web/parts/directory_state.html", "sso", directory=directory)
@@ -64,7 +64,7 @@ def detail(request: HttpRequest, member: MemberPrincipal, directory_id: UUID) ->
         "web/directory.html",
         "sso",
         directory=directory,
-        base_url=_base_url(),
+        base_url=base_url(),
         steps=GUIDES[directory.kind],
         tokens=[(one, one.pk in live) for one in tokens],
         counted=selectors.counted(directory_id),
@@ -147,7 +147,7 @@ def secret(request: HttpRequest, member: MemberPrincipal, directory_id: UUID) ->
         "sso",
         directory=directory,
         secret=plain,
-        base_url=_base_url(),
+        base_url=base_url(),
     )
 
 
@@ -223,7 +223,8 @@ def _show_once(request: HttpRequest, member: MemberPrincipal, directory: Directo
     return redirect("directory_secret", slug=member.slug, directory_id=directory.pk)
 
 
-def _base_url() -> str:
+def base_url() -> str:
+    """Where every directory finds us."""
     return f"{settings.PUBLIC_URL}/scim/v2"
 
 

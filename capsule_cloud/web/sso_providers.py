@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from capsule_cloud.web.console import asked_id, page, perform, sensitive, show
+from capsule_cloud.web.console import page, perform, sensitive, show
 from capsule_cloud.web.sso_banner import SOON, days_left
 from capsule_cloud.web.sso_forms import OidcSettingsForm, SamlSettingsForm, fetched
 from capsule_cloud.web.sso_guides import ours
@@ -71,8 +71,7 @@ def detail(request: HttpRequest, member: MemberPrincipal, provider_id: UUID) -> 
     provider = _find(provider_id)
     sign_ins = [(one, REASONS.get(one.code)) for one in selectors.sign_ins(provider_id, limit=SHOWN)]
     context = _told(provider) | {"sign_ins": sign_ins, "has_domain": held().exists()}
-    if refused := asked_id(request, "refused"):  # a test of theirs, just now
-        context["refused"] = next(((one, reason) for one, reason in sign_ins if one.pk == refused), None)
+    context["refused"] = REASONS.get(request.GET.get("refused", ""))  # a test of theirs, just now
     return show(request, member, "web/sso_provider.html", "sso", **context)
 
 

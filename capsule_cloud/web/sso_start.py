@@ -14,6 +14,7 @@ from capsule_cloud.web.sso_domains import told as told_domain
 from capsule_cloud.web.sso_visitors import Visitor, ended, for_guests, for_members
 from tenancy.middleware import client_ip
 from tenancy.roles import Right
+from tenancy.scim.directories.selectors import directories
 from tenancy.sso.domains.selectors import domains
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.providers.selectors import providers
@@ -39,6 +40,7 @@ def _seen(visitor: Visitor) -> dict[str, Any]:
         "untested": next((one for one in rows if one.tested_at is None), None),
         "waiting": next((one for one in rows if one.tested_at and one.state != IdentityProvider.State.ACTIVE), None),
         "begun": selectors.begun() if not rows else None,
+        "directories": directories() if visitor.guest else [],
         "links": [one for one in selectors.links() if one.is_open] if visitor.member else [],
     }
 

@@ -36,6 +36,7 @@ from capsule_cloud.web import (
     sso_domains,
     sso_entrance,
     sso_groups,
+    sso_guest_directories,
     sso_links,
     sso_providers,
     sso_setup,
@@ -235,6 +236,8 @@ by_setup_link = [
     path("providers/new/", sso_setup.guest_new, name="sso_setup_provider_new"),
     path("providers/<uuid:provider_id>/", sso_setup.guest_guide, name="sso_setup_provider_guide"),
     path("providers/<uuid:provider_id>/restart/", sso_setup.guest_restart, name="sso_setup_provider_restart"),
+    path("directories/new/", sso_guest_directories.new, name="sso_setup_directory_new"),
+    path("directories/<uuid:directory_id>/", sso_guest_directories.detail, name="sso_setup_directory"),
     path("<str:token>/", sso_start.open_link, name="sso_setup_open"),
 ]
 urlpatterns = [

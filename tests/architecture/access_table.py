@@ -290,6 +290,8 @@ GUESTS = {
     "/sso/setup/providers/new/": "POST",
     "/sso/setup/providers/{provider_id}/": "POST",
     "/sso/setup/providers/{provider_id}/restart/": "POST",
+    "/sso/setup/directories/new/": "POST",
+    "/sso/setup/directories/{directory_id}/": "GET",
     "/sso/setup/{token}/": "GET",
 }
 # Where staff work: everybody else gets 404 for whatever is under it, signed in or not.

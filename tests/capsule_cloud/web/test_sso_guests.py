@@ -13,6 +13,8 @@ from django.utils import timezone
 from capsule_cloud.web import sso_start
 from tenancy.models import Membership, Organization
 from tenancy.roles import Role
+from tenancy.scim.directories import services as directories
+from tenancy.scim.models import Directory
 from tenancy.scope import scope
 from tenancy.sso.domains import services as domains
 from tenancy.sso.models import IdentityProvider, SignIn, VerifiedDomain
@@ -233,6 +235,28 @@ def test_a_link_of_one_organization_opens_nothing_of_another(
         assert guest.post(f"{SETUP}{path}").status_code == 404
     assert guest.get(f"/sso/saml/{theirs.pk}/login/", {"test": "1"}).status_code == 404
     assert not zone.asked
+
+
+def test_a_guest_prepares_a_directory_that_a_member_switches_on(
+    tenant: Tenant, stranger: Tenant, guest: Client, page: Page
+) -> None:
+    assert guest.post(f"{SETUP}directories/new/", {"kind": "x", "name": "y"}).status_code == 422
+    path = guest.post(f"{SETUP}directories/new/", {"kind": "okta", "name": "Staff", "default_role": "owner"}).headers[
+        "Location"
+    ]
+    with scope(tenant.organization):
+        directory = Directory.objects.get()
+        assert (directory.is_on, directory.default_role) == (False, "viewer")
+        assert {one.actor["kind"] for one in audited("scim.")} == {"setup_link"}
+    text = guest.get(path).content.decode()
+    for part in ("/scim/v2", "cms_", "SCIM connector base URL", "It is refused until"):
+        assert part in text
+    assert "The token was shown once." in guest.get(path).content.decode()
+    assert "Staff" in guest.get(SETUP).content.decode()
+    assert "switched off" in page("sso/directories/")
+    with scope(stranger.organization):
+        theirs = directories.add(actor=stranger.actor, actor_role=Role.OWNER, name="Theirs", kind="okta")[0]
+    assert guest.get(f"{SETUP}directories/{theirs.pk}/").status_code == 404
 
 
 def test_a_test_ends_with_the_link(tenant: Tenant, guest: Client) -> None:
