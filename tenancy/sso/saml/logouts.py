@@ -66,14 +66,12 @@ def read_request(provider: IdentityProvider, *, query: str = "", posted: str = "
     return Logout(root.attrib["ID"], subject, sessions, _fresh_until(root))
 
 
-def read_answer(provider: IdentityProvider, request_id: str, *, query: str = "", posted: str = "") -> bool:
-    """Whether the answer to a request of ours says that somebody is signed out there, too. Raises as `read_request`."""
+def read_answer(provider: IdentityProvider, *, query: str = "", posted: str = "") -> tuple[str, bool]:
+    """Which request of ours is answered, and whether somebody is signed out there, too. Raises as `read_request`."""
     root = _read(provider, "LogoutResponse", bindings.RESPONSE, query, posted)
-    if root.get("InResponseTo") != request_id:
-        raise Refused("unsolicited", "It answers another request.")
     _fresh_until(root)
     code = root.find(f"{SAMLP}Status/{SAMLP}StatusCode")
-    return code is not None and code.get("Value") == SUCCESS
+    return root.get("InResponseTo", ""), code is not None and code.get("Value") == SUCCESS
 
 
 def _read(provider: IdentityProvider, kind: str, field: str, query: str, posted: str) -> Element:

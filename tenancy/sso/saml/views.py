@@ -3,12 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth import logout as end_session
 from django.core import signing
+from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
@@ -21,7 +20,7 @@ from tenancy.sso.saml import bindings, ending, leaving, logouts
 from tenancy.sso.saml.configuration import ProgramMissing
 from tenancy.sso.views import missing, provider_or_404, refused
 
-COOKIE = "sso_logout"
+WAITS = "sso:saml:logout:{}"  # a request of ours: whose answer it waits for
 
 
 @require_safe
@@ -47,16 +46,8 @@ def leave(request: HttpRequest, provider_id: UUID) -> HttpResponse:
         raise Http404 from None
     if to["provider"] != str(provider_id):
         raise Http404
+    cache.set(WAITS.format(to["id"]), to["provider"], int(sign_in.BROWSER_HAS.total_seconds()))
     response = render(request, "sso/leaving.html", {"provider": provider, "address": to["url"]})
-    response.set_cookie(
-        COOKIE,
-        signing.dumps({"id": to["id"], "provider": to["provider"]}, salt=leaving.SALT),
-        max_age=sign_in.BROWSER_HAS,
-        path=reverse("saml_logout", args=[provider_id]),
-        httponly=True,
-        samesite="Lax",
-        secure=settings.SESSION_COOKIE_SECURE,
-    )
     add_never_cache_headers(response)
     return response
 
@@ -99,22 +90,17 @@ def _asked(request: HttpRequest, provider: IdentityProvider) -> HttpResponse:
 
 
 def _answered(request: HttpRequest, provider: IdentityProvider) -> HttpResponse:
-    """The answer ends nothing: here the session is over already."""
+    """The answer ends nothing: here the session is over already. It is believed once, for a request of ours."""
     source, _ = _source(request, bindings.RESPONSE)
     try:
-        waiting = signing.loads(request.COOKIES.get(COOKIE, ""), salt=leaving.SALT, max_age=sign_in.BROWSER_HAS)
-    except signing.BadSignature:
-        waiting = {}
-    try:
-        if waiting.get("provider") != str(provider.pk):
-            raise Refused("other_browser")
-        is_confirmed = logouts.read_answer(provider, waiting["id"], **source)
+        request_id, is_confirmed = logouts.read_answer(provider, **source)
+        if cache.get(WAITS.format(request_id)) != str(provider.pk):
+            raise Refused("unsolicited", "It answers no request of ours.")
+        cache.delete(WAITS.format(request_id))
     except Refused as refusal:
         ending.refuse(provider, refusal)
         is_confirmed = False
-    response = _signed_out(request, provider, is_confirmed=is_confirmed)
-    response.delete_cookie(COOKIE, path=reverse("saml_logout", args=[provider.pk]))
-    return response
+    return _signed_out(request, provider, is_confirmed=is_confirmed)
 
 
 def _source(request: HttpRequest, field: str) -> tuple[dict[str, str], str]:
