@@ -86,7 +86,8 @@ def remove(request: HttpRequest, member: MemberPrincipal, domain_id: UUID) -> Ht
         gone = f"{names.shown(domain.domain)} is removed."
         perform(request, member, lambda: services.remove(actor=member.actor, domain_id=domain_id), gone)
         return redirect("sso_domains", slug=member.slug)
-    return show(request, member, "web/sso_domain_remove.html", "sso", **told(domain))
+    context = told(domain) | {"people": selectors.people_of(domain)}
+    return show(request, member, "web/sso_domain_remove.html", "sso", **context)
 
 
 def _find(domain_id: UUID) -> VerifiedDomain:

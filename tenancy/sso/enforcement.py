@@ -22,6 +22,7 @@ from tenancy.models import Membership, Organization, User
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.services import organizations
+from tenancy.sso.domains.selectors import held
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.sessions import age, has_second_factor, login_address, provider_of
 
@@ -36,13 +37,16 @@ class NobodyCouldComeIn(Conflict):
 def require(*, actor: Actor, is_required: bool) -> Organization:
     """Require single sign-on of the organization in scope, or no longer.
 
-    Raises NobodyCouldComeIn without a provider in use that was tested within FRESH, or an owner with a second factor.
+    Raises NobodyCouldComeIn without a provider in use that was tested within FRESH, a domain for whose addresses it may
+    speak, or an owner with a second factor.
     """
     organization = organizations.locked()
     if is_required and not organization.is_sso_required:
         since = timezone.now() - FRESH
         if not IdentityProvider.objects.filter(state=IdentityProvider.State.ACTIVE, tested_at__gt=since).exists():
             raise NobodyCouldComeIn("Test a provider that is in use first: within the last hour, as it is now.")
+        if not held().exists():
+            raise NobodyCouldComeIn("Verify a domain first: a provider can speak only for addresses in your domains.")
         owners = Membership.objects.filter(role=Role.OWNER, user__is_active=True).select_related("user")
         if not any(is_mfa_enabled(one.user) for one in owners):
             raise NobodyCouldComeIn(

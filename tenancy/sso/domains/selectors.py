@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 
 from tenancy.errors import NotFound
 from tenancy.scope import unscoped
-from tenancy.sso.models import VerifiedDomain
+from tenancy.sso.models import ExternalIdentity, VerifiedDomain
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,12 @@ def domains() -> list[VerifiedDomain]:
 def held() -> QuerySet[VerifiedDomain]:
     """Those for whose addresses the organization speaks, as `VerifiedDomain.is_held` says it of one."""
     return VerifiedDomain.objects.exclude(state=VerifiedDomain.State.PENDING)
+
+
+def people_of(domain: VerifiedDomain) -> int:
+    """How many people come by an identity provider with an address in a domain."""
+    linked = ExternalIdentity.objects.filter(user__email__iendswith=f"@{domain.domain}")
+    return linked.values("user").distinct().count()
 
 
 def domain(domain_id: UUID) -> VerifiedDomain:

@@ -77,8 +77,13 @@ def add(*, actor: Actor, domain: str) -> VerifiedDomain:
 
 
 def remove(*, actor: Actor, domain_id: UUID) -> None:
-    """Give a domain up; whoever proves it next has it. Raises NotFound."""
+    """Give a domain up; whoever proves it next has it. Raises NotFound, or Conflict where it would lock people out."""
+    organization = organizations.locked()
     domain = _locked(domain_id)
+    if domain.is_held and organization.is_sso_required and not selectors.held().exclude(pk=domain_id).exists():
+        raise Conflict(
+            "Single sign-on is required and rests on this domain alone: verify another, or end the requirement first."
+        )
     gone, changes = target(domain), actions.DOMAIN_REMOVED.changed({"state": domain.state}, {})
     domain.delete()
     record(action=actions.DOMAIN_REMOVED, actor=actor, target=gone, changes=changes)

@@ -9,14 +9,15 @@ from django.utils import timezone
 from django.utils.html import escape
 from playwright.sync_api import Browser, expect
 
+from tenancy.models import User
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.sso.domains import services
 from tenancy.sso.domains.evidence import REMEDIES, remedy_of
-from tenancy.sso.models import VerifiedDomain
+from tenancy.sso.models import ExternalIdentity, VerifiedDomain
 from tests.capsule_cloud.web.browser import visit
 from tests.capsule_cloud.web.conftest import SignIn
-from tests.capsule_cloud.web.sso_things import put
+from tests.capsule_cloud.web.sso_things import put, put_provider
 from tests.factories import Tenant, add_member
 from tests.live import LiveServer
 from tests.tenancy.sso.conftest import lost, name, verified, write_record, zone
@@ -135,6 +136,18 @@ def test_a_domain_is_removed(page: Page, post: Page, domain: VerifiedDomain) -> 
     assert "is removed." in post(f"sso/domains/{domain.pk}/remove/")
     page(f"sso/domains/{domain.pk}/", 404)
     page(f"sso/domains/{domain.pk}/remove/", 404)
+
+
+def test_removing_says_how_many_people_cannot_sign_in_then(tenant: Tenant, page: Page, domain: VerifiedDomain) -> None:
+    text = page(f"sso/domains/{domain.pk}/remove/")
+    assert "no longer sign in" not in text
+    provider = put_provider(tenant)
+    for n, address in enumerate((f"a@{domain.domain}", f"b@{domain.domain}", f"c@other-{domain.domain}")):
+        user = add_member(tenant, Role.VIEWER)
+        User.objects.filter(pk=user.pk).update(email=address)
+        with scope(tenant.organization):
+            ExternalIdentity.objects.create(provider=provider, subject=str(n), user=user)
+    assert "2 people can no longer sign in" in page(f"sso/domains/{domain.pk}/remove/")
 
 
 def test_another_organization_s_domain_is_not_there(

@@ -14,7 +14,8 @@ from tenancy.models import Membership, Organization, User
 from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.sso import enforcement
-from tenancy.sso.models import IdentityProvider
+from tenancy.sso.domains import services as domains
+from tenancy.sso.models import IdentityProvider, VerifiedDomain
 from tenancy.sso.providers import services
 from tests.factories import Tenant, add_member, make_tenant
 from tests.identity_provider import SamlProvider
@@ -135,6 +136,23 @@ def test_the_only_provider_stays_as_long_as_it_is_required(tenant: Tenant, row: 
     with scope(tenant.organization):
         services.remove(actor=tenant.actor, provider_id=row.pk)
     assert pages_of(tenant.owner).get(f"/o/{tenant.organization.slug}/").status_code == 200
+
+
+def test_the_last_domain_stays_as_long_as_it_is_required(tenant: Tenant, row: IdentityProvider) -> None:
+    protect(tenant.owner)
+    require(tenant)
+    with scope(tenant.organization):
+        [domain] = VerifiedDomain.objects.all()
+        with pytest.raises(Conflict, match="rests on this domain alone"):
+            domains.remove(actor=tenant.actor, domain_id=domain.pk)
+    own(tenant)
+    with scope(tenant.organization):
+        domains.remove(actor=tenant.actor, domain_id=domain.pk)
+    require(tenant, is_required=False)
+    with scope(tenant.organization):
+        domains.remove(actor=tenant.actor, domain_id=VerifiedDomain.objects.get().pk)
+    with pytest.raises(enforcement.NobodyCouldComeIn, match="Verify a domain"):
+        require(tenant)
 
 
 def test_without_any_provider_left_people_are_led_out_and_owners_in(tenant: Tenant, row: IdentityProvider) -> None:
