@@ -1,6 +1,6 @@
 """Keeps which groups people are in, and gives people of the organization in scope the roles that these map to."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from django.utils import timezone
@@ -57,16 +57,16 @@ def remember(*, user: User, source_id: UUID, source_name: str, groups: list[str]
         return
     left_out = len(set(groups)) - len(kept)
     note = f"{left_out} of {len(set(groups))} groups are not kept: they are too many, or too long." if left_out else ""
-    PersonGroups.objects.update_or_create(
-        user=user,
-        source_id=source_id,
-        defaults={
-            "source_name": source_name[:120],
-            "groups": kept,
-            "default_role": default_role,
-            "note": note,
-            "seen_at": timezone.now(),
-        },
+    said = {
+        "source_name": source_name[:120],
+        "groups": kept,
+        "default_role": default_role,
+        "note": note,
+        "seen_at": timezone.now(),
+    }
+    row = PersonGroups(user=user, source_id=source_id, **said)
+    PersonGroups.objects.bulk_create(
+        [row], update_conflicts=True, unique_fields=["organization", "user", "source_id"], update_fields=list(said)
     )
 
 
@@ -76,14 +76,23 @@ def apply(*, actor: Actor, user: User) -> Role | None:
     None where groups do not decide: nothing is mapped, no source has said anything of them, or they are no member. The
     last owner stays one, which is told. Call it after `remember` and after they have joined, in the same transaction.
     """
-    if not GroupRole.objects.exists():
+    if not apply_all(actor=actor, users=[user]):
         return None
-    organizations.locked()
-    found = plan(mapping(), user_ids=[user.pk])
-    if not found.managed:
-        return None
-    _carry_out(actor, found)
     return Role(Membership.objects.get(user=user).role)
+
+
+def apply_all(*, actor: Actor, users: Collection[User]) -> int:
+    """The same for several people, which asks the database no more often than for one, but for what changes.
+
+    It returns how many of them groups decide about.
+    """
+    organizations.locked()  # orders this with changes of the mapping: either sees what the other has done
+    roles = mapping()
+    if not roles:
+        return 0
+    found = plan(roles, user_ids=[user.pk for user in users])
+    _carry_out(actor, found)
+    return found.managed
 
 
 def forget(*, source_id: UUID, user: User | None = None) -> None:

@@ -151,7 +151,7 @@ def groups_changed(directory_users: Iterable[DirectoryUser], *, actor: Actor) ->
             groups=names.get(one.pk, []),
             default_role=Role(directory.default_role),
         )
-        groups.apply(actor=actor, user=user)
+    groups.apply_all(actor=actor, users=[user for _, user in linked])
 
 
 def groups_of(user_ids: Collection[UUID]) -> dict[UUID, list[str]]:
