@@ -23,7 +23,7 @@ from tenancy.sso.saml import configuration, fetching, metadata
 Protocol = IdentityProvider.Protocol
 # What each protocol has of its own: the other's is refused
 OF_SAML = ("metadata", "metadata_url", "metadata_certificate", "is_unsolicited_allowed")
-OF_OIDC = ("issuer", "client_id", "client_secret", "token_auth_method")
+OF_OIDC = ("issuer", "client_id", "client_secret", "token_auth_method", "more_scopes")
 
 
 class OurSide(serializers.Serializer[Any]):
@@ -53,7 +53,7 @@ class IdentityProviderAnswer(serializers.ModelSerializer[IdentityProvider]):
             *("id", "name", "protocol", "state", "tested_at", "created_at", "default_role", "email_attribute"),
             *("name_attribute", "entity_id", "metadata_url", "metadata_fetched_at", "metadata_failure"),
             *("signing_certificate_expires_at", "is_unsolicited_allowed", "issuer", "client_id", "token_auth_method"),
-            *("has_client_secret", "ours"),
+            *("more_scopes", "has_client_secret", "ours"),
         ]
 
 
@@ -78,6 +78,12 @@ class ProviderFields(serializers.Serializer[Any]):
     )
     token_auth_method = serializers.ChoiceField(
         choices=IdentityProvider.TokenAuth.choices, required=False, help_text="OpenID Connect."
+    )
+    more_scopes = serializers.CharField(
+        max_length=255,
+        required=False,
+        allow_blank=True,
+        help_text="OpenID Connect: beside openid, email and profile, with blanks between them.",
     )
 
 
@@ -283,6 +289,6 @@ def _change(actor: Any, provider: IdentityProvider, values: dict[str, Any]) -> I
             source = {"metadata_certificate": "", "metadata_url": ""}
         now = {name: getattr(provider, name) for name in kept}
         return services.change(**who, **now | source | values)
-    kept += ["issuer", "client_id", "token_auth_method"]
+    kept += ["issuer", "client_id", "token_auth_method", "more_scopes"]
     now = {name: getattr(provider, name) for name in kept} | {"client_secret": ""}
     return oidc.change(**who, **now | values)

@@ -1,21 +1,24 @@
-"""Warns on every page of the console that a certificate ends by which people sign in."""
+"""Warns on every page of the console that a certificate or metadata ends by which people sign in."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.db.models import Q
 from django.utils import timezone
 
 from tenancy.sso.models import IdentityProvider
 
-SOON, SOONER, NOW = 30, 14, 7  # days; a day before it is said again by its number
+SOON, NOW = 30, 7  # days before the end from which it is said, and from which it is urgent
+COLUMNS = ("organization_id", "name", "certificate_expires_at", "metadata_valid_until", "metadata_url")
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateBanner:
-    """The provider in use whose certificate ends first, if that is soon."""
+    """The provider in use of which something ends first, if that is soon."""
 
     provider: IdentityProvider
     days: int  # below 0: it has ended
+    is_metadata: bool  # it says itself until when it is valid, and comes from no address: sign-in ends with it
 
     @property
     def is_bad(self) -> bool:
@@ -31,19 +34,19 @@ class CertificateBanner:
 
 
 def certificate_banner() -> CertificateBanner | None:
-    """What to say in the organization in scope; one query."""
+    """What to say in the organization in scope; one query, without the metadata itself."""
     now = timezone.now()
-    first = (
-        IdentityProvider.objects.filter(
-            state=IdentityProvider.State.ACTIVE, certificate_expires_at__lt=now + timedelta(days=SOON)
-        )
-        .only("name", "certificate_expires_at", "organization_id")
-        .order_by("certificate_expires_at")
-        .first()
-    )
-    if first is None or first.certificate_expires_at is None:
-        return None
-    return CertificateBanner(first, (first.certificate_expires_at - now).days)
+    soon = now + timedelta(days=SOON)
+    rows = IdentityProvider.objects.filter(
+        Q(certificate_expires_at__lt=soon) | Q(metadata_url="", metadata_valid_until__lt=soon),
+        state=IdentityProvider.State.ACTIVE,
+    ).only(*COLUMNS)
+    found = []
+    for row in rows:
+        pasted_until = None if row.metadata_url else row.metadata_valid_until
+        ends = [(row.certificate_expires_at, False), (pasted_until, True)]
+        found += [CertificateBanner(row, (end - now).days, is_metadata) for end, is_metadata in ends if end]
+    return min(found, key=lambda one: one.days, default=None)
 
 
 def days_left(provider: IdentityProvider) -> int | None:

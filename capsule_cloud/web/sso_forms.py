@@ -107,6 +107,13 @@ class ClientForm(forms.Form):
         help_text="We keep it encrypted, and never show it again.",
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
     )
+    more_scopes = forms.CharField(
+        max_length=255,
+        required=False,
+        label="More scopes",
+        help_text="Beside openid, email and profile. At Okta, groups, if groups shall give roles.",
+        widget=forms.TextInput(attrs=_PLAIN),
+    )
     token_auth_method = forms.ChoiceField(
         choices=TOKEN_AUTH.choices,
         initial=TOKEN_AUTH.BASIC,

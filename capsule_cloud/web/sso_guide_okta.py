@@ -162,7 +162,7 @@ OIDC = Guide(
                 (
                     "On the tab **Assignments**, choose **Assign → Assign to People**, and assign yourself for "
                     "the test. Where groups shall give roles, the tab **Sign On** has **Group claims filter**: "
-                    "groups, Matches regex, .*"
+                    "groups, Matches regex, .*; enter groups under More scopes here."
                 ),
             ),
         ),

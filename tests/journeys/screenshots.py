@@ -31,6 +31,7 @@ from tests.journeys.audit_picture_data import catch_up, keep
 from tests.journeys.billing_picture_data import pay
 from tests.journeys.contract_picture_data import agree
 from tests.journeys.picture_data import make, person
+from tests.journeys.sso_picture_data import connect
 from tests.journeys.webhook_picture_data import listen
 
 Theme = Literal["light", "dark"]
@@ -111,6 +112,10 @@ def main() -> None:
         with visit(browser, settings.PUBLIC_URL, owner) as visitor:
             for name, path in webhooks.items():
                 _photograph(visitor, (name, home + path, ("light", "dark"), name == "webhooks"))
+        sign_on = connect(organization, actor, owner, f"northwind-{seed}.com")
+        with visit(browser, settings.PUBLIC_URL, owner) as visitor:
+            for name, path in sign_on.items():
+                _photograph(visitor, (name, home + path, ("light", "dark"), True))
         photograph_audit(browser, owner, actor, organization)
         with visit(browser, settings.PUBLIC_URL) as visitor:
             _photograph_staff(visitor, seed)

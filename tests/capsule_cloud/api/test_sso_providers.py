@@ -48,11 +48,12 @@ def test_a_saml_provider_comes_with_what_to_copy_to_its_side(api: Api, settings:
 
 
 def test_an_openid_provider_s_secret_never_comes_back(api: Api, tenant: Tenant) -> None:
-    made = create(api, OPENID | {"client_secret": SECRET})
+    made = create(api, OPENID | {"client_secret": SECRET, "more_scopes": "groups"})
     assert made["has_client_secret"]
     assert made["ours"]["redirect_uri"].endswith(f"/sso/oidc/{made['id']}/callback/")
     changed = api.patch(f"{PATH}/{made['id']}", {"client_id": "def", "default_role": "member"})
     assert (changed.json()["client_id"], changed.json()["has_client_secret"]) == ("def", True)
+    assert changed.json()["more_scopes"] == "groups"
     everything = str(made) + api.get(PATH).content.decode() + changed.content.decode()
     assert SECRET not in everything
     with scope(tenant.organization):

@@ -282,6 +282,15 @@ def test_a_certificate_that_ends_is_said_on_every_page_to_who_can_do_something(
     assert "The certificate of" not in page("")
 
 
+def test_metadata_that_ends_is_said_unless_it_is_read_again_by_itself(tenant: Tenant, page: Page) -> None:
+    ends = timezone.now() + timedelta(days=3, hours=1)
+    put_provider(tenant, state="active", metadata_valid_until=ends)
+    assert "The metadata of Okta ends in 3 days." in page("")
+    with scope(tenant.organization):
+        IdentityProvider.objects.update(metadata_url="https://idp.example.com/metadata")
+    assert "The metadata of Okta" not in page("")
+
+
 def test_two_who_enter_the_same_provider_add_it_once(
     tenant: Tenant, begin: Callable[[str], str], post: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
