@@ -15,6 +15,14 @@ ELSEWHERE = ("id", "meta", "groups", "members")  # what `data` leaves to columns
 LONGEST = {"userName": 320, "displayName": 255, "externalId": 255}
 
 
+def check_text(name: str, text: str, longest: int) -> None:
+    """Refuse what no column holds. Raises InvalidValueException."""
+    if len(text) > longest:
+        raise InvalidValueException(detail=f"{name} has at most {longest} characters.")
+    if "\0" in text:
+        raise InvalidValueException(detail=f"{name} holds a NUL.")
+
+
 class _Adapter:
     """What users and groups share."""
 
@@ -46,8 +54,7 @@ class _Adapter:
         for name in ELSEWHERE:
             dumped.pop(name, None)
         for name, longest in LONGEST.items():
-            if len(str(dumped.get(name) or "")) > longest:
-                raise InvalidValueException(detail=f"{name} has at most {longest} characters.")
+            check_text(name, dumped.get(name) or "", longest)
         self.row.data = dumped
         self.row.external_id = resource.external_id or ""
         self.row.search = {str(self.row.directory_id): folded(resource)}

@@ -12,6 +12,7 @@ from django.utils import timezone
 from scim2_models import GroupMember, InvalidValueException, PatchOp, Path
 from scim2_models.path import CompareOperator, Comparison, FilterNode, LogicalExpr, LogicalOperator
 
+from tenancy.scim.adapters import check_text
 from tenancy.scim.models import Directory, DirectoryGroup, DirectoryGroupMember, DirectoryUser
 from tenancy.scim.tables import as_id
 
@@ -118,8 +119,7 @@ def _wished(wanted: Iterable[GroupMember]) -> dict[UUID, str]:
         key = as_id(one.value)
         if key is None:
             raise _unknown(one.value)
-        if len(one.display or "") > LONGEST_DISPLAY:
-            raise InvalidValueException(detail=f"members.display has at most {LONGEST_DISPLAY} characters.")
+        check_text("members.display", one.display or "", LONGEST_DISPLAY)
         wished[key] = one.display or ""
     return wished
 

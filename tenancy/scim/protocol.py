@@ -9,6 +9,7 @@ from scim2_models import (
     Error,
     ForbiddenException,
     PatchOp,
+    PatchOperation,
     Resource,
     ResourceType,
     ResponseParameters,
@@ -225,6 +226,7 @@ class Handler(ScimHandler):
         return self.storage.store(kind, replaced)
 
     def _patched(self, kind: ResourceType, resource_id: str, patch: "PatchOp[Any]", conditions: Conditions) -> Document:
+        _forget_nulls(patch)
         only = membership.named_in(patch) if kind is GROUP_TYPE else None
         current = self.storage.to_patch(kind, resource_id, only)
         patched = self.service.apply_patch(current, patch, conditions)
@@ -234,6 +236,16 @@ class Handler(ScimHandler):
             {"excludedAttributes": ["members"] if kind is GROUP_TYPE else []}
         )
         return self.storage.document(kind, resource_id, nothing)
+
+
+def _forget_nulls(patch: "PatchOp[Any]") -> None:
+    """Entra ID removes a member by `{"$ref": null, "value": "…"}`: the null says nothing of the member."""
+    for operation in patch.operations or ():
+        if operation.op == PatchOperation.Op.remove and isinstance(operation.value, list):
+            operation.value = [
+                {name: value for name, value in one.items() if value is not None} if isinstance(one, dict) else one
+                for one in operation.value
+            ]
 
 
 def _model(document: Document) -> Resource[Any]:

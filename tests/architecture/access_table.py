@@ -296,6 +296,9 @@ GUESTS = {
 }
 # Where staff work: everybody else gets 404 for whatever is under it, signed in or not.
 STAFF = "/staff/"
+# Where directories speak SCIM: all of it opens to a directory's token alone, but for what says how to get in.
+SCIM = "/scim/"
+SCIM_TELLS_EVERYBODY = "/scim/v2/ServiceProviderConfig"
 CONSOLE = (
     ConsoleRow("GET", "", Right.ORGANIZATION_READ),
     ConsoleRow("GET", "projects/", Right.PROJECTS_READ),

@@ -28,6 +28,8 @@ from tests.architecture.access_table import (
     GUESTS,
     PERSONAL,
     PUBLIC,
+    SCIM,
+    SCIM_TELLS_EVERYBODY,
     SECRET_LINKS,
     SIGN_ON,
     SIGNED,
@@ -89,7 +91,7 @@ def test_every_url_has_a_row() -> None:
     for path, pattern in every_url():
         if is_api(path):
             served |= {f"{method} {path}" for method in methods_of(pattern)}
-        elif not is_allauth(pattern) and not path.startswith(STAFF):
+        elif not is_allauth(pattern) and not path.startswith((STAFF, SCIM)):
             served.add(path)
     assert not served - listed, f"Nobody says who may open {served - listed}: {REMEDY}."
     assert not listed - served, f"These addresses are in the access table but nowhere else: {listed - served}."
@@ -226,6 +228,30 @@ def test_a_page_of_setup_is_not_there_without_a_link(world: World, path: str) ->
         assert answer.status_code == 404
         assert world.api.tenant.organization.name not in answer.content.decode()
     assert Client(enforce_csrf_checks=True).post(asked).status_code in {403, 405}
+
+
+SCIM_PATHS = ["", ".search", "Users", "Users/.search", "Users/1", "Groups", "Groups/.search", "Groups/1", "Me", "Bulk"]
+SCIM_PATHS += ["Schemas", "Schemas/1", "ResourceTypes", "ResourceTypes/1", "ServiceProviderConfig", "anything/else"]
+
+
+@pytest.mark.parametrize("path", SCIM_PATHS)
+def test_scim_opens_to_a_token_of_a_directory_alone(world: World, path: str) -> None:
+    address, key = f"{SCIM}v2/{path}", f"Bearer {world.with_scope[KeyScope.SSO_MANAGE].secret}"
+    for user, authorization in ((None, ""), (world.api.tenant.owner, ""), (None, "Bearer x"), (None, key)):
+        browser = browser_of(world, user)
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            answer = browser.generic(method, address, "{}", HTTP_AUTHORIZATION=authorization)
+            if address == SCIM_TELLS_EVERYBODY and not authorization:
+                assert answer.status_code == (200 if method == "GET" else 405)
+            else:
+                assert answer.status_code == 401
+                assert answer.headers["Content-Type"] == "application/scim+json"
+
+
+def test_every_address_of_scim_is_asked() -> None:
+    patterns = [pattern for path, pattern in every_url() if path.startswith(SCIM)]
+    assert len(patterns) == 12
+    assert all(any(one.pattern.match(path) for path in SCIM_PATHS) for one in patterns)
 
 
 def staff_pages() -> list[str]:
