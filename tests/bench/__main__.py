@@ -27,7 +27,9 @@ MEASURES = (
     "audit_sealing",
     "audit_streams",
     "growth",
+    "deprovision",
     "scim",
+    "saml",
 )
 # Scripts with a database of their own; what they print is written down as it is.
 SCRIPTS = ("recall_quality", "tenants", "month_close", "audit_exports", "audit_search")

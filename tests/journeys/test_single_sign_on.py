@@ -3,7 +3,9 @@
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 
+import httpx
 import pytest
 from allauth.account.models import EmailAddress
 from playwright.sync_api import Browser, Page, ViewportSize, expect
@@ -19,6 +21,7 @@ from tests.factories import PASSWORD as FACTORY_PASSWORD
 from tests.factories import Tenant, add_member, make_tenant
 from tests.live import LiveServer
 from tests.peer_idp import PASSWORD, TRIPLE, PeerProvider
+from tests.saml_idp import SamlIdp
 
 __all__ = ["chromium", "may_wait"]  # fixtures, from the console's tests
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("may_wait")]
@@ -153,6 +156,47 @@ def test_a_new_person_signs_in_sees_that_organization_alone_and_signs_out(
         visitor.go(f"/o/{live_tenant.organization.slug}/")
         expect(page).to_have_url(re.compile("/account/login/"))
         assert visitor.complaints == []
+
+
+def test_whoever_signs_out_is_signed_out_there_too_and_one_organization_s_provider_opens_no_other(
+    live: LiveServer, live_tenant: Tenant, chromium: Browser, domain: str
+) -> None:
+    ann, other = f"ann@{domain}", make_tenant()
+    mine, theirs = uuid.uuid4(), uuid.uuid4()
+    with ExitStack() as peers:
+        urls = {}
+        for tenant, provider_id in ((live_tenant, mine), (other, theirs)):
+            peer = peers.enter_context(SamlIdp(provider_id, live.url))
+            urls[provider_id] = peer.url
+            text = httpx.get(peer.metadata_url).text
+            with scope(tenant.organization):
+                services.add(actor=tenant.actor, name="Peer", metadata_xml=text, provider_id=provider_id)
+                IdentityProvider.objects.update(state="active")
+
+        def be_ann(page: Page, provider_id: uuid.UUID) -> None:
+            page.wait_for_url(f"{urls[provider_id]}/**")
+            page.locator("#userName").fill(ann)
+            page.locator("#email").fill(ann)
+            page.locator("#btn-sign-in").click()
+
+        with visit(chromium, live.url) as visitor:
+            page = begin(visitor, ann)
+            be_ann(page, mine)
+            expect(page).to_have_url(home_of(live_tenant.organization))
+            page.locator("summary", has_text=ann).click()
+            page.get_by_role("button", name="Sign out").click()
+            expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+            expect(page.get_by_text("Here, and at Peer")).to_be_visible()
+            assert visitor.serious_violations() == []
+            visitor.go(f"/o/{live_tenant.organization.slug}/")
+            expect(page).to_have_url(re.compile("/account/login/"))
+            assert not [one for one in visitor.complaints if live.url in one]  # the peer's page wants fonts of others
+
+            visitor.go(f"/sso/saml/{theirs}/login/")  # another organization's, which says that she is Ann
+            be_ann(page, theirs)
+            expect(page.get_by_text("in no domain that this organization has verified", exact=False)).to_be_visible()
+    with scope(other.organization):
+        assert not Membership.objects.filter(user__email=ann).exists()
 
 
 def test_an_encrypted_assertion_signs_in_too_and_an_old_cipher_is_refused(
