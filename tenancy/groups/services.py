@@ -16,7 +16,7 @@ from tenancy.roles import Role
 from tenancy.services import members, organizations, project_roles
 
 MOST_GROUPS = 1_000  # of a person, kept of one source
-MOST_CHANGED = 5_000  # people at once, in one transaction
+MOST_CHANGED = 2_000  # people at once, in one transaction
 
 
 class Changed(Conflict):
