@@ -20,6 +20,8 @@ from tenancy.groups.models import PersonGroups
 from tenancy.models import ApiKey, Invitation, Membership, Organization, ProjectRole, User
 from tenancy.roles import Role
 from tenancy.scim import provisioning
+from tenancy.scim.directories import selectors
+from tenancy.scim.directories.remedies import BY_STATUS
 from tenancy.scim.directories.tokens import DirectoryPrincipal
 from tenancy.scim.models import Directory, DirectoryGroupMember, DirectoryUser
 from tenancy.scim.provisioning import LastOwnerStays, NotAdopted
@@ -30,6 +32,7 @@ from tenancy.sso.providers import sign_in
 from tenancy.sso.providers.reasons import Refused
 from tests.factories import PASSWORD, Tenant, add_member, make_user
 from tests.identity_provider import SamlProvider
+from tests.tenancy.scim.conftest import USER, Idp
 from tests.tenancy.scim.directory_things import account_of, brought, connected, group, maps, provisioned, role_of
 from tests.tenancy.sso.saml.conftest import connect, own
 
@@ -279,6 +282,36 @@ def test_who_leaves_loses_membership_keys_invitations_and_the_sessions_that_sign
     [removed] = said(tenant, actions.MEMBER_REMOVED)
     assert removed.actor["kind"] == "directory"
     assert removed.metadata == {"keys_revoked": 2, "keys_handed_over": 0, "sessions_ended": 1}
+
+
+def test_over_http_the_key_of_who_is_deactivated_is_refused_and_the_log_says_by_what(idp: Idp) -> None:
+    made = idp.user("ada")
+    with scope(idp.tenant.organization):
+        user = account_of(DirectoryUser.objects.select_related("user").get(pk=made["id"]))
+    key = key_of(idp.tenant, user)
+    assert works(key.secret)
+    idp.patch(f"/Users/{made['id']}", {"op": "Replace", "path": "active", "value": "False"}, status=200)
+    assert not works(key.secret)
+    assert role_of(idp.tenant, user) == ""
+    idp.patch(f"/Users/{made['id']}", {"op": "replace", "value": {"active": True}}, status=200)
+    assert (role_of(idp.tenant, user), works(key.secret)) == (Role.VIEWER, False)
+    idp("DELETE", f"/Users/{made['id']}", status=204)
+    assert role_of(idp.tenant, user) == ""
+    with scope(idp.tenant.organization):
+        rows = selectors.exchanges(idp.directory.pk, resource=made["id"], limit=9)
+    assert [(one.method, one.status, one.kind) for one in reversed(rows)] == [
+        *(("POST", 201, "write"), ("PATCH", 200, "write"), ("PATCH", 200, "write"), ("DELETE", 204, "write"))
+    ]
+
+
+def test_over_http_whoever_is_refused_is_in_the_log_with_what_helps(idp: Idp) -> None:
+    email = make_user("Eve").email
+    idp("POST", "/Users", {"schemas": [USER], "userName": email, "active": True}, 409)
+    with scope(idp.tenant.organization):
+        [way] = selectors.failures(idp.directory.pk)
+        assert not DirectoryUser.objects.exists()
+    assert "Verify the domain" in way.detail
+    assert (way.newest.status, way.newest.scim_type, way.reason) == (409, "", BY_STATUS[409])
 
 
 def test_who_is_in_two_organizations_loses_one(tenant: Tenant, stranger: Tenant, domain: str) -> None:
