@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from redis import Redis
 
 from tenancy.models import Membership, Organization
 from tenancy.scim import limits, storage
@@ -72,7 +73,7 @@ def test_without_a_token_that_is_good_nobody_is_told_anything(idp: Idp) -> None:
 
 def test_a_token_has_so_many_requests_a_minute(idp: Idp, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SCIM_REQUESTS_PER_MINUTE = 2
-    monkeypatch.setattr(limits.time, "time", lambda: 1_000_000_030.0)
+    monkeypatch.setattr("tenancy.scim.limits.time.time", lambda: 1_000_000_030.0)
     for status in (200, 200, 429):
         answer = idp("GET", "/Users", status=status)
     assert answer["Retry-After"] == "50"
@@ -82,7 +83,7 @@ def test_a_token_has_so_many_requests_a_minute(idp: Idp, settings: Any, monkeypa
 
 def test_without_valkey_everybody_is_served(idp: Idp, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SCIM_REQUESTS_PER_MINUTE = 0
-    monkeypatch.setattr(limits, "_redis", limits.Redis.from_url("redis://127.0.0.1:9"))
+    monkeypatch.setattr(limits, "_redis", Redis.from_url("redis://127.0.0.1:9"))
     idp("GET", "/Users", status=200)
 
 
@@ -267,7 +268,6 @@ def test_what_fails_without_a_reason_says_nothing_of_itself(
     def break_down(*_: Any) -> None:
         raise RuntimeError("the secret of the house")
 
-    monkeypatch.setattr(storage, "membership", None)
     monkeypatch.setattr(storage.DirectoryStorage, "documents", break_down)
     answer = idp("GET", "/Users", status=500)
     assert "secret" not in answer.content.decode()
