@@ -19,7 +19,7 @@ from capsule_cloud.lib import http
 TIMEOUT = 5.0  # seconds, for a whole answer
 LARGEST = 256 * 1024
 MOST_AT_ONCE = 2  # requests to one provider, of this process
-PATIENCE = 0.5  # seconds until one of them has ended
+PATIENCE = 1.0  # seconds until one of them has ended
 _whose: ContextVar[UUID] = ContextVar("openid_provider")
 _busy: Counter[UUID] = Counter()
 _freed = threading.Condition()
