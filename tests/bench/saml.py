@@ -3,23 +3,28 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.test import override_settings
 
 from capsule_cloud.lib import crypto
-from tenancy.sso.models import IdentityProvider
+from tenancy.models import Membership, Organization, User
+from tenancy.roles import Role
+from tenancy.scope import scope
+from tenancy.sso.models import ExternalIdentity, IdentityProvider
 from tenancy.sso.saml import configuration
 from tenancy.sso.saml.signatures import InProcess
 from tests.bench import house, report
 from tests.bench.machine import Cpu
 from tests.bench.report import Row
-from tests.bench.world import World
+from tests.bench.world import NO_LIMIT, World
 from tests.factories import make_tenant
 from tests.identity_provider import ASSERTION, SamlProvider, assertion_of, new_id, posted, response_of, template
 from tests.tenancy.sso.saml.conftest import connect, own
@@ -27,16 +32,17 @@ from tests.tenancy.sso.saml.conftest import connect, own
 SIGN_INS, QUICK_SIGN_INS, WARM = 300, 60, 12
 ROUNDS = 6  # ours and pysaml2 in turn
 ALLOWED, SHARE = 0.25, 0.7  # seconds of the slowest twentieth; of pysaml2's rate
-EMAIL = "ada@{}"
+PEOPLE = 120  # who have come before: each has a few sessions, as in the world
 
 
 def measure(world: World) -> str:
     """A table: sign-ins over HTTP, one after the other, beside bare parsing of the same answers in this process."""
     count = QUICK_SIGN_INS if world.is_quick else SIGN_INS
     tenant, idp = make_tenant(), SamlProvider()
-    row, domain = connect(tenant, idp, is_unsolicited_allowed=True), own(tenant)
+    row = connect(tenant, idp, is_unsolicited_allowed=True)
+    people = cycle(_people(row, own(tenant)))
     with house.product() as server, override_settings(PUBLIC_URL=server.url), TemporaryDirectory() as folder:
-        made = iter([_answer(idp, row, EMAIL.format(domain)) for _ in range(2 * WARM + 2 * count)])
+        made = iter([_answer(idp, row, next(people)) for _ in range(2 * WARM + 2 * count)])
         ours, bare = _sign_in(server.url, row), _bare(row, Path(folder))
         for way in (ours, bare):
             _timed(way, [next(made) for _ in range(WARM)])
@@ -63,6 +69,19 @@ def measure(world: World) -> str:
     told = f"{len(mine)} sign-ins over HTTP, two requests each"
     table = report.table((told, "pysaml2 parses, as it is shipped, on the same backend"), rows)
     return f"{table}\n\nOthers used {others:.0%} of the machine meanwhile."
+
+
+def _people(row: IdentityProvider, domain: str) -> list[str]:
+    """The addresses of people whom the provider has brought before."""
+    addresses = [f"person-{number}@{domain}" for number in range(PEOPLE)]
+    with scope(row.organization_id):
+        Organization.objects.update(member_limit=NO_LIMIT)
+        for address in addresses:
+            user = User.objects.create_user(address, name="Ada")
+            EmailAddress.objects.create(user=user, email=address, verified=True, primary=True)
+            Membership.objects.create(user=user, role=Role.VIEWER)
+            ExternalIdentity.objects.create(provider=row, subject=address, user=user)
+    return addresses
 
 
 def _told(times: Sequence[float]) -> str:
