@@ -13,7 +13,7 @@ TEST_PROCESSES ?= auto
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: venv xmlsec ## Start everything on this machine: PostgreSQL, Valkey, web, jobs (Ctrl-C stops it; PORT=8010 chooses)
+run: venv ## Start everything on this machine: PostgreSQL, Valkey, web, jobs (Ctrl-C stops it; PORT=8010 chooses)
 	@exec $(BIN)/python manage.py dev $(if $(PORT),--port $(PORT))
 
 demo: venv ## Walk through the product over HTTP: sign-up, key, conversations, recall, usage, audit
@@ -57,13 +57,13 @@ pooler:
 				|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends pgbouncer > /dev/null; }; }; } \
 		|| echo "test: NO PGBOUNCER HERE: the pooler's tests will be skipped (Debian: apt-get install pgbouncer)"
 
-# Signatures of SAML are made and checked by xmlsec1. Without it single sign-on says so, and everything else goes on.
+# Debian's xmlsec1 signs for the tests of SAML, and gives a second verdict on all that ours says. Nothing else needs it.
 xmlsec:
 	@command -v xmlsec1 > /dev/null \
-		|| { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "saml: installing xmlsec1" \
+		|| { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "test: installing xmlsec1" \
 			&& { apt-get install --yes --quiet=2 --no-install-recommends xmlsec1 > /dev/null 2>&1 \
 				|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends xmlsec1 > /dev/null; }; }; } \
-		|| echo "saml: NO XMLSEC1 HERE: sign-in by SAML is off, and its tests are skipped (Debian: apt-get install xmlsec1)"
+		|| echo "test: NO XMLSEC1 HERE: the tests of SAML will be skipped (Debian: apt-get install xmlsec1)"
 
 # Identity providers by others, for tests to sign in with. Where Node.js cannot be installed those tests are skipped.
 peers:
