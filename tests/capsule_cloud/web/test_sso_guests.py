@@ -111,6 +111,14 @@ def test_a_link_that_is_over_says_so_and_one_that_never_was_is_not_there(
         another = services.make(actor=tenant.actor, user=tenant.owner, name="Ann again")
     guest.get(f"{SETUP}{another.secret}/")
     assert "Begin in this browser" in guest.get(SETUP).content.decode()
+    with scope(tenant.organization):
+        services.revoke(actor=tenant.actor, link_id=another.link.pk)
+    for answer in (guest.get(SETUP), guest.post(f"{SETUP}begin/")):
+        assert (answer.status_code, "was ended" in answer.content.decode()) == (410, True)
+    with scope(tenant.organization):
+        SetupLink.objects.all().delete()
+    for answer in (guest.get(SETUP), guest.post(f"{SETUP}begin/")):
+        assert answer.status_code == 404
     assert browser().get(f"{SETUP}{'x' * 43}/").status_code == 404
 
 
