@@ -78,49 +78,6 @@ def home_of(organization: Organization) -> re.Pattern[str]:
     return re.compile(f"/o/{organization.slug}/$")
 
 
-def test_an_owner_connects_a_provider_tests_it_and_switches_it_on(
-    live: LiveServer, live_tenant: Tenant, chromium: Browser, peer: PeerProvider, domain: str
-) -> None:
-    boss = f"boss@{domain}"
-    peer.people[boss] = "Bea Boss"
-    clipboard = ["clipboard-read", "clipboard-write"]
-    with visit(chromium, live.url, live_tenant.owner, permissions=clipboard) as visitor:
-        page = visitor.go(f"/o/{live_tenant.organization.slug}/settings/")
-        page.get_by_role("link", name="Identity providers").click()
-        page.get_by_role("link", name="Add provider").click()
-        dialog = page.get_by_role("dialog")
-        dialog.get_by_label("Name").fill("Okta")
-        dialog.get_by_label("Its metadata").fill(peer.metadata)
-        dialog.get_by_role("button", name="Add provider").click()
-        expect(page.get_by_role("heading", name="Okta", exact=True)).to_be_visible()
-        with scope(live_tenant.organization):
-            row = IdentityProvider.objects.get()
-        ours = f"{live.url}/sso/saml/{row.pk}"
-        copied = []
-        for label in ("acs url", "entity id", "metadata"):
-            page.get_by_role("button", name=f"Copy the {label}").click()
-            expect(page.locator("#announce")).to_have_text("Copied to the clipboard")
-            copied.append(page.evaluate("navigator.clipboard.readText()"))
-        assert copied == [f"{ours}/acs/", f"{ours}/metadata/", f"{ours}/metadata/"]
-
-        page.get_by_role("button", name="Switch on").click()
-        expect(page.get_by_text("Test it first", exact=False)).to_be_visible()
-        peer.trust(copied[2])
-        page.get_by_role("link", name="Test", exact=True).click()
-        log_in(page, boss)
-        expect(page.get_by_text("test came through")).to_be_visible()
-        page.get_by_text("What was asserted").click()
-        expect(page.get_by_text("Bea Boss")).to_be_visible()
-        page.get_by_role("button", name="Switch on").click()
-        expect(page.get_by_text("in use", exact=True)).to_be_visible()
-        assert visitor.complaints == []
-    assert [(one.entity_id, one.acs_url, one.is_forced) for one in peer.requests] == [(copied[1], copied[0], False)]
-    assert not User.objects.filter(email=boss).exists()  # a test makes nobody
-    with scope(live_tenant.organization):
-        row.refresh_from_db()
-    assert (row.state, row.tested_at is None) == ("active", False)
-
-
 def test_a_new_person_signs_in_sees_that_organization_alone_and_signs_out(
     live: LiveServer,
     live_tenant: Tenant,
