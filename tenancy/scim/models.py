@@ -79,7 +79,7 @@ class DirectoryUser(OwnedModel):
 
     class Meta(OwnedModel.Meta):
         indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["directory", "id"], include=["organization"], name="scim_user_page"),
+            models.Index(fields=["organization", "directory", "id"], name="scim_user_page"),
             GinIndex(fields=["search"], name="scim_user_search", opclasses=["jsonb_path_ops"]),
         ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
@@ -116,7 +116,7 @@ class DirectoryGroup(OwnedModel):
 
     class Meta(OwnedModel.Meta):
         indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["directory", "id"], name="scim_group_page"),
+            models.Index(fields=["organization", "directory", "id"], name="scim_group_page"),
             models.Index(fields=["directory", "name_key"], name="scim_group_key"),  # two groups may have one name
             GinIndex(fields=["search"], name="scim_group_search", opclasses=["jsonb_path_ops"]),
         ]
