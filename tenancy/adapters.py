@@ -16,7 +16,7 @@ from tenancy.middleware import client_ip
 from tenancy.models import User
 from tenancy.services.accounts import person, tell_organizations
 from tenancy.sso.saml.leaving import onward
-from tenancy.sso.sessions import has_second_factor
+from tenancy.sso.sessions import is_vouched_for
 
 
 class SignupForm(forms.Form):
@@ -43,7 +43,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def get_login_stages(self) -> list[str]:
         """Without the second factor where the identity provider's counts."""
         stages: list[str] = super().get_login_stages()
-        if not has_second_factor(self.request):
+        if not is_vouched_for(self.request):
             return stages
         return [one for one in stages if not one.startswith("allauth.mfa.")]
 

@@ -25,7 +25,7 @@ from tenancy.sso.models import IdentityProvider
 from tenancy.sso.providers.selectors import protocol_of
 from tenancy.sso.providers.sign_in import Arrived
 
-_KEY = "sso"
+_KEY, _VOUCHED = "sso", "capsule.vouched"  # of the session, and of the one request that opens it
 _LOGINS = {IdentityProvider.Protocol.SAML: "saml_login", IdentityProvider.Protocol.OIDC: "oidc_login"}
 
 
@@ -48,10 +48,12 @@ def open_session(
     request.session[_KEY] = {
         "organization": str(arrived.organization_id),
         "provider": str(arrived.provider_id),
+        "user": str(arrived.user.pk),
         "has_second_factor": arrived.has_second_factor,
         "ends_at": arrived.session_ends_at and arrived.session_ends_at.timestamp(),
         **(known_as or {}),
     }
+    request.META[_VOUCHED] = arrived.has_second_factor
     again = {"reauthenticated": True} if is_again else {}
     record_authentication(request, arrived.user, method=method, provider=str(arrived.provider_id), **again)
     response: HttpResponse = perform_login(
@@ -87,8 +89,18 @@ def login_address(provider_id: UUID, onward: str, **more: str) -> str:
 
 def provider_of(request: HttpRequest) -> UUID | None:
     """The identity provider that opened the session; None for a session that the person opened themselves."""
-    opened: dict[str, Any] | None = request.session.get(_KEY)
+    opened = _opened(request)
     return UUID(opened["provider"]) if opened else None
+
+
+def _opened(request: HttpRequest) -> dict[str, Any]:
+    """What a provider has opened, for whoever is signed in.
+
+    A browser that came by one and stopped at its second factor may go on with somebody else's password: that session is
+    their own.
+    """
+    opened: dict[str, Any] = request.session.get(_KEY, {})
+    return opened if opened.get("user", str(request.user.pk)) == str(request.user.pk) else {}
 
 
 def known_as(request: HttpRequest) -> dict[str, Any]:
@@ -99,12 +111,17 @@ def known_as(request: HttpRequest) -> dict[str, Any]:
 
 def has_second_factor(request: HttpRequest) -> bool:
     """Whether the identity provider that opened the session has asked for a second factor, and its word counts."""
-    return bool(request.session.get(_KEY, {}).get("has_second_factor"))
+    return bool(_opened(request).get("has_second_factor"))
+
+
+def is_vouched_for(request: HttpRequest) -> bool:
+    """Whether this very request brings a provider's answer that spares our second factor."""
+    return bool(request.META.get(_VOUCHED))
 
 
 def has_ended(request: HttpRequest) -> bool:
     """Whether the session has lasted as long as the identity provider that opened it wants."""
-    ends_at: float | None = request.session.get(_KEY, {}).get("ends_at")
+    ends_at: float | None = _opened(request).get("ends_at")
     return ends_at is not None and ends_at <= time.time()
 
 
@@ -130,7 +147,7 @@ def memberships_of(request: HttpRequest) -> list[MemberPrincipal]:
     """The organizations that this session may open: all of the person's, or the one that let them in."""
     if not isinstance(request.user, User):
         return []
-    opened: dict[str, Any] | None = request.session.get(_KEY)
+    opened = _opened(request)
     mine = memberships(request.user)
     if not opened:
         return mine

@@ -272,3 +272,21 @@ def test_a_members_own_session_sets_it_up_as_before(tenant: Tenant, home: str) -
     client = own_session(add_member(tenant, Role.VIEWER))
     assert client.get(home)["Location"] == "/account/2fa/"
     assert client.get("/account/2fa/").status_code == 200
+
+
+def test_a_password_in_a_browser_that_a_provider_has_half_let_in_opens_a_session_of_ones_own(
+    tenant: Tenant, row: IdentityProvider, idp: SamlProvider, domain: str, home: str
+) -> None:
+    signed_in(Client(), row, idp, f"ada@{domain}")
+    TOTP.activate(person(tenant), generate_totp_secret())
+    demand(tenant, is_sso_required=True)
+    client = Client()
+    assert signed_in(client, row, idp, f"ada@{domain}")["Location"].startswith("/account/2fa/")
+    victim = add_member(tenant, Role.ADMIN)
+    session = client.session
+    del session["account_login"]  # as allauth does after a quarter of an hour
+    session.save()
+    client.post("/account/login/", {"login": victim.email, "password": PASSWORD})
+    assert client.session["_auth_user_id"] == str(victim.pk)
+    assert client.get(home)["Location"].startswith(f"/sso/saml/{row.pk}/login/?ask=1")
+    assert client.get("/account/").status_code == 200
