@@ -11,6 +11,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
+from tenancy.audit import actions
 from tenancy.errors import NotFound
 from tenancy.scope import scope
 from tenancy.sso import sessions
@@ -83,7 +84,7 @@ def backchannel_logout(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     try:
         logout.end(provider, request.POST.get("logout_token", ""))
     except Refused as refusal:
-        sign_in.refuse(provider, refusal)
+        sign_in.refuse(provider, refusal, action=actions.LOGOUT_REFUSED)
         said = {"error": "invalid_request", "error_description": str(refusal)}
         response: HttpResponse = JsonResponse(said, status=400)
     else:

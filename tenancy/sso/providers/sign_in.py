@@ -111,7 +111,13 @@ def _keep(provider: IdentityProvider, asserted: Asserted) -> SignIn:
     return kept
 
 
-def refuse(provider: IdentityProvider, refusal: Refused, sign_in: SignIn | None = None) -> None:
+def refuse(
+    provider: IdentityProvider,
+    refusal: Refused,
+    sign_in: SignIn | None = None,
+    *,
+    action: actions.Action = actions.SIGN_IN_REFUSED,
+) -> None:
     """Tell the organization, once, that somebody was not let in, and why; opens its own scope."""
     if refusal.is_told:
         return
@@ -123,7 +129,7 @@ def refuse(provider: IdentityProvider, refusal: Refused, sign_in: SignIn | None 
             SignIn.objects.filter(pk=sign_in.pk).update(state=State.REFUSED, code=refusal.code, detail=refusal.detail)
     attempt(
         organization_id=provider.organization_id,
-        action=actions.SIGN_IN_REFUSED,
+        action=action,
         target=services.target(provider),
         metadata={"code": refusal.code},
     )

@@ -55,6 +55,7 @@ def test_it_ends_every_session_of_a_subject_and_is_in_the_trail(
     with scope(tenant.organization):
         [told] = audited(actions.SESSIONS_ENDED.name)
     assert (told.metadata, told.target["id"], told.actor["id"]) == ({"sessions": 2}, str(user.pk), str(user.pk))
+    assert (trace(tenant).state, trace(tenant).user) == ("ended", user)
 
 
 @pytest.mark.parametrize("names", [{"sid": "s1"}, {"sid": "s1", "sub": None}])
@@ -145,4 +146,4 @@ def refused(tenant: Tenant, row: IdentityProvider, token: str, browser: Client, 
     assert is_in(tenant, browser)
     assert trace(tenant).code == code
     with scope(tenant.organization):
-        assert audited(actions.SIGN_IN_REFUSED.name)[-1].metadata == {"code": code}
+        assert audited(actions.LOGOUT_REFUSED.name)[-1].metadata == {"code": code}
