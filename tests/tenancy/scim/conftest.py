@@ -90,3 +90,27 @@ def idp(tenant: Tenant) -> Idp:
 def strange_idp(stranger: Tenant) -> Idp:
     """An identity provider of another organization."""
     return idp_of(stranger)
+
+
+@pytest.fixture
+def domain(tenant: Tenant) -> str:
+    """The tenant's domain."""
+    return own(tenant)
+
+
+@pytest.fixture
+def okta(tenant: Tenant) -> tuple[Directory, DirectoryPrincipal]:
+    """The tenant's directory, at work."""
+    return connected(tenant)[:2]
+
+
+@pytest.fixture
+def who(okta: tuple[Directory, DirectoryPrincipal]) -> DirectoryPrincipal:
+    """The directory, acting."""
+    return okta[1]
+
+
+@pytest.fixture
+def directory(okta: tuple[Directory, DirectoryPrincipal]) -> Directory:
+    """The directory's row."""
+    return okta[0]
