@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from django.utils import timezone
 
-from tenancy.audit.actions import PROVIDER_KEY_DROPPED, PROVIDER_KEY_PREPARED, PROVIDER_KEY_SWITCHED, Action
+from tenancy.audit import actions
 from tenancy.audit.services import Actor, record
 from tenancy.errors import Conflict
 from tenancy.services import organizations
@@ -33,7 +33,7 @@ def prepare(*, actor: Actor, provider_id: UUID) -> IdentityProvider:
         provider.spare_key, provider.spare_certificate = configuration.new_key(name)
         provider.spare = Spare.NEXT
 
-    return _change(actor, provider_id, PROVIDER_KEY_PREPARED, make)
+    return _change(actor, provider_id, actions.PROVIDER_KEY_PREPARED, make)
 
 
 def switch(*, actor: Actor, provider_id: UUID) -> IdentityProvider:
@@ -49,7 +49,7 @@ def switch(*, actor: Actor, provider_id: UUID) -> IdentityProvider:
         provider.spare = Spare.OLD
         provider.tested_at = None
 
-    return _change(actor, provider_id, PROVIDER_KEY_SWITCHED, swap)
+    return _change(actor, provider_id, actions.PROVIDER_KEY_SWITCHED, swap)
 
 
 def drop(*, actor: Actor, provider_id: UUID) -> IdentityProvider:
@@ -59,7 +59,7 @@ def drop(*, actor: Actor, provider_id: UUID) -> IdentityProvider:
         _need(provider)
         provider.spare, provider.spare_key, provider.spare_certificate = "", None, ""
 
-    return _change(actor, provider_id, PROVIDER_KEY_DROPPED, forget)
+    return _change(actor, provider_id, actions.PROVIDER_KEY_DROPPED, forget)
 
 
 def fingerprint(certificate: str) -> str:
@@ -75,7 +75,7 @@ def _need(provider: IdentityProvider) -> None:
 
 
 def _change(
-    actor: Actor, provider_id: UUID, action: Action, make: Callable[[IdentityProvider], None]
+    actor: Actor, provider_id: UUID, action: actions.Action, make: Callable[[IdentityProvider], None]
 ) -> IdentityProvider:
     provider = services.locked(provider_id, SAML)
     before = _told(provider)

@@ -74,7 +74,12 @@ def test_a_key_is_exchanged_with_overlap(tenant: Tenant, row: IdentityProvider, 
             done(tenant, step, row)
     with scope(tenant.organization):
         told = AuditEvent.objects.filter(action=actions.PROVIDER_KEY_SWITCHED.name).order_by("id").first()
+        ends = [
+            AuditEvent.objects.get(action=action.name).changes["spare_certificate_sha256"]
+            for action in (actions.PROVIDER_KEY_PREPARED, actions.PROVIDER_KEY_DROPPED)
+        ]
     assert told
+    assert ends == [[None, keys.fingerprint(second)], [keys.fingerprint(first), None]]
     assert told.changes["certificate_sha256"] == [keys.fingerprint(first), keys.fingerprint(second)]
 
 

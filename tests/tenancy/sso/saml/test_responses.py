@@ -93,7 +93,7 @@ def verdict(row: IdentityProvider, posted: str, crypto: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("signs", ["assertion", "both", "encrypted"])
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.data())
 def test_an_answer_that_was_changed_says_the_same_or_is_refused_by_both_backends(
