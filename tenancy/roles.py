@@ -103,8 +103,8 @@ class KeyScope(models.TextChoices):
     BILLING_WRITE = "billing:write", "Change the plan and caps, and pay"
     WEBHOOKS_READ = "webhooks:read", "Read webhook endpoints and their logs"
     WEBHOOKS_WRITE = "webhooks:write", "Change webhook endpoints, and send again"
-    SSO_READ = "sso:read", "Read single sign-on: domains and how they are proved"
-    SSO_MANAGE = "sso:manage", "Set up single sign-on: add, check and remove domains"
+    SSO_READ = "sso:read", "Read single sign-on: domains, identity providers, directories, and who came by them"
+    SSO_MANAGE = "sso:manage", "Set up single sign-on: domains, identity providers, groups and directories"
 
 
 SCOPE_RIGHTS: dict[KeyScope, frozenset[Right]] = {

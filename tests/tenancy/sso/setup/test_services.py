@@ -8,6 +8,7 @@ import pytest
 from django.core import mail
 from django.utils import timezone
 
+from tenancy.audit.catalogue.action import SECRETS
 from tenancy.audit.models import AuditEvent
 from tenancy.errors import Invalid, LimitReached, NotFound
 from tenancy.models import Membership, Organization, User
@@ -71,6 +72,7 @@ def test_of_two_browsers_that_begin_at_once_one_does(tenant: Tenant) -> None:
 def test_neither_secret_is_stored_nor_told(tenant: Tenant) -> None:
     new = made(tenant)
     _, kept = services.open_link(new.secret)
+    assert SECRETS.search(new.secret.encode())  # no event could tell it
     with scope(tenant.organization):
         row: dict[str, Any] = SetupLink.objects.values().get()  # type: ignore[assignment]  # a row as it is stored
         trail = "".join(AuditEvent.objects.values_list("body", flat=True))
