@@ -40,9 +40,7 @@ def test_an_address_of_ours_holds_by_our_certificate() -> None:
 
 def test_a_signature_by_an_elliptic_curve_holds_as_two_numbers() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    signed = (
-        GOOD.partition("&SigAlg=")[0] + "&SigAlg=" + ECDSA.replace(":", "%3A").replace("/", "%2F").replace("#", "%23")
-    )
+    signed = f"{GOOD.partition('&SigAlg=')[0]}&SigAlg={quote(ECDSA, safe='')}"
     pair = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
     raw = b"".join(number.to_bytes(32, "big") for number in pair)
     query = f"{signed}&Signature={base64.b64encode(raw).decode().replace('+', '%2B')}"
