@@ -3,13 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from allauth.mfa.models import Authenticator
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import F, Func, TextField, Value
+from django.db.models import Exists, F, Func, OuterRef, QuerySet, TextField, Value
 
 from tenancy.groups.models import GroupRole, PersonGroups
 from tenancy.groups.rule import HIGHEST_FIRST, Place, Roles, Said, because, projects_of, role_of
@@ -25,7 +24,6 @@ class Person:
     email: str
     name: str
     is_active: bool
-    since: datetime
     role: Role
     said: tuple[Said, ...]
     by_groups: Mapping[UUID, Role]  # in single projects
@@ -104,14 +102,20 @@ def plan(roles: Roles, *, user_ids: Collection[UUID] | None = None) -> Plan:
     return Plan(len(everybody), tuple(_with_keys(found)), kept)
 
 
+def told() -> QuerySet[PersonGroups]:
+    """What sources have said of members since they are members: who left and came back starts anew."""
+    member = Membership.objects.filter(user=OuterRef("user"), created_at__lte=OuterRef("seen_at"))
+    return PersonGroups.objects.filter(Exists(member))
+
+
 def people(groups: Iterable[str], *, user_ids: Collection[UUID] | None = None) -> list[Person]:
     """The members whom groups decide about, with those of their groups that are among `groups`; the oldest first."""
-    told = PersonGroups.objects.all()
-    members = Membership.objects.filter(user_id__in=told.values("user_id"))
+    rows = told()
+    members = Membership.objects.filter(user_id__in=rows.values("user_id"))
     if user_ids is not None:
-        told, members = told.filter(user_id__in=user_ids), members.filter(user_id__in=user_ids)
+        rows, members = rows.filter(user_id__in=user_ids), members.filter(user_id__in=user_ids)
     said: dict[UUID, list[Said]] = defaultdict(list)
-    for row in told.annotate(mine=_among(groups)).defer("groups").order_by("id"):
+    for row in rows.annotate(mine=_among(groups)).defer("groups").order_by("id"):
         mine = tuple(sorted(row.mine))
         said[row.user_id].append(Said(row.source_name, mine, Role(row.default_role), source_id=row.source_id))
     held: dict[tuple[UUID, bool], dict[UUID, Role]] = defaultdict(dict)
@@ -123,7 +127,6 @@ def people(groups: Iterable[str], *, user_ids: Collection[UUID] | None = None) -
             email=member.user.email,
             name=member.user.get_full_name(),
             is_active=member.user.is_active,
-            since=member.created_at,
             role=Role(member.role),
             said=tuple(said[member.user_id]),
             by_groups=held[member.user_id, True],

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db.models import CharField, Count, F, Func, Max
 
-from tenancy.groups.models import GroupRole, PersonGroups
-from tenancy.groups.plans import Person, mapping, plan
+from tenancy.groups.models import GroupRole
+from tenancy.groups.plans import Person, mapping, plan, told
 from tenancy.models import Membership
 from tenancy.roles import Role
 
@@ -54,9 +54,7 @@ def others() -> list[tuple[str, int]]:
 
 def sources() -> list[Source]:
     """Who names groups, and of how many people."""
-    rows = PersonGroups.objects.values("source_id").annotate(
-        name=Max("source_name"), people=Count("id"), last=Max("seen_at")
-    )
+    rows = told().values("source_id").annotate(name=Max("source_name"), people=Count("id"), last=Max("seen_at"))
     return [Source(row["name"], row["people"], row["last"]) for row in rows.order_by("name")]
 
 
@@ -70,10 +68,9 @@ def managed(user_ids: Iterable[Any]) -> set[Any]:
     """Of these people those whose role in the organization their groups decide."""
     if not GroupRole.objects.filter(project=None).exists():
         return set()
-    return set(PersonGroups.objects.filter(user_id__in=user_ids).values_list("user_id", flat=True))
+    return set(told().filter(user_id__in=user_ids).values_list("user_id", flat=True))
 
 
 def _counted() -> Any:
-    rows = PersonGroups.objects.filter(user_id__in=Membership.objects.values("user_id"))
     one = Func(F("groups"), function="unnest", output_field=CharField())
-    return rows.annotate(one=one).values("one").annotate(people=Count("user_id", distinct=True))
+    return told().annotate(one=one).values("one").annotate(people=Count("user_id", distinct=True))

@@ -1,6 +1,7 @@
 """Keeps which groups people are in, and gives people of the organization in scope the roles that these map to."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from django.utils import timezone
@@ -9,7 +10,7 @@ from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, LimitReached
 from tenancy.groups.models import LONGEST_GROUP, GroupRole, PersonGroups
-from tenancy.groups.plans import Change, Plan, mapping, plan
+from tenancy.groups.plans import Change, Plan, mapping, plan, told
 from tenancy.groups.previews import Edit, Preview, Step, preview
 from tenancy.models import Membership, User
 from tenancy.roles import Role
@@ -102,6 +103,12 @@ def forget(*, source_id: UUID, user: User | None = None) -> None:
     """
     rows = PersonGroups.objects.filter(source_id=source_id)
     (rows if user is None else rows.filter(user=user)).delete()
+
+
+def forget_leavers(*, before: datetime) -> int:
+    """Drop what was said, before then, of people who are members no more, or again; how much that was."""
+    gone = PersonGroups.objects.filter(seen_at__lt=before).exclude(pk__in=told().values("pk"))
+    return gone.delete()[0]
 
 
 def _write(actor: Actor, step: Step, people: int) -> None:

@@ -52,6 +52,7 @@ SILENT = {
     "tenancy.audit.services.record": "it is the record",
     "tenancy.sso.setup.services.begin": "a reserved id: adding the provider is recorded",
     "tenancy.groups.services.forget": "what a source said before: removing it, or the person from it, is recorded",
+    "tenancy.groups.services.forget_leavers": "what a source said of people whose leaving is recorded",
     "tenancy.groups.services.remember": "what a source says: what comes of it is recorded",
     "tenancy.services.keys.end_keys": "a part of removal, demotion and revocation, which say how many keys ended",
     "tenancy.services.keys.end_outranked": "likewise",

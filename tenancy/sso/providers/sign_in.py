@@ -222,11 +222,12 @@ def _give_roles(provider: IdentityProvider, sign_in: SignIn, user: User) -> str:
 
 
 def forget_old() -> int:
-    """Delete the traces of the organization in scope that are older than KEPT_FOR; how many.
+    """Delete the traces of the organization in scope that are older than KEPT_FOR; how many. So with leavers' groups.
 
     An assertion that is still valid is known for as long: forgotten, it would count once more.
     """
     now = timezone.now()
+    group_services.forget_leavers(before=now - KEPT_FOR)
     return SignIn.objects.filter(created_at__lt=now - KEPT_FOR, expires_at__lt=now).delete()[0]
 
 

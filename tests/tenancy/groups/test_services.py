@@ -2,11 +2,13 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -294,6 +296,24 @@ def test_who_is_no_member_or_was_never_named_by_a_source_is_not_touched(tenant: 
         assert PersonGroups.objects.count() == 1
         services.forget(source_id=OKTA)
         assert not PersonGroups.objects.exists()
+
+
+def test_who_leaves_and_comes_back_starts_anew_and_is_forgotten_after_a_while(tenant: Tenant) -> None:
+    ada, bob = (add_member(tenant, Role.ADMIN) for _ in range(2))
+    say(tenant, ada, "Staff")
+    say(tenant, bob, "Staff")
+    with scope(tenant.organization):
+        members.remove(actor=tenant.actor, actor_role=Role.OWNER, user_id=ada.pk)
+        Membership.objects.create(user=ada, role=Role.ADMIN)
+    [one] = change(tenant, Edit("Staff", Role.VIEWER)).plan.changes
+    assert one.person.user_id == bob.pk
+    assert apply(tenant, ada) is None
+    with scope(tenant.organization):
+        assert services.forget_leavers(before=timezone.now() - timedelta(days=1)) == 0
+        assert services.forget_leavers(before=timezone.now()) == 1
+        assert [row.user_id for row in PersonGroups.objects.all()] == [bob.pk]
+    say(tenant, ada, "Staff")
+    assert apply(tenant, ada) == Role.VIEWER
 
 
 def test_a_source_that_has_never_named_a_group_decides_nothing(tenant: Tenant) -> None:
