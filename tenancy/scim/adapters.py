@@ -57,7 +57,7 @@ class _Adapter:
             check_text(name, dumped.get(name) or "", longest)
         self.row.data = dumped
         self.row.external_id = resource.external_id or ""
-        self.row.search = {str(self.row.directory_id): folded(resource)}
+        self.row.search = {str(self.row.directory_id): folded(resource, dumped["schemas"])}
 
 
 class UserAdapter(_Adapter):

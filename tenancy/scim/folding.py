@@ -25,9 +25,14 @@ def fold(value: str, *, is_exact: bool = False) -> str:
     return default_comparison_key(_EXACT if is_exact else _ANY, value)
 
 
-def folded(resource: BaseModel) -> dict[str, Any]:
-    """The attributes of a resource, as they are compared; what has no value is not in it."""
-    return _model(resource, is_top=True) or {}
+def folded(resource: BaseModel, schemas: list[str]) -> dict[str, Any]:
+    """The attributes of a resource, as they are compared; what has no value is not in it.
+
+    `schemas` are those that it is shown with: the model names every one that it could have.
+    """
+    is_exact = type(resource).get_field_annotation("schemas", CaseExact) == CaseExact.true  # type: ignore[attr-defined]
+    found = _model(resource, is_top=True) or {}
+    return found | {"schemas": [fold(one, is_exact=is_exact) for one in schemas]}
 
 
 @cache

@@ -33,6 +33,7 @@ CLIENTS = 4
 READS = 300
 FLAT = 2.0  # times the smallest directory's
 CHUNK = 1_000
+PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,14 @@ def measure(world: World) -> str:
     users, groups = (QUICK_USERS, QUICK_GROUPS) if world.is_quick else (USERS, GROUPS)
     with house.product(SCIM_REQUESTS_PER_MINUTE=str(NO_LIMIT)) as server:
         _, domain, _, secret = _directory()
-        ours = _provision(_ours(server.url, secret, domain), users, groups)
+        mine = _ours(server.url, secret, domain)
+        ours = _provision(mine, users, groups)
+        ours_read = _read_back(mine, users)
         rows = [_reads(server.url, size) for size in (QUICK_SIZES if world.is_quick else SIZES)]
     with house.scim_peer() as server:
-        theirs = _provision(Target(server.url, "/v2", {}, domain), users, groups)
+        peer = Target(server.url, "/v2", {}, domain)
+        theirs = _provision(peer, users, groups)
+        theirs_read = _read_back(peer, users)
     first = report.Row(
         f"{users:,} users and {groups:,} groups of {MEMBERS}, as directories do it: found, made, put together",
         f"{ours:,.0f} requests/s",
@@ -62,7 +67,16 @@ def measure(world: World) -> str:
         "≥ 1 x",
         ours >= theirs,
     )
-    return report.table(("ours: accounts, members, audit, log", "scim2-server, in memory"), [first, *_flat(rows)])
+    whole = report.Row(
+        f"the {users:,} users read back in pages of {PAGE}",
+        f"{ours_read:,.0f} users/s",
+        f"{theirs_read:,.0f} users/s",
+        report.ratio(ours_read / theirs_read),
+        "≥ 1 x",
+        ours_read >= theirs_read,
+    )
+    columns = ("ours: accounts, members, audit, log", "scim2-server, in memory")
+    return report.table(columns, [first, whole, *_flat(rows)])
 
 
 Read = tuple[int, dict[str, float]]
@@ -125,6 +139,15 @@ def _provision(target: Target, users: int, groups: int) -> float:
     return (2 * users + 3 * groups) / (time.perf_counter() - start)
 
 
+def _read_back(target: Target, users: int) -> float:
+    """Users a second, when a directory imports what it finds here."""
+    ask, start, seen = Client(target), time.perf_counter(), 0
+    while seen < users:
+        page = ask("GET", f"/Users?startIndex={seen + 1}&count={PAGE}")
+        seen += len(page["Resources"])
+    return users / (time.perf_counter() - start)
+
+
 def _user(number: int, domain: str) -> dict[str, Any]:
     email = f"user{number}@{domain}"
     return {
@@ -172,7 +195,7 @@ def _reads(url: str, size: int) -> Read:
     ask = Client(_ours(url, secret, domain))
     dice = random.Random(size)
     asked: dict[str, Callable[[int], str]] = {
-        "a page of 100": lambda n: f"?startIndex={n + 1}&count=100",
+        f"a page of {PAGE}": lambda n: f"?startIndex={n + 1}&count={PAGE}",
         "userName eq": lambda n: found("userName", f"user{n}@{domain}"),
         "externalId eq": lambda n: found("externalId", f"directory-{n}"),
         "emails.value eq": lambda n: found("emails.value", f"user{n}@{domain}"),

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -79,6 +80,15 @@ def test_a_token_has_so_many_requests_a_minute(idp: Idp, settings: Any, monkeypa
     assert answer["Retry-After"] == "50"
     with scope(idp.tenant.organization):
         assert Exchange.objects.filter(status=429).count() == 0
+
+
+def test_a_process_takes_a_hundredth_of_the_limit_at_once(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.SCIM_REQUESTS_PER_MINUTE, token = 250, uuid4()
+    monkeypatch.setattr("tenancy.scim.limits.time.time", lambda: 1_000_000_030.0)
+    monkeypatch.setattr(limits, "MOST_LEASES", 0)  # as when there are too many
+    assert [limits.wait_for(token) for _ in range(251)] == [0] * 250 + [50]
+    monkeypatch.setattr("tenancy.scim.limits.time.time", lambda: 1_000_000_080.0)
+    assert limits.wait_for(token) == 0
 
 
 def test_without_valkey_everybody_is_served(idp: Idp, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
