@@ -42,18 +42,20 @@ def measure(world: World) -> str:
     row = connect(tenant, idp, is_unsolicited_allowed=True)
     people = cycle(_people(row, own(tenant)))
     with house.product() as server, override_settings(PUBLIC_URL=server.url), TemporaryDirectory() as folder:
-        made = iter([_answer(idp, row, next(people)) for _ in range(2 * WARM + 2 * count)])
-        ours, bare = _sign_in(server.url, row), _bare(row, Path(folder))
-        for way in (ours, bare):
+        made = iter([_answer(idp, row, next(people)) for _ in range(3 * (WARM + count))])
+        ours, bare, spared = _sign_in(server.url, row), _bare(row, Path(folder)), _spared(row)
+        for way in (ours, bare, spared):
             _timed(way, [next(made) for _ in range(WARM)])
         cpu = Cpu()
         mine: list[float] = []
         theirs: list[float] = []
+        least: list[float] = []
         for _ in range(ROUNDS):
             mine += _timed(ours, [next(made) for _ in range(count // ROUNDS)])
             theirs += _timed(bare, [next(made) for _ in range(count // ROUNDS)])
+            least += _timed(spared, [next(made) for _ in range(count // ROUNDS)])
         others = cpu.others()
-    share = sum(theirs) / len(theirs) / (sum(mine) / len(mine))
+    share = _share(mine, theirs)
     slow = quantiles(mine, n=20, method="inclusive")[18]
     rows = [
         Row(
@@ -63,6 +65,12 @@ def measure(world: World) -> str:
             report.ratio(share),
             f"≥ {SHARE:g} x",
             share >= SHARE,
+        ),
+        Row(
+            "… beside the same without pysaml2's reading of our key",
+            "",
+            _told(least),
+            report.ratio(_share(mine, least)),
         ),
         Row("p95", f"{1000 * slow:.0f} ms", "", "", f"< {1000 * ALLOWED:.0f} ms", slow < ALLOWED),
     ]
@@ -82,6 +90,11 @@ def _people(row: IdentityProvider, domain: str) -> list[str]:
             Membership.objects.create(user=user, role=Role.VIEWER)
             ExternalIdentity.objects.create(provider=row, subject=address, user=user)
     return addresses
+
+
+def _share(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """Our rate, of theirs."""
+    return sum(theirs) / len(theirs) / (sum(mine) / len(mine))
 
 
 def _told(times: Sequence[float]) -> str:
@@ -156,6 +169,19 @@ def _bare(row: IdentityProvider, folder: Path) -> Callable[[str], None]:
         client: Any = Saml2Client(config)
         client.sec.crypto = backend
         found = client.parse_authn_request_response(answer, configuration.POST, conv_info={"entity_id": acs})
+        assert found.assertions
+
+    return parse
+
+
+def _spared(row: IdentityProvider) -> Callable[[str], None]:
+    """The same with what we keep: pysaml2 reads our key for each client, which takes longer than all the rest."""
+    acs = configuration.acs_url(row.pk)
+
+    def parse(answer: str) -> None:
+        found = configuration.client(row).parse_authn_request_response(
+            answer, configuration.POST, conv_info={"entity_id": acs}
+        )
         assert found.assertions
 
     return parse
