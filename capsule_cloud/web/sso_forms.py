@@ -141,8 +141,8 @@ class OidcForm(ClientForm, NewProviderForm):
         return None
 
 
-class _Reading(forms.Form):
-    """How sign-ins are read."""
+class ReadingForm(forms.Form):
+    """Where a sign-in says who somebody is."""
 
     email_attribute = forms.CharField(
         max_length=255,
@@ -158,12 +158,23 @@ class _Reading(forms.Form):
         help_text="Empty: the usual ones.",
         widget=forms.TextInput(attrs=_PLAIN),
     )
-    default_role = forms.ChoiceField(choices=Role.choices, label="Role of newcomers")
+
+    def change(self, visitor: Visitor, provider: IdentityProvider) -> IdentityProvider:
+        """Read sign-ins so from now on, and keep the rest."""
+        who: dict[str, Any] = {"actor": visitor.actor, "actor_role": Role.VIEWER, "provider_id": provider.pk}
+        kept = {name: getattr(provider, name) for name in ("name", "default_role")} | self.cleaned_data
+        if provider.protocol == IdentityProvider.Protocol.OIDC:
+            names = ("issuer", "client_id", "token_auth_method", "more_scopes")
+            return oidc.change(**who, **kept, client_secret="", **{name: getattr(provider, name) for name in names})
+        sources = ("metadata_url", "metadata_certificate", "is_unsolicited_allowed")
+        more = {name: getattr(provider, name) for name in sources}
+        return services.change(**who, **kept, metadata_xml=provider.metadata, **more)
 
 
-class SamlSettingsForm(_Reading):
+class SamlSettingsForm(ReadingForm):
     """What can be chosen of a SAML provider."""
 
+    default_role = forms.ChoiceField(choices=Role.choices, label="Role of newcomers")
     name = forms.CharField(
         max_length=120, label="Name", widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "off"})
     )
@@ -190,12 +201,16 @@ class SamlSettingsForm(_Reading):
         label="Sign-in may begin at the identity provider",
         help_text="For tiles in its app launcher. A little less safe: we cannot know who asked for the sign-in.",
     )
-    field_order = ("name", "metadata_url", "metadata_certificate", "metadata", "email_attribute", "name_attribute")
+    field_order = (
+        *("name", "metadata_url", "metadata_certificate", "metadata", "email_attribute", "name_attribute"),
+        "default_role",
+    )
 
 
-class OidcSettingsForm(_Reading, ClientForm):
+class OidcSettingsForm(ReadingForm, ClientForm):
     """What can be chosen of an OpenID provider."""
 
+    default_role = forms.ChoiceField(choices=Role.choices, label="Role of newcomers")
     name = forms.CharField(
         max_length=120, label="Name", widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "off"})
     )

@@ -15,7 +15,7 @@ from capsule_cloud.web import (
     sso_guide_onelogin,
     sso_guide_other,
 )
-from capsule_cloud.web.sso_forms import NewProviderForm, OidcForm, SamlForm
+from capsule_cloud.web.sso_forms import NewProviderForm, OidcForm, ReadingForm, SamlForm
 from capsule_cloud.web.sso_guides import Guide, told
 from capsule_cloud.web.sso_previews import preview
 from capsule_cloud.web.sso_visitors import Visitor, for_guests, for_members
@@ -128,13 +128,28 @@ def restart(request: HttpRequest, visitor: Visitor, provider_id: UUID) -> HttpRe
     return visitor.go("provider_guide", provider_id)
 
 
+def read_as(request: HttpRequest, visitor: Visitor, provider_id: UUID) -> HttpResponse:
+    """Say where the address and the name stand, of a provider that nobody has switched on yet."""
+    provider = IdentityProvider.objects.select_for_update(no_key=True).filter(pk=provider_id).first()
+    if provider is None or provider.state != IdentityProvider.State.DRAFT:
+        raise Http404
+    form = ReadingForm(request.POST)
+    if visitor.attempt(form, lambda: form.change(visitor, provider)) is None:
+        messages.error(request, "An attribute's name has at most 255 characters.")
+    else:
+        messages.success(request, "Saved. Test again.")
+    return visitor.go("provider_guide", provider_id)
+
+
 def _status(provider: IdentityProvider | None) -> dict[str, Any]:
     """What has come of it so far."""
     if provider is None:
         return {"provider": None, "progress": setups.progress()}
     last = next(iter(selectors.sign_ins(provider.pk, limit=1)), None)
+    initial = {name: getattr(provider, name) for name in ReadingForm.base_fields}
     return {
         "provider": provider,
+        "reading": ReadingForm(initial=initial),
         "progress": setups.progress(),
         "last": last,
         "preview": preview(provider, last) if last else None,
@@ -154,5 +169,7 @@ member_new = for_members(Right.SSO_MANAGE)(new)
 guest_new = for_guests(new)
 member_guide = for_members(Right.SSO_MANAGE, is_scoped=False)(guide)
 guest_guide = for_guests(guide, is_scoped=False)
+member_read_as = require_POST(for_members(Right.SSO_MANAGE)(read_as))
+guest_read_as = require_POST(for_guests(read_as))
 member_restart = require_POST(for_members(Right.SSO_MANAGE)(restart))
 guest_restart = require_POST(for_guests(restart))

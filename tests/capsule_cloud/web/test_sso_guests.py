@@ -18,6 +18,7 @@ from tenancy.scim.models import Directory
 from tenancy.scope import scope
 from tenancy.sso.domains import services as domains
 from tenancy.sso.models import IdentityProvider, SignIn, VerifiedDomain
+from tenancy.sso.oidc import discovery
 from tenancy.sso.setup import services
 from tenancy.sso.setup.models import SetupLink
 from tests.capsule_cloud.web.conftest import SignIn as SignInAs
@@ -204,6 +205,35 @@ def test_a_refused_test_is_shown_with_what_helps(tenant: Tenant, guest: Client) 
     text = guest.get(path, headers={"HX-Request": "true"}).content.decode()
     for part in ("The last answer was refused", "made for another service", "letter for letter", "Test again"):
         assert part in text
+
+
+def test_a_guest_says_where_the_address_stands_until_the_provider_is_switched_on(
+    tenant: Tenant, guest: Client, post: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = begun(guest)
+    guest.post(path, {"name": "Okta", "metadata": identity_provider().metadata()})
+    wanted = {"email_attribute": "mail2", "name_attribute": "cn", "default_role": "owner", "name": "Mine"}
+    assert "Saved. Test again." in guest.post(f"{path}reading/", wanted, follow=True).content.decode()
+    assert "at most 255" in guest.post(f"{path}reading/", {"name_attribute": "x" * 256}, follow=True).content.decode()
+    with scope(tenant.organization):
+        row = IdentityProvider.objects.get()
+        assert (row.name, row.email_attribute, row.name_attribute, row.default_role) == (
+            "Okta",
+            "mail2",
+            "cn",
+            "viewer",
+        )
+        IdentityProvider.objects.update(state="active")
+    assert guest.post(f"{path}reading/", wanted).status_code == 404
+    client = {"name": "E", "issuer": "https://a.example.com", "client_id": "x", "client_secret": "y"}
+    monkeypatch.setattr(discovery, "document", lambda provider: {})
+    path = begun(guest, "entra-oidc")
+    guest.post(path, client | {"token_auth_method": "client_secret_post", "more_scopes": "groups"})
+    guest.post(f"{path}reading/", {"email_attribute": "preferred_username"})
+    with scope(tenant.organization):
+        row = IdentityProvider.objects.get(protocol="oidc")
+    assert (row.email_attribute, row.more_scopes, row.client_id) == ("preferred_username", "groups", "x")
+    assert "Saved. Test again." in post(f"sso/providers/{row.pk}/guide/reading/", {"email_attribute": ""})
 
 
 def test_a_guest_takes_back_a_draft_and_nothing_that_was_switched_on(tenant: Tenant, guest: Client) -> None:
