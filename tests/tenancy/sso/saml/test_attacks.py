@@ -232,6 +232,7 @@ REFUSED: dict[str, tuple[Attack, set[str]]] = {
     "expired": (says(not_before=-600, not_on_or_after=-120), {"expired"}),
     "confirmed until long ago": (says(confirmed_until=-120), {"expired"}),
     "not valid yet": (says(not_before=3600, not_on_or_after=7200), {"expired"}),
+    "valid for two days": (says(not_on_or_after=172_800, confirmed_until=172_800), {"valid_too_long"}),
     "without an end": (says(not_on_or_after=None), {"expired"}),
     "confirmed without an end": (says(confirmed_until=None), {"confirmation", "expired", "malformed"}),
     "sender vouches": (says(method="urn:oasis:names:tc:SAML:2.0:cm:sender-vouches"), {"confirmation"}),

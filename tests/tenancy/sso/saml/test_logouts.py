@@ -4,8 +4,10 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
 
 import pytest
+from django.core import signing
 from django.http import HttpResponse
 from django.test import Client
 
@@ -13,7 +15,7 @@ from tenancy.audit import actions
 from tenancy.audit.models import AuditEvent
 from tenancy.scope import scope
 from tenancy.sso.models import IdentityProvider, SignIn
-from tenancy.sso.saml import bindings, configuration, logouts, metadata
+from tenancy.sso.saml import bindings, configuration, leaving, logouts, metadata
 from tests.factories import Tenant
 from tests.identity_provider import NAMESPACES, RSA_SHA1, SamlProvider, at, new_id, posted
 from tests.tenancy.sso.saml.conftest import connect
@@ -253,7 +255,19 @@ def test_a_provider_without_logouts_is_not_asked(tenant: Tenant, idp: SamlProvid
 
 def test_a_page_that_leads_on_is_made_by_us_alone(client: Client, row: Row) -> None:
     assert client.get(f"/sso/saml/{row.pk}/logout/leave/?to=x").status_code == 404
+    other = signing.dumps({"id": "_1", "url": "https://evil.example.com", "provider": str(uuid4())}, salt=leaving.SALT)
+    assert client.get(f"/sso/saml/{row.pk}/logout/leave/", {"to": other}).status_code == 404
     assert client.get(f"/sso/saml/{row.pk}/logout/").status_code == 404
+
+
+def test_without_its_program_nobody_is_led_on_and_a_logout_says_what_is_missing(
+    client: Client, row: Row, idp: SamlProvider, domain: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SAML_CRYPTO = "xmlsec1"
+    monkeypatch.setattr(configuration, "PROGRAM", "no-such-program")
+    asked = idp.query(idp.logout(row, f"ada@{domain}", "_another"))
+    assert by_address(client, row, asked).status_code == 503
+    assert client.post("/account/logout/")["Location"] == "/"
 
 
 def test_our_metadata_says_where_logouts_go(row: Row) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.test import Client
 from django.utils import timezone
 
 from capsule_cloud.lib.http import OpenTransaction
@@ -16,7 +17,8 @@ from tenancy.roles import Role
 from tenancy.scope import scope
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.providers import services
-from tenancy.sso.saml import fetching, metadata, refreshing, sources
+from tenancy.sso.providers.reasons import Refused
+from tenancy.sso.saml import ending, fetching, logouts, metadata, refreshing, responses, sources
 from tenancy.sso.tasks import fetch_metadata
 from tests.factories import Tenant
 from tests.identity_provider import SamlProvider
@@ -224,3 +226,55 @@ def test_it_is_fetched_sooner_where_it_may_not_be_kept_as_long() -> None:
     often = metadata.read(idp.metadata(head=' cacheDuration="PT1S"'))
     assert now + timedelta(minutes=50) < sources.next_fetch(often, now) <= now + timedelta(hours=1)
     assert metadata.read(idp.metadata(head=' cacheDuration="soon"')).cache_duration is None
+
+
+def test_what_is_no_text_or_no_xml_is_not_taken(place: Target) -> None:
+    place.behaviour = says(200, b"\xff\xfe<a/>")
+    with pytest.raises(fetching.Unfetched, match="not in UTF-8"):
+        fetching.fetch(place.url, "")
+    shows(place, "hello")
+    with pytest.raises(fetching.Unfetched, match="not signed by the certificate"):
+        fetching.fetch(place.url, SamlProvider().certificate)
+
+
+def test_metadata_that_has_ended_lets_nobody_in_until_it_is_fetched_anew(
+    tenant: Tenant, place: Target, idp: SamlProvider
+) -> None:
+    row = added(tenant, place, idp)
+    ended = f' validUntil="{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"'
+    with scope(tenant.organization):
+        IdentityProvider.objects.filter(pk=row.pk).update(
+            state="active",
+            metadata=idp.metadata(head=ended, logout="https://idp.example.com/slo"),
+            metadata_valid_until=timezone.now() - timedelta(hours=1),
+        )
+    answer = Client().get(f"/sso/saml/{row.pk}/login/")
+    assert (answer.status_code, b"metadata_ended" in answer.content) == (403, True)
+    said = idp.says(row, "ada@acme.com", "_asked")
+    with pytest.raises(Refused) as refusal:
+        responses.read(now_of(tenant, row), idp.answer(said))
+    assert refusal.value.code == "metadata_ended"
+    assert ending.ask(now_of(tenant, row), {"subject": "ada@acme.com"}) is None
+    assert ending.answer(now_of(tenant, row), "_1", logouts.SUCCESS, "") == ""
+    refreshing.fetch_now(actor=tenant.actor, organization_id=tenant.organization.pk, provider_id=row.pk)
+    assert responses.read(now_of(tenant, row), idp.answer(said)).subject == "ada@acme.com"
+
+
+def test_one_that_cannot_be_settled_does_not_keep_the_others(
+    tenant: Tenant, place: Target, idp: SamlProvider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [added(tenant, place, idp) for _ in range(2)]
+    settle = refreshing.settle
+
+    def fail_once(asked: IdentityProvider, found: str | fetching.Unfetched) -> None:
+        if asked.pk == rows[0].pk:
+            raise RuntimeError("The disk is full.")
+        settle(asked, found)
+
+    monkeypatch.setattr(refreshing, "settle", fail_once)
+    shows(place, "", 500)
+    for row in rows:
+        is_due(tenant, row)
+    assert refreshing.fetch_due() == 2
+    assert [now_of(tenant, row).metadata_failures for row in rows] == [0, 1]
+    assert str(rows[0].pk) in caplog.text
