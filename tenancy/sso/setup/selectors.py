@@ -10,6 +10,8 @@ from tenancy.models import Organization
 from tenancy.sso.models import IdentityProvider, VerifiedDomain
 from tenancy.sso.setup.models import Protocol, ProviderSetup, SetupLink, Vendor
 
+MOST_SHOWN = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -44,8 +46,8 @@ def progress() -> Progress:
 
 
 def links() -> list[SetupLink]:
-    """Every setup link, the newest first."""
-    return list(SetupLink.objects.select_related("made_by").order_by("-id"))
+    """The last setup links, the newest first."""
+    return list(SetupLink.objects.select_related("made_by").order_by("-id")[:MOST_SHOWN])
 
 
 def setup_of(provider_id: UUID) -> ProviderSetup:
