@@ -166,9 +166,8 @@ def _preview(
         "shown": shown,
         "changes": changes[:MOST_SHOWN],
         "left_out": max(len(changes) - MOST_SHOWN, 0),
-        "is_too_much": len(changes) > services.MOST_CHANGED,
+        "why_not": services.why_not(shown.plan),
         "has_changed": status == HTTPStatus.CONFLICT,
-        "most": services.MOST_CHANGED,
     }
     return show(request, member, "web/sso_groups_preview.html", "sso", status, **context)
 

@@ -1,6 +1,6 @@
 """Keeps which groups people are in, and gives people of the organization in scope the roles that these map to."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from tenancy.roles import Role
 from tenancy.services import members, organizations, project_roles
 
 MOST_GROUPS = 1_000  # of a person, kept of one source
-MOST_CHANGED = 2_000  # people at once, in one transaction
+MOST_CHANGED, MOST_MOVED = 5_000, 1_000  # people in one transaction, and those of them whose roles in projects change
 
 
 class Changed(Conflict):
@@ -37,12 +37,21 @@ def change(*, actor: Actor, actor_role: Role, edits: Sequence[Edit], fingerprint
     shown = preview(actor_role=actor_role, edits=edits)
     if shown.fingerprint != fingerprint:
         raise Changed(shown)
-    if len(shown.plan.changes) > MOST_CHANGED:
-        raise LimitReached(f"This changes more than {MOST_CHANGED} people at once: map the groups one after the other.")
+    if too_many := why_not(shown.plan):
+        raise LimitReached(too_many)
     for step in shown.steps:
         _write(actor, step, len(shown.plan.changes))
     _carry_out(actor, shown.plan)
     return shown
+
+
+def why_not(found: Plan) -> str:
+    """Why a mapping cannot be changed like that at once; nothing where it can."""
+    if len(found.changes) > MOST_CHANGED:
+        return f"At most {MOST_CHANGED:,} people change at once: map fewer groups, one after the other."
+    if sum(bool(one.moves) for one in found.changes) > MOST_MOVED:
+        return f"At most {MOST_MOVED:,} people change roles in projects at once: map fewer groups, one after the other."
+    return ""
 
 
 def remember(*, user: User, source_id: UUID, source_name: str, groups: list[str], default_role: Role) -> None:
@@ -128,20 +137,21 @@ def _write(actor: Actor, step: Step, people: int) -> None:
 
 
 def _carry_out(actor: Actor, found: Plan) -> None:
-    """New owners first: an owner can only go when another is there."""
-    for one in sorted(found.changes, key=lambda one: one.role != Role.OWNER):
-        _give(actor, one)
+    """What people get comes before what they lose: else keys would end that are within what they have in the end."""
+    _give_in_projects(actor, [one for one in found.changes if not one.is_rise])
+    moved = {one.person.user_id: one for one in found.changes if one.role != one.person.role}
+    members.change_roles(
+        actor=actor,
+        roles={user_id: one.role for user_id, one in moved.items()},
+        reasons={user_id: one.because for user_id, one in moved.items()},
+    )
+    _give_in_projects(actor, [one for one in found.changes if one.is_rise])
     if found.kept is not None:
         target = Target("user", str(found.kept.user_id), found.kept.email)
         record(action=actions.OWNER_KEPT, actor=actor, target=target)
 
 
-def _give(actor: Actor, one: Change) -> None:
-    """What they get comes before what they lose: else keys would end that are within what they have in the end."""
-    user_id = one.person.user_id
-    if one.moves and not one.is_rise:
-        project_roles.set_managed(actor=actor, user_id=user_id, roles=one.projects)
-    if one.role != one.person.role:
-        members.change_role(actor=actor, actor_role=Role.OWNER, user_id=user_id, role=one.role, reason=one.because)
-    if one.moves and one.is_rise:
-        project_roles.set_managed(actor=actor, user_id=user_id, roles=one.projects)
+def _give_in_projects(actor: Actor, changes: Iterable[Change]) -> None:
+    for one in changes:
+        if one.moves:
+            project_roles.set_managed(actor=actor, user_id=one.person.user_id, roles=one.projects)

@@ -1,7 +1,7 @@
 """Creates, rotates and revokes API keys of the organization in scope."""
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -203,9 +203,23 @@ def with_those_below(key_ids: Iterable[UUID]) -> set[UUID]:
 
 def end_outranked(user_id: UUID) -> int:
     """Revoke what a member made that does more than they may now, and what is below it; returns how many ended."""
-    held = ApiKey.objects.filter(created_by=user_id, revoked_at=None)
-    roles, own = _roles_of(user_id)
-    return end_keys(key.pk for key in held if not scopes_within(rights_in(own, roles.get(key.project_id)), key.scopes))
+    return end_outranked_of([user_id]).get(user_id, 0)
+
+
+def end_outranked_of(user_ids: Collection[UUID]) -> dict[UUID, int]:
+    """The same for several members: how many ended of each that had any. The caller records why."""
+    own = dict(Membership.objects.filter(user_id__in=user_ids).values_list("user_id", "role"))
+    rows = ProjectRole.objects.filter(membership__user_id__in=user_ids)
+    in_projects = {
+        (user_id, project_id): Role(role)
+        for user_id, project_id, role in rows.values_list("membership__user_id", "project_id", "role")
+    }
+    outranked: dict[UUID, list[UUID]] = {}
+    held = ApiKey.objects.filter(created_by__in=user_ids, revoked_at=None)
+    for key_id, user_id, project_id, scopes in held.values_list("id", "created_by_id", "project_id", "scopes"):
+        if not scopes_within(rights_in(Role(own[user_id]), in_projects.get((user_id, project_id))), scopes):
+            outranked.setdefault(user_id, []).append(key_id)
+    return {user_id: end_keys(key_ids) for user_id, key_ids in outranked.items()}
 
 
 def is_live() -> Q:

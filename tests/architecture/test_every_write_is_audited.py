@@ -56,6 +56,7 @@ SILENT = {
     "tenancy.groups.services.remember": "what a source says: what comes of it is recorded",
     "tenancy.services.keys.end_keys": "a part of removal, demotion and revocation, which say how many keys ended",
     "tenancy.services.keys.end_outranked": "likewise",
+    "tenancy.services.keys.end_outranked_of": "likewise",
     "tenancy.sso.oidc.services.discover": "keeps for a while what a provider says of itself: nobody has decided it",
     "tenancy.services.organizations.purge_due": "the trail is purged too: OrganizationPurge is the proof",
 }

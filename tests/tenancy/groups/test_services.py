@@ -186,11 +186,15 @@ def test_a_preview_asks_no_more_questions_of_many_than_of_few(tenant: Tenant) ->
 
 def test_more_people_than_one_transaction_takes_are_refused(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "MOST_CHANGED", 1)
+    monkeypatch.setattr(services, "MOST_MOVED", 0)
     for user in [add_member(tenant, Role.ADMIN) for _ in range(2)]:
         say(tenant, user, "Staff")
     with pytest.raises(LimitReached):
         change(tenant, Edit("Staff", Role.VIEWER))
     assert Role.VIEWER not in roles(tenant).values()
+    say(tenant, tenant.owner, "Bosses")
+    with pytest.raises(LimitReached, match="in projects"):
+        change(tenant, Edit("Bosses", Role.ADMIN, tenant.project.pk))
 
 
 def test_groups_give_roles_in_projects_and_what_is_given_by_hand_stays(tenant: Tenant) -> None:
@@ -253,6 +257,18 @@ def test_the_last_owner_stays_and_that_is_told(tenant: Tenant) -> None:
     say(tenant, boss, "Bosses")
     assert apply(tenant, boss) == Role.OWNER
     assert apply(tenant, tenant.owner) == Role.MEMBER  # now that there is another
+
+
+def test_many_changes_at_once_leave_an_owner_or_are_refused(tenant: Tenant) -> None:
+    heir = add_member(tenant, Role.VIEWER)
+    wanted = {tenant.owner.pk: Role.MEMBER}
+    with pytest.raises(members.LastOwner), scope(tenant.organization):
+        members.change_roles(actor=tenant.actor, roles=wanted, reasons={tenant.owner.pk: ""})
+    wanted |= {heir.pk: Role.OWNER}
+    with scope(tenant.organization):
+        members.change_roles(actor=tenant.actor, roles=wanted, reasons=dict.fromkeys(wanted, "Why."))
+    assert roles(tenant) == wanted
+    assert [one.reason for one in rank_changes(tenant)] == ["Why.", "Why."]
 
 
 def test_where_sign_on_is_required_the_last_owner_with_a_second_factor_stays(tenant: Tenant) -> None:
