@@ -340,6 +340,14 @@ def test_a_test_that_is_refused_ends_where_it_began_with_the_reason(
     assert post(row, idp.answer(idp.says(row, "x", "_another").but(**other))).status_code == 403
 
 
+def test_a_machine_without_the_program_signs_people_in(
+    row: IdentityProvider, idp: SamlProvider, domain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(configuration, "PROGRAM", "no-such-program")
+    assert signed_in(Client(), row, idp, f"ada@{domain}").status_code == 302
+    assert Client().get(f"/sso/saml/{row.pk}/metadata/").status_code == 200
+
+
 def test_without_its_program_single_sign_on_says_what_is_missing(
     row: IdentityProvider, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
