@@ -168,7 +168,9 @@ def test_a_guest_connects_a_provider_tries_it_and_switches_nothing_on(
     with scope(tenant.organization):
         row = IdentityProvider.objects.get()
     assert str(row.pk) in path  # the addresses that were copied before stay true
-    assert 'hx-trigger="every 3s"' in guest.get(path).content.decode()
+    text = guest.get(path).content.decode()
+    for part in ('hx-trigger="every 3s"', f"/sso/saml/{row.pk}/metadata/", "Download our metadata"):
+        assert part in text
     back = come_back(
         guest,
         row,
