@@ -19,7 +19,10 @@ from tenancy.sso.saml.requests import check_valid
 BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 TRANSIENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
 LONGEST_VALIDITY = timedelta(days=1)  # so long an assertion must be remembered, lest it count again
-VEILED = frozenset({"malformed", "forbidden_content", "weak_algorithm", "signature", "decryption", "issuer"})
+# Of an encrypted answer, what may be said of a text that nobody has signed
+VEILED = frozenset(
+    {"malformed", "forbidden_content", "weak_algorithm", "signature", "decryption", "issuer", "confirmation"}
+)
 LONGEST_SUBJECT, LONGEST_ID = 1024, 255
 MOST_ATTRIBUTES, MOST_VALUES, LONGEST_VALUE = 100, 1_000, 500
 # pysaml2's exceptions by name, and what they mean; importing them would load all of it
