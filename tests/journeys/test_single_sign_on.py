@@ -302,7 +302,7 @@ def test_pages_of_single_sign_on_have_no_serious_violation_and_fit_on_a_phone(
         expect(visitor.page).to_have_url(home_of(live_tenant.organization))
     home = f"/o/{live_tenant.organization.slug}/sso/providers/"
     with visit(chromium, live.url, live_tenant.owner) as visitor:
-        for path in ("", "new/", f"{row.pk}/", f"{row.pk}/edit/", f"{row.pk}/remove/"):
+        for path in ("", "new/", f"{row.pk}/", f"{row.pk}/edit/", f"{row.pk}/remove/", "../groups/", "../groups/edit/"):
             page = visitor.go(home + path)
             for fold in page.locator("details.fold").all():
                 fold.evaluate("it => it.open = true")
