@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError
 from django.utils import timezone
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tenancy.scim import exchanges, tasks
@@ -64,6 +64,7 @@ def test_secrets_are_hidden_and_what_is_long_is_cut(body: Any, shown: Any) -> No
 
 
 @given(JSON)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_whatever_is_sent_can_be_kept_and_stays_small(body: Any) -> None:
     text = json.dumps(exchanges.kept(body), ensure_ascii=False, allow_nan=False).encode()
     assert len(text) <= 2 * exchanges.MOST_BYTES
