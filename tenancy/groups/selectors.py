@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import CharField, Count, F, Func, Max
+from django.db.models import CharField, Count, F, Func, Max, Q
 
 from tenancy.groups.models import GroupRole
 from tenancy.groups.plans import Person, mapping, plan, told
@@ -29,6 +29,7 @@ class Source:
 
     name: str
     people: int
+    cut: int  # of how many of them not all groups are kept: they are too many, or too long
     seen_at: datetime
 
 
@@ -54,8 +55,12 @@ def others() -> list[tuple[str, int]]:
 
 def sources() -> list[Source]:
     """Who names groups, and of how many people."""
-    rows = told().values("source_id").annotate(name=Max("source_name"), people=Count("id"), last=Max("seen_at"))
-    return [Source(row["name"], row["people"], row["last"]) for row in rows.order_by("name")]
+    rows = (
+        told()
+        .values("source_id")
+        .annotate(name=Max("source_name"), people=Count("id"), cut=Count("id", filter=~Q(note="")), last=Max("seen_at"))
+    )
+    return [Source(row["name"], row["people"], row["cut"], row["last"]) for row in rows.order_by("name")]
 
 
 def kept_owner() -> Person | None:

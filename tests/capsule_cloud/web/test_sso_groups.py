@@ -173,6 +173,13 @@ def test_a_mapping_that_changes_too_many_is_not_offered(
     assert refused.status_code == 422
 
 
+def test_groups_that_are_not_kept_are_told(tenant: Tenant, page: Page) -> None:
+    staff(tenant, "Ada")
+    assert "Not all groups" not in page("sso/groups/")
+    say(tenant, add_member(tenant, Role.VIEWER), "x" * 256, "Staff")
+    assert "Not all groups of 1 are kept" in page("sso/groups/")
+
+
 def test_a_viewer_sees_nothing_of_it(viewer: Client, home: str) -> None:
     for page in ("groups/", "groups/edit/"):
         assert viewer.get(f"{home}sso/{page}").status_code == 403
