@@ -17,5 +17,5 @@ OWNER_KEPT = Action(
     "sso.group.owner_kept",
     "stayed an owner though their groups give another role: nobody else could be one",
     Kind.OTHER,
-    severity=Severity.HIGH,
+    severity=Severity.CRITICAL,
 )

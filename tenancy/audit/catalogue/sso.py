@@ -141,7 +141,7 @@ SSO_PASSED_BY = Action(
     "sso.requirement.passed_by",
     "came in as an owner without the single sign-on that is required",
     Kind.SIGN_IN,
-    severity=Severity.HIGH,
+    severity=Severity.CRITICAL,
 )
 SETUP_LINK_MADE = Action(
     "sso.setup_link.made",
