@@ -40,6 +40,8 @@ def serve(request: HttpRequest, path: str) -> HttpResponse:
             answer = Handler(SERVICE, storage).handle(asked)
             storage.finish()
             _keep(request, principal, asked, answer, started)
+        if asked.body and _kind(asked) != "Group":
+            refusals.tell_rights(principal, method=asked.method, said=_read(asked.body))
     except Exception as failure:  # noqa: BLE001  # the boundary: whatever happened becomes an answer
         answer = SERVICE.error_response(failure)
         _keep(request, principal, asked, answer, started)
@@ -72,8 +74,7 @@ def _keep(
     request: HttpRequest, principal: DirectoryPrincipal, asked: ScimRequest, answer: ScimResponse, started: float
 ) -> None:
     body: dict[str, Any] = answer.body or {}
-    parts = asked.path.strip("/").split("/")
-    kind = {"Users": "User", "Groups": "Group"}.get(parts[0], "")
+    parts, kind = asked.path.strip("/").split("/"), _kind(asked)
     exchanges.record(
         principal=principal,
         method=asked.method,
@@ -86,6 +87,10 @@ def _keep(
         resource_id=str(body.get("id") or (parts[1] if kind and len(parts) > 1 else "")),
         took_ms=int((time.monotonic() - started) * 1000),
     )
+
+
+def _kind(asked: ScimRequest) -> str:
+    return {"Users": "User", "Groups": "Group"}.get(asked.path.strip("/").partition("/")[0], "")
 
 
 def _read(body: bytes) -> Any:

@@ -1,6 +1,6 @@
 """Actions about provisioning: directories, their tokens, and whom they bring and take."""
 
-from tenancy.audit.catalogue.action import FLAG, ID, MOMENT, TEXT, WHOLE, Action, Kind, Severity, maybe
+from tenancy.audit.catalogue.action import FLAG, ID, MOMENT, TEXT, WHOLE, Action, Kind, Severity, many, maybe
 
 _DIRECTORY = {"name": TEXT, "kind": TEXT, "default_role": TEXT, "keys_go_to": ID, "is_on": FLAG}
 DIRECTORY_ADDED = Action(
@@ -43,6 +43,14 @@ DIRECTORY_REFUSED = Action(
     "sent a request that was refused",
     Kind.API_OTHER,
     has={"method": TEXT, "path": TEXT, "status": WHOLE, "code": TEXT},
+    severity=Severity.MEDIUM,
+    is_failure=True,
+)
+RIGHTS_PASSED_OVER = Action(
+    "scim.rights.passed_over",
+    "said of somebody which rights they shall have: nothing but groups that are mapped gives any, so nothing was given",
+    Kind.API_OTHER,
+    has={"method": TEXT, "attributes": many(TEXT)},
     severity=Severity.MEDIUM,
     is_failure=True,
 )

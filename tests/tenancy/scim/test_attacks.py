@@ -156,8 +156,12 @@ def test_what_a_directory_says_of_rights_gives_none(idp: Idp) -> None:
         assert (row.user.is_staff, row.user.is_superuser) == (False, False)
         assert Membership.objects.get(user=row.user).role == Role.VIEWER
         assert Membership.objects.get(user=idp.tenant.owner).role == Role.OWNER
+        events = AuditEvent.objects.filter(action=actions.RIGHTS_PASSED_OVER.name).order_by("id")
+        heard = [(event.metadata["method"], event.metadata["attributes"]) for event in events]
     assert made["id"] != grab["id"]
     assert made["meta"]["version"] == 'W/"1"'
+    names = ["entitlements", "isStaff", "is_staff", "is_superuser", "role", "roles"]
+    assert heard[:3] == [("POST", names), ("PATCH", ["roles"]), ("PATCH", ["entitlements"])]
 
 
 def test_the_last_owner_stays(idp: Idp, tenant: Tenant) -> None:
