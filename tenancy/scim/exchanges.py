@@ -8,12 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from tenancy.scim.directories.tokens import DirectoryPrincipal
 from tenancy.scim.models import Exchange
-from tenancy.scope import scope, unscoped
+from tenancy.scope import is_in_scope, scope, unscoped
 
 KEPT_FOR = timedelta(days=30)
 MOST_BYTES = 4_096  # kept of a body
@@ -59,7 +59,8 @@ def record(
     """
     done = Exchange.Kind.READ if method in READS else Exchange.Kind.WRITE
     try:
-        with scope(principal.organization_id):
+        here = transaction.atomic() if is_in_scope(principal.organization_id) else scope(principal.organization_id)
+        with here:
             Exchange.objects.create(
                 directory_id=principal.directory_id,
                 kind=done if status < 400 else Exchange.Kind.FAILURE,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import IntegrityError, connection, transaction
+from django.db import connection
 
 from tenancy.audit import actions
 from tenancy.audit.attempts.services import attempt
@@ -175,13 +175,11 @@ def _adopt(directory_user: DirectoryUser, actor: Actor) -> User:
     if not directory_user.email:
         raise NotAdopted("no_email", f"{directory_user.user_name} has no e-mail address.")
     user, is_new = people.adopt(email=directory_user.email, name=_name(directory_user.data))
+    # nobody else writes meanwhile, so looking first is enough
+    if not is_new and DirectoryUser.objects.filter(directory_id=directory_user.directory_id, user=user).exists():
+        raise NotAdopted("taken", f"{user.email} is another user of this directory already.")
     directory_user.user = user
-    try:
-        with transaction.atomic():
-            directory_user.save(update_fields=["user"])
-    except IntegrityError:
-        directory_user.user = None
-        raise NotAdopted("taken", f"{user.email} is another user of this directory already.") from None
+    directory_user.save(update_fields=["user"])
     record(action=actions.PERSON_LINKED, actor=actor, target=person(user), metadata={"is_new_account": is_new})
     return user
 

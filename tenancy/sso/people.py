@@ -14,13 +14,13 @@ def adopt(*, email: str, name: str) -> tuple[User, bool]:
     """The account of an address, and whether it is new. Raises Refused where nobody may be taken or made for it."""
     check_domain(email)
     user = User.objects.filter(email__iexact=email).first()
-    is_new = user is None
     if user is None:
         user = User.objects.create_user(email, name=name)
         EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+        return user, True
     check_account(user)
     _take_from_squatter(user)
-    return user, is_new
+    return user, False
 
 
 def check_domain(email: str) -> None:
