@@ -116,8 +116,8 @@ class ExchangeAnswer(serializers.ModelSerializer[Exchange]):
 
     reason = serializers.CharField(allow_null=True, help_text="Why it failed, in a sentence; null where it did not.")
     remedy = serializers.CharField(allow_null=True, help_text="What helps.")
-    request = serializers.JSONField(allow_null=True)
-    answer = serializers.JSONField(allow_null=True)
+    request = serializers.JSONField(help_text="Any JSON, or null where there was none.")
+    answer = serializers.JSONField(help_text="Likewise.")
 
     class Meta:
         model = Exchange

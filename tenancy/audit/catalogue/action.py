@@ -33,7 +33,9 @@ EMAILS: Schema = {
 END_USER: Schema = {"type": "string", "x-personal": "end_user", "description": "Your end user."}
 PERSON: Schema = {"type": "string", "x-personal": "user", "description": "A person's name or address."}
 # What our own secrets, and those of the services that we use, look like
-SECRETS = re.compile(rb"(?:cm[ks]|csl)_[A-Za-z0-9_-]{24,}|whsec_[A-Za-z0-9+/=]{16,}|[sr]k_(?:live|test)_\w{8,}|otpauth://")
+SECRETS = re.compile(
+    rb"(?:cm[ks]|csl)_[A-Za-z0-9_-]{24,}|whsec_[A-Za-z0-9+/=]{16,}|[sr]k_(?:live|test)_\w{8,}|otpauth://"
+)
 
 
 def maybe(schema: Schema) -> Schema:

@@ -52,7 +52,7 @@ def test_every_action_is_an_event_of_its_class(tenant: Tenant) -> None:
         assert said["activity_name"] == ACTIVITIES[class_uid][activity_id]
         assert said["type_uid"] == class_uid * 100 + activity_id
         assert said["status"] == ("Failure" if action.is_failure else "Success")
-        assert 1 <= said["severity_id"] <= 4
+        assert 1 <= said["severity_id"] <= 5
         assert said["metadata"]["uid"] == str(event.pk)
         assert said["metadata"]["event_code"] == action.name
         assert said["unmapped"]["metadata"] == event.metadata
