@@ -29,7 +29,7 @@ from tenancy.sso.sessions import end_sessions_in
 LONGEST_EMAIL = 254  # RFC 5321
 REMEDIES = {
     "no_email": "Send the person's work address in `emails`, or as the `userName`.",
-    "foreign_domain": "Verify the domain under Settings → Single sign-on → Domains, or give them an address in one.",
+    "foreign_domain": "Verify the domain under Single sign-on → Domains, or give them an address in one.",
     "inactive_person": "The account is switched off: ask our support.",
     "staff_account": "The address belongs to somebody who works for us: leave it out of the directory's assignment.",
     "taken": "Two users of this directory have one address: remove one of them, or correct its address.",

@@ -91,7 +91,7 @@ CONFIG = ServiceProviderConfig(
         AuthenticationScheme(
             type=AuthenticationScheme.Type.oauthbearertoken,
             name="Bearer token of a directory",
-            description="Made under Settings, Directories; sent as `Authorization: Bearer` (RFC 6750).",
+            description="Made under Single sign-on, Directories; sent as `Authorization: Bearer` (RFC 6750).",
             primary=True,
         )
     ],

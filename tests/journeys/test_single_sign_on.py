@@ -198,14 +198,14 @@ def test_somebody_of_another_domain_is_refused_and_told_why_and_so_is_the_owner(
         log_in(page, mallory)
         expect(page.get_by_role("heading", name="This sign-in was refused")).to_be_visible()
         expect(page.get_by_text("in no domain that this organization has verified", exact=False)).to_be_visible()
-        expect(page.get_by_text("Verify the domain under Settings", exact=False)).to_be_visible()
+        expect(page.get_by_text("Verify the domain under Single sign-on", exact=False)).to_be_visible()
         assert not User.objects.filter(email=mallory).exists()
     with visit(chromium, live.url, live_tenant.owner) as visitor:
         page = visitor.go(f"/o/{live_tenant.organization.slug}/sso/providers/{row.pk}/")
         attempt = page.get_by_role("listitem").filter(has_text=mallory)
         expect(attempt.get_by_text("foreign_domain")).to_be_visible()
         expect(attempt.get_by_text("in no domain that this organization has verified", exact=False)).to_be_visible()
-        expect(attempt.get_by_text("Verify the domain under Settings", exact=False)).to_be_visible()
+        expect(attempt.get_by_text("Verify the domain under Single sign-on", exact=False)).to_be_visible()
 
 
 def test_an_owner_shows_again_at_the_provider_who_they_are(

@@ -102,7 +102,7 @@ REASONS = {
     ),
     "foreign_domain": Reason(
         "The address is in no domain that this organization has verified.",
-        "Verify the domain under Settings → Single sign-on → Domains, or give the person an address in one.",
+        "Verify the domain under Single sign-on → Domains, or give the person an address in one.",
     ),
     "staff_account": Reason(
         "This address belongs to somebody who works for us.", "They sign in with their own password and second factor."

@@ -154,7 +154,7 @@ def test_a_refusal_says_why_and_what_helps(row: IdentityProvider, idp: SamlProvi
     assert answer.status_code == 403
     text = answer.content.decode()
     assert "in no domain that this organization has verified" in text
-    assert "Verify the domain under Settings" in text
+    assert "Verify the domain under Single sign-on" in text
     assert "no-store" in answer["Cache-Control"]
 
 
