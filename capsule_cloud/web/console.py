@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 from uuid import UUID
 
 from allauth.account.decorators import reauthentication_required
@@ -222,15 +222,24 @@ def navigation(member: MemberPrincipal, section: str) -> list[LinkGroup]:
     return groups
 
 
-def attempt(member: MemberPrincipal, form: forms.Form, call: Callable[[], Result]) -> Result | None:
+class Somebody(Protocol):
+    """Whoever works for one organization."""
+
+    @property
+    def organization_id(self) -> UUID:
+        """Which it is."""
+
+
+def attempt(who: Somebody, form: forms.Form, call: Callable[[], Result], *, is_scoped: bool = True) -> Result | None:
     """Run one service call in a savepoint with what was typed; None when nothing was posted, or something is wrong.
 
-    An expected failure becomes an error of the form. Raises Http404 for what is not there.
+    An expected failure becomes an error of the form. A call that is not scoped opens its own. Raises Http404 for what
+    is not there.
     """
     if not form.is_valid():  # a form without data is not
         return None
     try:
-        with scope(member.organization_id):
+        with scope(who.organization_id) if is_scoped else nullcontext():
             return call()
     except MISSING as failure:
         raise Http404 from failure

@@ -14,10 +14,9 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 
-from capsule_cloud.web.console import MISSING, REFUSED, Result, page, show
+from capsule_cloud.web.console import Result, attempt, page, show
 from tenancy.access import MemberPrincipal
 from tenancy.audit.services import Actor
-from tenancy.errors import Invalid
 from tenancy.roles import Right
 from tenancy.scope import scope
 from tenancy.sso.setup import browsers
@@ -67,19 +66,8 @@ class Visitor:
         return render(request, template, frame | context, status=status)
 
     def attempt(self, form: forms.Form, call: Callable[[], Result], *, is_scoped: bool = True) -> Result | None:
-        """As `console.attempt`; a call that is not scoped opens its own."""
-        if not form.is_valid():
-            return None
-        try:
-            with scope(self.organization_id) if is_scoped else nullcontext():
-                return call()
-        except MISSING as failure:
-            raise Http404 from failure
-        except Invalid as failure:
-            form.add_error(failure.field if failure.field in form.fields else None, str(failure))
-        except REFUSED as failure:
-            form.add_error(None, str(failure))
-        return None
+        """As `console.attempt`."""
+        return attempt(self, form, call, is_scoped=is_scoped)
 
 
 def address(member: MemberPrincipal | None, name: str, *ids: Any) -> str:

@@ -19,11 +19,11 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from tenancy.errors import NotFound
-from tenancy.scope import scope
 from tenancy.sso import sessions
+from tenancy.sso.answers import provider_or_404, refused, tested
 from tenancy.sso.models import IdentityProvider, SignIn
-from tenancy.sso.providers import selectors, sign_in
-from tenancy.sso.providers.reasons import REASONS, Refused
+from tenancy.sso.providers import sign_in
+from tenancy.sso.providers.reasons import Refused
 from tenancy.sso.saml import envelopes, requests
 from tenancy.sso.saml.configuration import ProgramMissing
 from tenancy.sso.setup.browsers import tester
@@ -107,7 +107,7 @@ def done(request: HttpRequest, provider_id: UUID, sign_in_id: UUID) -> HttpRespo
             refusal = Refused("other_browser")
             sign_in.refuse(provider, refusal, kept)
             raise refusal
-        response = _tested(request, kept) if remembered["is_test"] else _sign_in(request, kept, remembered)
+        response = tested(request, kept) if remembered["is_test"] else _sign_in(request, kept, remembered)
     except Refused as refusal:
         if address := cache.get(TEST.format(named)):
             return _back(address, refusal)
@@ -144,23 +144,6 @@ def _back(address: str, refusal: Refused) -> HttpResponse:
     return response
 
 
-def _tested(request: HttpRequest, kept: SignIn) -> HttpResponse:
-    found = tester(request, kept.provider)
-    if found is None:
-        raise Http404
-    sign_in.complete_test(kept, actor=found.actor)
-    return redirect(found.address)
-
-
-def provider_or_404(provider_id: UUID) -> IdentityProvider:
-    """The provider, which speaks SAML. Raises Http404."""
-    try:
-        with scope(selectors.organization_of(provider_id)):
-            return selectors.provider(provider_id)
-    except NotFound:
-        raise Http404 from None
-
-
 def _remember(response: HttpResponse, name: str, what: dict[str, Any], provider_id: UUID) -> None:
     response.set_cookie(
         COOKIE.format(name),
@@ -181,14 +164,6 @@ def _remembered(request: HttpRequest, name: str, provider_id: UUID) -> dict[str,
     except signing.BadSignature:
         return None
     return found if found["name"] == name and found["provider"] == str(provider_id) else None
-
-
-def refused(request: HttpRequest, provider: IdentityProvider, refusal: Refused) -> HttpResponse:
-    """The page that says why, and what helps."""
-    context = {"reason": REASONS[refusal.code], "code": refusal.code, "provider": provider}
-    response = render(request, "sso/refused.html", context, status=403)
-    add_never_cache_headers(response)
-    return response
 
 
 def missing(request: HttpRequest, failure: ProgramMissing) -> HttpResponse:

@@ -7,15 +7,14 @@ from uuid import UUID
 from capsule_cloud.lib import crypto, http
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, record
-from tenancy.errors import Conflict, Invalid, LimitReached
+from tenancy.errors import Conflict, Invalid
 from tenancy.names import clean_name
 from tenancy.roles import Role
 from tenancy.scope import scope
-from tenancy.services import organizations
 from tenancy.sso.models import ExternalIdentity, IdentityProvider
 from tenancy.sso.oidc import discovery
 from tenancy.sso.providers import selectors
-from tenancy.sso.providers.services import MOST_PROVIDERS, attribute, check_role, locked, target
+from tenancy.sso.providers.services import attribute, check_role, locked, target, with_room
 
 Protocol, TokenAuth = IdentityProvider.Protocol, IdentityProvider.TokenAuth
 LONGEST_ISSUER, LONGEST_CLIENT_ID, LONGEST_SECRET, LONGEST_SCOPES = 512, 255, 1024, 255
@@ -58,11 +57,7 @@ def add(
         "more_scopes": _scopes(more_scopes),
     }
     wanted["client_secret"] = _sealed(client_secret, wanted["token_auth_method"], None)
-    organizations.locked()
-    if IdentityProvider.objects.count() >= MOST_PROVIDERS:
-        raise LimitReached(f"There are {MOST_PROVIDERS} identity providers: remove one first.")
-    if provider_id and IdentityProvider.objects.filter(pk=provider_id).exists():
-        raise Conflict("This provider has been added already.")
+    with_room(provider_id)
     added = IdentityProvider(**({"id": provider_id} if provider_id else {}), **wanted)
     added.save(force_insert=True)
     changes = actions.PROVIDER_ADDED.changed({}, {field: getattr(added, field) for field in FIELDS})

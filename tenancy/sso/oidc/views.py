@@ -5,27 +5,26 @@ from uuid import UUID
 
 from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from tenancy.audit import actions
-from tenancy.errors import NotFound
-from tenancy.scope import scope
 from tenancy.sso import sessions
+from tenancy.sso.answers import provider_or_404, refused, tested
 from tenancy.sso.models import IdentityProvider, SignIn
 from tenancy.sso.oidc import browsers, discovery, logout
 from tenancy.sso.oidc.claims import asserted_by, says_unverified, session_of
 from tenancy.sso.oidc.discovery import Json
 from tenancy.sso.oidc.relying_party import RelyingParty
-from tenancy.sso.providers import selectors, sign_in
-from tenancy.sso.providers.reasons import REASONS, Refused
+from tenancy.sso.providers import sign_in
+from tenancy.sso.providers.reasons import Refused
 from tenancy.sso.setup.browsers import tester
 
 ONCE = ("state", "code", "iss", "error")  # parameters that stand in an answer at most once (RFC 6749, section 3.1)
-UNREACHABLE = "not_reachable"
+Protocol = IdentityProvider.Protocol
 LONGEST_NEXT = 1000  # browsers keep no cookie of more than 4096 bytes
 
 
@@ -36,13 +35,13 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     `?test=1` by whoever sets it up only tries it.
     `?ask=1` only offers it, by a link: for whoever comes by a form, which browsers let lead to no other site.
     """
-    provider = _provider(provider_id)
+    provider = provider_or_404(provider_id, Protocol.OIDC)
     is_test = request.GET.get("test") == "1"
     if is_test:
         if tester(request, provider) is None:
             raise Http404
     elif provider.state != IdentityProvider.State.ACTIVE:
-        return _refused(request, provider, Refused("not_in_use"))
+        return refused(request, provider, Refused("not_in_use"))
     onward = request.GET.get("next", "/")
     if len(onward) > LONGEST_NEXT or not url_has_allowed_host_and_scheme(onward, allowed_hosts=None):
         onward = "/"
@@ -55,7 +54,7 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
         response = relying_party.send_away(is_again=is_again)
     except Refused as refusal:
         sign_in.refuse(provider, refusal)
-        return _refused(request, provider, refusal)
+        return refused(request, provider, refusal)
     waiting = {"next": onward, "is_test": is_test, "asked_again_at": time.time() if is_again else None}
     browsers.remember(response, provider_id, relying_party.waiting["state"], waiting | relying_party.waiting)
     add_never_cache_headers(response)
@@ -65,12 +64,12 @@ def login(request: HttpRequest, provider_id: UUID) -> HttpResponse:
 @require_GET
 def callback(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     """The browser comes back with a code (OpenID Connect Core 1.0, section 3.1.2.5), or with the provider's refusal."""
-    provider, state = _provider(provider_id), request.GET.get("state", "")
+    provider, state = provider_or_404(provider_id, Protocol.OIDC), request.GET.get("state", "")
     try:
         response = _answered(request, provider, state)
     except Refused as refusal:
         sign_in.refuse(provider, refusal)
-        response = _refused(request, provider, refusal)
+        response = refused(request, provider, refusal)
     browsers.forget(response, state)
     add_never_cache_headers(response)
     return response
@@ -80,7 +79,7 @@ def callback(request: HttpRequest, provider_id: UUID) -> HttpResponse:
 @require_POST
 def backchannel_logout(request: HttpRequest, provider_id: UUID) -> HttpResponse:
     """The provider says that somebody has signed out there (OpenID Connect Back-Channel Logout 1.0, section 2.5)."""
-    provider = _provider(provider_id)
+    provider = provider_or_404(provider_id, Protocol.OIDC)
     try:
         logout.end(provider, request.POST.get("logout_token", ""))
     except Refused as refusal:
@@ -109,7 +108,7 @@ def _answered(request: HttpRequest, provider: IdentityProvider, state: str) -> H
     try:
         if says_unverified(claims):
             raise Refused("email_unverified")
-        return _tested(request, kept) if waiting["is_test"] else _signed_in(request, kept, waiting, claims)
+        return tested(request, kept) if waiting["is_test"] else _signed_in(request, kept, waiting, claims)
     except Refused as refusal:
         sign_in.refuse(provider, refusal, kept)
         raise
@@ -131,29 +130,3 @@ def _signed_in(request: HttpRequest, kept: SignIn, waiting: Json, claims: Json) 
         method=IdentityProvider.Protocol.OIDC,
         known_as={"subject": kept.subject, "session": session_of(claims)},
     )
-
-
-def _tested(request: HttpRequest, kept: SignIn) -> HttpResponse:
-    found = tester(request, kept.provider)
-    if found is None:
-        raise Http404
-    sign_in.complete_test(kept, actor=found.actor)
-    return redirect(found.address)
-
-
-def _provider(provider_id: UUID) -> IdentityProvider:
-    try:
-        with scope(selectors.organization_of(provider_id, IdentityProvider.Protocol.OIDC)):
-            return selectors.provider(provider_id)
-    except NotFound:
-        raise Http404 from None
-
-
-def _refused(request: HttpRequest, provider: IdentityProvider, refusal: Refused) -> HttpResponse:
-    is_away = refusal.code == UNREACHABLE
-    context = {"reason": REASONS[refusal.code], "code": refusal.code, "provider": provider}
-    response = render(request, "sso/refused.html", context, status=503 if is_away else 403)
-    if is_away:
-        response.headers["Retry-After"] = str(discovery.PAUSE)
-    add_never_cache_headers(response)
-    return response

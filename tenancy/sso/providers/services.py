@@ -8,6 +8,7 @@ from tenancy.audit import actions
 from tenancy.audit.services import Actor, Target, record
 from tenancy.errors import Conflict, Forbidden, Invalid, LimitReached, NotFound
 from tenancy.groups import services as groups
+from tenancy.models import Organization
 from tenancy.names import clean_name
 from tenancy.roles import Role, may_grant
 from tenancy.services import organizations
@@ -33,6 +34,16 @@ def target(provider: IdentityProvider) -> Target:
     return Target("identity_provider", str(provider.pk), provider.name)
 
 
+def with_room(provider_id: UUID | None) -> Organization:
+    """The organization, locked, which may have one provider more. Raises LimitReached, or Conflict as `add`."""
+    organization = organizations.locked()
+    if IdentityProvider.objects.count() >= MOST_PROVIDERS:
+        raise LimitReached(f"There are {MOST_PROVIDERS} identity providers: remove one first.")
+    if provider_id and IdentityProvider.objects.filter(pk=provider_id).exists():
+        raise Conflict("This provider has been added already.")
+    return organization
+
+
 def add(
     *,
     actor: Actor,
@@ -50,11 +61,7 @@ def add(
     """
     name = clean_name(name, "identity provider")
     described = metadata.read(metadata_xml)
-    organization = organizations.locked()
-    if IdentityProvider.objects.count() >= MOST_PROVIDERS:
-        raise LimitReached(f"There are {MOST_PROVIDERS} identity providers: remove one first.")
-    if provider_id and IdentityProvider.objects.filter(pk=provider_id).exists():
-        raise Conflict("This provider has been added already.")
+    organization = with_room(provider_id)
     key, certificate = configuration.new_key(f"{organization.slug} {name}")
     added = IdentityProvider(
         **({"id": provider_id} if provider_id else {}),

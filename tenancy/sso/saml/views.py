@@ -13,12 +13,13 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from tenancy.sso import sessions
+from tenancy.sso.answers import provider_or_404, refused
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.providers import sign_in
 from tenancy.sso.providers.reasons import Refused
 from tenancy.sso.saml import bindings, ending, leaving, logouts
 from tenancy.sso.saml.configuration import ProgramMissing
-from tenancy.sso.views import missing, provider_or_404, refused
+from tenancy.sso.views import missing
 
 WAITS = "sso:saml:logout:{}"  # a request of ours: whose answer it waits for
 

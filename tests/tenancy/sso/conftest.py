@@ -11,16 +11,18 @@ from django.utils import timezone
 from tenancy.scope import scope
 from tenancy.sso.domains import services
 from tenancy.sso.domains.names import VALUE, record_of
-from tenancy.sso.models import VerifiedDomain
+from tenancy.sso.models import IdentityProvider, VerifiedDomain
+from tests import raw
 from tests.factories import Tenant
-from tests.raw import connect
+from tests.identity_provider import SamlProvider
+from tests.tenancy.sso.saml.conftest import connect, own
 from tests.zones import Zone, asks
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_to_look_up(django_db_setup: None) -> None:
     """Leave alone what other tests have committed."""
-    with connect("superuser") as server:
+    with raw.connect("superuser") as server:
         server.execute("UPDATE sso_verifieddomain SET due_at = NULL")
 
 
@@ -93,3 +95,21 @@ def is_due(domain: VerifiedDomain) -> timedelta | None:
     if domain.due_at is None:
         return None
     return timedelta(minutes=round((domain.due_at - timezone.now()).total_seconds() / 60))
+
+
+@pytest.fixture(scope="session")
+def idp() -> SamlProvider:
+    """An identity provider that nobody here configured."""
+    return SamlProvider()
+
+
+@pytest.fixture
+def row(tenant: Tenant, idp: SamlProvider) -> IdentityProvider:
+    """Its row, in use."""
+    return connect(tenant, idp)
+
+
+@pytest.fixture
+def domain(tenant: Tenant) -> str:
+    """The tenant's domain."""
+    return own(tenant)

@@ -25,28 +25,9 @@ from tenancy.services import organizations
 from tenancy.sso.models import IdentityProvider, SignIn
 from tests.factories import PASSWORD, Tenant, add_member, make_tenant, make_user
 from tests.identity_provider import SamlProvider
-from tests.tenancy.sso.saml.conftest import connect, own
 from tests.tenancy.sso.test_views import come_back, sent_away, signed_in
 
 HOUR = 3600
-
-
-@pytest.fixture(scope="module")
-def idp() -> SamlProvider:
-    """The identity provider."""
-    return SamlProvider()
-
-
-@pytest.fixture
-def row(tenant: Tenant, idp: SamlProvider) -> IdentityProvider:
-    """Its row, in use."""
-    return connect(tenant, idp)
-
-
-@pytest.fixture
-def domain(tenant: Tenant) -> str:
-    """The tenant's domain."""
-    return own(tenant)
 
 
 @pytest.fixture

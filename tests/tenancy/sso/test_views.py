@@ -22,25 +22,6 @@ from tenancy.sso.providers import services
 from tenancy.sso.saml import configuration
 from tests.factories import Tenant, add_member, make_tenant, make_user
 from tests.identity_provider import Said, SamlProvider
-from tests.tenancy.sso.saml.conftest import connect, own
-
-
-@pytest.fixture(scope="module")
-def idp() -> SamlProvider:
-    """The identity provider."""
-    return SamlProvider()
-
-
-@pytest.fixture
-def row(tenant: Tenant, idp: SamlProvider) -> IdentityProvider:
-    """Its row, in use."""
-    return connect(tenant, idp)
-
-
-@pytest.fixture
-def domain(tenant: Tenant) -> str:
-    """The tenant's domain."""
-    return own(tenant)
 
 
 def sent_away(client: Client, row: IdentityProvider, **query: str) -> str:

@@ -3,8 +3,6 @@
 import uuid
 from typing import Any
 
-import pytest
-
 from tenancy.scope import scope
 from tenancy.sso.models import IdentityProvider, VerifiedDomain
 from tenancy.sso.providers import services
@@ -26,21 +24,3 @@ def own(tenant: Tenant) -> str:
     with scope(tenant.organization):
         VerifiedDomain.objects.create(domain=name, token=uuid.uuid4().hex, state="verified")
     return name
-
-
-@pytest.fixture(scope="session")
-def idp() -> SamlProvider:
-    """An identity provider that nobody here configured."""
-    return SamlProvider()
-
-
-@pytest.fixture
-def row(tenant: Tenant, idp: SamlProvider) -> IdentityProvider:
-    """Its row."""
-    return connect(tenant, idp)
-
-
-@pytest.fixture
-def domain(tenant: Tenant) -> str:
-    """The tenant's domain."""
-    return own(tenant)
