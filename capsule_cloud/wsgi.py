@@ -45,9 +45,7 @@ class Application(WSGIHandler):
         self._door = import_string("capsule_cloud.api.door.ApiDoor")(self.get_response)
         self._register = import_string("billing.metering.services.watermark.register")
         self._is_registered = False
-        if (
-            settings.IS_PRODUCTION
-        ):  # whoever leaves is out within a second, whichever process hears of it
+        if settings.IS_PRODUCTION:  # whoever leaves is out within a second, whichever process hears of it
             import_string("tenancy.scim.views.load")()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
