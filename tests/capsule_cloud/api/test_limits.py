@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from capsule_cloud.api import limits
+from capsule_cloud.lib.windows import WINDOW
 from capsule_cloud.memory.engine import CapsuleCrypto
 from tenancy import access
 from tenancy.access import KeyPrincipal
@@ -32,7 +33,7 @@ def principal(tenant: Tenant) -> KeyPrincipal:
 @pytest.fixture(autouse=True)
 def _still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """All in one minute: this one, because events are of now."""
-    still = time.time() // limits.WINDOW * limits.WINDOW + 5
+    still = time.time() // WINDOW * WINDOW + 5
     monkeypatch.setattr("time.time", lambda: still)
 
 
@@ -101,7 +102,7 @@ def test_a_new_minute_starts_anew(principal: KeyPrincipal, monkeypatch: pytest.M
     principal = replace(principal, organization_requests_per_minute=1)
     limiter = limits.Limiter(settings.CACHE_URL)
     assert [limiter.take(principal).is_refused for _ in range(2)] == [False, True]
-    later = time.time() + limits.WINDOW
+    later = time.time() + WINDOW
     monkeypatch.setattr("time.time", lambda: later)
     assert not limiter.take(principal).is_refused
 
@@ -110,7 +111,7 @@ def test_without_valkey_everything_is_served_and_it_is_logged_once(
     api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(limits, "limiter", limits.Limiter("unix:///nowhere/valkey.sock"))
-    with caplog.at_level(logging.WARNING, logger="api.limits"):
+    with caplog.at_level(logging.WARNING, logger="limits"):
         assert [api.get("/v1/organization").status_code for _ in range(5)] == [200] * 5
     assert len([record for record in caplog.records if "limits.unavailable" in record.message]) == 1
 

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from redis import Redis
 
+from capsule_cloud.lib.windows import Windows
 from tenancy.models import Membership, Organization
 from tenancy.scim import limits, storage
 from tenancy.scim.models import Directory, DirectoryUser, Exchange
@@ -85,7 +85,7 @@ def test_a_token_has_so_many_requests_a_minute(idp: Idp, settings: Any, monkeypa
 def test_a_process_takes_a_hundredth_of_the_limit_at_once(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SCIM_REQUESTS_PER_MINUTE, token = 250, uuid4()
     monkeypatch.setattr("tenancy.scim.limits.time.time", lambda: 1_000_000_030.0)
-    monkeypatch.setattr(limits, "MOST_LEASES", 0)  # as when there are too many
+    monkeypatch.setattr("capsule_cloud.lib.windows.MOST_LEASES", 0)  # as when there are too many
     assert [limits.wait_for(token) for _ in range(251)] == [0] * 250 + [50]
     monkeypatch.setattr("tenancy.scim.limits.time.time", lambda: 1_000_000_080.0)
     assert limits.wait_for(token) == 0
@@ -93,7 +93,7 @@ def test_a_process_takes_a_hundredth_of_the_limit_at_once(settings: Any, monkeyp
 
 def test_without_valkey_everybody_is_served(idp: Idp, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SCIM_REQUESTS_PER_MINUTE = 0
-    monkeypatch.setattr(limits, "_redis", Redis.from_url("redis://127.0.0.1:9"))
+    monkeypatch.setattr(limits, "windows", Windows("redis://127.0.0.1:9"))
     idp("GET", "/Users", status=200)
 
 
