@@ -3,21 +3,18 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.mail import send_mail
-from django.db import transaction
 from django.template.loader import render_to_string
 
 from billing.models import BillingAccount
-from tenancy.models import Membership, Organization
-from tenancy.roles import RIGHTS, Right
+from tenancy import letters
+from tenancy.models import Organization
+from tenancy.roles import Right
 
 
 def recipients() -> list[str]:
     """Who hears about money: members who may change billing, and the addresses that invoices go to; each once."""
-    roles = [role for role, rights in RIGHTS.items() if Right.BILLING_WRITE in rights]
-    members = Membership.objects.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True)
     account = BillingAccount.objects.first()
-    return sorted({*members, *(account.invoice_emails if account else [])})
+    return sorted({*letters.holders(Right.BILLING_WRITE), *(account.invoice_emails if account else [])})
 
 
 def send(*, template: str, subject: str, context: dict[str, Any]) -> None:
@@ -29,9 +26,4 @@ def send(*, template: str, subject: str, context: dict[str, Any]) -> None:
     organization = Organization.objects.get()
     known = {"organization": organization, "billing_url": f"{settings.PUBLIC_URL}/o/{organization.slug}/billing/"}
     body = render_to_string(f"billing/letters/{template}.txt", known | context)
-    for address in recipients():
-        # one mail each: whoever pays need not know who else does
-        transaction.on_commit(
-            lambda address=address: send_mail(subject, body, None, [address]),  # type: ignore[misc]
-            robust=True,
-        )
+    letters.post(recipients(), subject=subject, body=body)

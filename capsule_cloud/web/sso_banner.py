@@ -1,15 +1,14 @@
 """Warns on every page of the console that a certificate or metadata ends by which people sign in."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
-from django.db.models import Q
 from django.utils import timezone
 
 from tenancy.sso.models import IdentityProvider
+from tenancy.sso.saml import expiry
+from tenancy.sso.saml.expiry import What
 
-SOON, NOW = 30, 7  # days before the end from which it is said, and from which it is urgent
-COLUMNS = ("organization_id", "name", "certificate_expires_at", "metadata_valid_until", "metadata_url")
+SOON, NOW = expiry.DAYS[0], 7  # days before the end from which it is said, and from which it is urgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +33,11 @@ class CertificateBanner:
 
 
 def certificate_banner() -> CertificateBanner | None:
-    """What to say in the organization in scope; one query, without the metadata itself."""
-    now = timezone.now()
-    soon = now + timedelta(days=SOON)
-    rows = IdentityProvider.objects.filter(
-        Q(certificate_expires_at__lt=soon) | Q(metadata_url="", metadata_valid_until__lt=soon),
-        state=IdentityProvider.State.ACTIVE,
-    ).only(*COLUMNS)
-    found = []
-    for row in rows:
-        pasted_until = None if row.metadata_url else row.metadata_valid_until
-        ends = [(row.certificate_expires_at, False), (pasted_until, True)]
-        found += [CertificateBanner(row, (end - now).days, is_metadata) for end, is_metadata in ends if end]
-    return min(found, key=lambda one: one.days, default=None)
+    """What to say in the organization in scope; of a certificate beside which another goes on, nothing."""
+    first = next((one for one in expiry.endings() if one.what != What.ONE_OF_SEVERAL), None)
+    if first is None:
+        return None
+    return CertificateBanner(first.provider, (first.ends_at - timezone.now()).days, first.what == What.METADATA)
 
 
 def days_left(provider: IdentityProvider) -> int | None:

@@ -2,21 +2,17 @@
 
 from typing import Any
 
-from django.core.mail import send_mail
-from django.db import transaction
+from django.conf import settings
 from django.template.loader import render_to_string
 
-from tenancy.models import Membership
-from tenancy.roles import RIGHTS, Right
+from tenancy import letters
+from tenancy.models import Organization
+from tenancy.roles import Right
 
 
-def tell(subject: str, template: str, context: dict[str, Any]) -> None:
-    """Send each of them `sso/<template>.txt`, once the transaction is over."""
-    body = render_to_string(f"sso/{template}.txt", context)
-    roles = [role for role, rights in RIGHTS.items() if Right.SSO_MANAGE in rights]
-    people = Membership.objects.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True)
-    for address in people:
-        transaction.on_commit(
-            lambda address=address: send_mail(subject, body, None, [address]),  # type: ignore[misc]
-            robust=True,
-        )
+def tell(subject: str, template: str, page: str, **context: Any) -> None:
+    """Send each of them `sso/<template>.txt`; it gets the organization, too, and `page`, which is below `…/sso/`."""
+    organization = Organization.objects.get()
+    address = f"{settings.PUBLIC_URL}/o/{organization.slug}/sso/{page}/"
+    body = render_to_string(f"sso/{template}.txt", {"organization": organization, "page": address, **context})
+    letters.post(letters.holders(Right.SSO_MANAGE), subject=subject, body=body)

@@ -8,18 +8,18 @@ from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
 from django.conf import settings
-from django.core.mail import send_mail
-from django.db import connection, transaction
+from django.db import connection
 from django.template.loader import render_to_string
 from django.utils import timezone
 
 from capsule_cloud.lib import http
 from capsule_cloud.lib.jobs import enqueue
+from tenancy import letters
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, Target, record
 from tenancy.errors import Conflict, Invalid, LimitReached, NotFound
-from tenancy.models import Membership, Organization, Project
-from tenancy.roles import RIGHTS, Right
+from tenancy.models import Organization, Project
+from tenancy.roles import Right
 from tenancy.scope import current_organization_id
 from tenancy.webhooks import catalogue, events, signing
 from tenancy.webhooks.models import Delivery, Endpoint, Event
@@ -301,13 +301,7 @@ def _tell(endpoint: Endpoint, template: str, subject: str) -> None:
     page = f"{settings.PUBLIC_URL}/o/{organization.slug}/webhooks/{endpoint.pk}/"
     context = {"organization": organization, "endpoint": endpoint, "url": endpoint.shown_url, "page": page}
     body = render_to_string(f"webhooks/{template}.txt", context)
-    roles = [role for role, rights in RIGHTS.items() if Right.WEBHOOKS_WRITE in rights]
-    people = Membership.objects.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True)
-    for address in people:
-        transaction.on_commit(
-            lambda address=address: send_mail(subject, body, None, [address]),  # type: ignore[misc]
-            robust=True,
-        )
+    letters.post(letters.holders(Right.WEBHOOKS_WRITE), subject=subject, body=body)
 
 
 def _clean_url(url: str) -> str:

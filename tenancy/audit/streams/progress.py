@@ -9,18 +9,17 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.core.mail import send_mail
-from django.db import transaction
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from tenancy import letters
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Target, record
 from tenancy.audit.streams.batches import Batch
 from tenancy.audit.streams.models import DeadLetter, Delivery, Stream
 from tenancy.audit.streams.outcomes import Outcome, Verdict
-from tenancy.models import Membership, Organization
-from tenancy.roles import RIGHTS, Right
+from tenancy.models import Organization
+from tenancy.roles import Right
 from tenancy.webhooks import catalogue, events
 
 PAUSES = (5, 15, 60, 120, 300, 600)  # seconds after a failure, up to a fifth more; the last one again and again
@@ -187,11 +186,5 @@ def _mail(stream: Stream) -> None:
     organization = Organization.objects.get()
     page = f"{settings.PUBLIC_URL}/o/{organization.slug}/audit/streams/{stream.pk}/"
     body = render_to_string("audit_streams/stopped.txt", {"organization": organization, "stream": stream, "page": page})
-    roles = [role for role, rights in RIGHTS.items() if Right.AUDIT_EXPORT in rights]
-    people = Membership.objects.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True)
     subject = f"A stream of your audit log is {stream.state}"
-    for address in people:
-        transaction.on_commit(
-            lambda address=address: send_mail(subject, body, None, [address]),  # type: ignore[misc]
-            robust=True,
-        )
+    letters.post(letters.holders(Right.AUDIT_EXPORT), subject=subject, body=body)

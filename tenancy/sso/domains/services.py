@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -225,8 +224,6 @@ def _move(domain: VerifiedDomain, state: str, action: actions.Action, actor: Act
 
 
 def _tell(domain: VerifiedDomain, template: str, subject: str) -> None:
-    organization = Organization.objects.get()
-    page = f"{settings.PUBLIC_URL}/o/{organization.slug}/sso/domains/{domain.pk}/"
-    context = {"organization": organization, "domain": domain, "page": page, "record": names.record_of(domain.domain)}
-    context |= {"shown": names.shown(domain.domain), "value": names.VALUE + domain.token, "days": YIELDS_AFTER.days}
-    admins.tell(subject, template, context)
+    context = {"domain": domain, "record": names.record_of(domain.domain), "shown": names.shown(domain.domain)}
+    context |= {"value": names.VALUE + domain.token, "days": YIELDS_AFTER.days}
+    admins.tell(subject, template, f"domains/{domain.pk}", **context)

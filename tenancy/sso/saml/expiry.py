@@ -6,13 +6,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from django.conf import settings
 from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, record
-from tenancy.models import Organization
 from tenancy.scope import scope, unscoped
 from tenancy.sso import admins
 from tenancy.sso.models import CertificateNotice, IdentityProvider
@@ -20,6 +19,10 @@ from tenancy.sso.providers import services
 
 DAYS = (30, 14, 7, 1)  # before the end at which mails go out
 ONE_OF_SEVERAL = 14  # the only mail about a certificate beside which another goes on
+COLUMNS = (
+    *("organization_id", "name", "metadata_url"),
+    *("certificate_expires_at", "next_certificate_expires_at", "metadata_valid_until"),
+)
 ORGANIZATIONS = 500  # in one question
 FIRST = UUID(int=0)
 log = logging.getLogger("sso.expiry")
@@ -48,9 +51,18 @@ class Ending:
 
 
 def endings() -> list[Ending]:
-    """What ends soon of the providers of the organization in scope that people sign in by, the next first."""
-    rows = IdentityProvider.objects.filter(protocol=IdentityProvider.Protocol.SAML, state=IdentityProvider.State.ACTIVE)
+    """What ends soon of the providers of the organization in scope that people sign in by, the next first.
+
+    One query, without the metadata itself: every page of the console asks.
+    """
     soon = timezone.now() + timedelta(days=DAYS[0])
+    rows = IdentityProvider.objects.filter(
+        Q(next_certificate_expires_at__lte=soon)
+        | Q(certificate_expires_at__lte=soon)
+        | Q(metadata_url="", metadata_valid_until__lte=soon),
+        protocol=IdentityProvider.Protocol.SAML,
+        state=IdentityProvider.State.ACTIVE,
+    ).only(*COLUMNS)
     found = [one for row in rows for one in _of(row) if one.ends_at <= soon]
     return sorted(found, key=lambda one: one.ends_at)
 
@@ -96,12 +108,8 @@ def _tell(ending: Ending) -> bool:
         return False
     metadata = {"ends_at": ending.ends_at, "days": ending.days}
     record(action=actions.PROVIDER_ENDS_SOON, actor=SYSTEM, target=services.target(provider), metadata=metadata)
-    organization = Organization.objects.get()
-    page = f"{settings.PUBLIC_URL}/o/{organization.slug}/sso/providers/{provider.pk}/"
-    context = {"organization": organization, "provider": provider, "ending": ending, "page": page}
     left = "1 day" if ending.days == 1 else f"{ending.days} days"
     thing = "metadata" if ending.what == What.METADATA else "certificate"
-    admins.tell(
-        f"A {thing} of {provider.name} ends in {left}".replace("A metadata", "The metadata"), "ends_soon", context
-    )
+    subject = f"A {thing} of {provider.name} ends in {left}".replace("A metadata", "The metadata")
+    admins.tell(subject, "ends_soon", f"providers/{provider.pk}", provider=provider, ending=ending)
     return True

@@ -10,13 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import timedelta
 from uuid import UUID
 
-from django.conf import settings
 from django.utils import timezone
 
 from tenancy.audit import actions
 from tenancy.audit.services import SYSTEM, Actor, record
 from tenancy.errors import Conflict, Invalid
-from tenancy.models import Organization
 from tenancy.scope import scope, unscoped
 from tenancy.sso import admins
 from tenancy.sso.models import IdentityProvider
@@ -108,10 +106,8 @@ def _fail(provider: IdentityProvider, reason: str) -> None:
     if provider.metadata_failures == TOLD_AFTER:
         target = services.target(provider)
         record(action=actions.PROVIDER_METADATA_FAILED, actor=SYSTEM, target=target, reason=provider.metadata_failure)
-        organization = Organization.objects.get()
-        page = f"{settings.PUBLIC_URL}/o/{organization.slug}/sso/providers/{provider.pk}/"
-        context = {"organization": organization, "provider": provider, "page": page}
-        admins.tell("The metadata of your identity provider cannot be fetched", "metadata_failed", context)
+        subject = "The metadata of your identity provider cannot be fetched"
+        admins.tell(subject, "metadata_failed", f"providers/{provider.pk}", provider=provider)
 
 
 def _claim() -> list[IdentityProvider]:
