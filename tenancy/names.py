@@ -9,6 +9,11 @@ LONGEST = 120
 _REFUSED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
+def printable(text: str) -> str:
+    """What of a text that a machine sent can be shown, and stored: no NUL, line break or half of a surrogate pair."""
+    return "".join(character for character in text if character.isprintable())
+
+
 def clean_name(name: str, thing: str) -> str:
     """The name of an organization, project or key without outer blanks. Raises Invalid, which says `thing`."""
     name = name.strip()

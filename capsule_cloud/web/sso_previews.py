@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tenancy.errors import Invalid
 from tenancy.groups.plans import mapping
 from tenancy.groups.rule import Said, role_of
 from tenancy.roles import Role
-from tenancy.sso.domains import names
-from tenancy.sso.domains.selectors import held
+from tenancy.sso import people
 from tenancy.sso.models import IdentityProvider, SignIn
 from tenancy.sso.providers.groups import groups_in
-from tenancy.sso.providers.reasons import REASONS, Reason
+from tenancy.sso.providers.reasons import REASONS, Reason, Refused
 from tenancy.sso.providers.sign_in import address_in, name_in
 
 # What is checked one after the other, and the refusals that each check knows
@@ -81,10 +79,10 @@ def reason_of(sign_in: SignIn) -> Reason | None:
 def is_ours(email: str) -> bool:
     """Whether an address is in a domain that the organization in scope has proved."""
     try:
-        domain = names.clean(email.rpartition("@")[2])
-    except Invalid:
+        people.check_domain(email)
+    except Refused:
         return False
-    return held().filter(domain=domain).exists()
+    return True
 
 
 def preview(provider: IdentityProvider, sign_in: SignIn) -> dict[str, Any]:

@@ -33,18 +33,20 @@ def serve(request: HttpRequest, path: str) -> HttpResponse:
         return _sent(_public(asked))
     started = time.monotonic()
     storage: DirectoryStorage | None = None
+    said: Any = None
     try:
         asked.body = _body(request)
+        said = _read(asked.body)
         with scope(principal.organization_id):
             storage = DirectoryStorage(principal)
             answer = Handler(SERVICE, storage).handle(asked)
             storage.finish()
-            _keep(request, principal, asked, answer, started)
-        if asked.body and _kind(asked) != "Group":
-            refusals.tell_rights(principal, method=asked.method, said=_read(asked.body))
+            _keep(request, principal, asked, said, answer, started)
+        if _kind(asked) != "Group":
+            refusals.tell_rights(principal, method=asked.method, said=said)
     except Exception as failure:  # noqa: BLE001  # the boundary: whatever happened becomes an answer
         answer = SERVICE.error_response(failure)
-        _keep(request, principal, asked, answer, started)
+        _keep(request, principal, asked, said, answer, started)
         code = str((answer.body or {}).get("scimType") or "")
         refusals.tell(principal, method=asked.method, path=path, status=answer.status, code=code)
     for refused in storage.refused if storage else ():
@@ -71,7 +73,12 @@ def _body(request: HttpRequest) -> bytes:
 
 
 def _keep(
-    request: HttpRequest, principal: DirectoryPrincipal, asked: ScimRequest, answer: ScimResponse, started: float
+    request: HttpRequest,
+    principal: DirectoryPrincipal,
+    asked: ScimRequest,
+    said: Any,
+    answer: ScimResponse,
+    started: float,
 ) -> None:
     body: dict[str, Any] = answer.body or {}
     parts, kind = asked.path.strip("/").split("/"), _kind(asked)
@@ -81,7 +88,7 @@ def _keep(
         path=request.get_full_path(),
         status=answer.status,
         scim_type=str(body.get("scimType") or ""),
-        request=_read(asked.body),
+        request=said,
         answer=body or None,
         resource_type=kind,
         resource_id=str(body.get("id") or (parts[1] if kind and len(parts) > 1 else "")),

@@ -17,6 +17,7 @@ from tenancy.audit.services import Actor, record
 from tenancy.errors import Conflict
 from tenancy.groups import services as groups
 from tenancy.models import Membership, User
+from tenancy.names import printable
 from tenancy.roles import Role
 from tenancy.scim.directories.tokens import DirectoryPrincipal
 from tenancy.scim.models import Directory, DirectoryUser
@@ -190,4 +191,4 @@ def _name(data: Mapping[str, Any]) -> str:
     full = " ".join(one for part in ("givenName", "familyName") if isinstance(one := parts.get(part), str))
     found = data.get("displayName") or parts.get("formatted") or full
     text = found if isinstance(found, str) else ""
-    return "".join(character for character in text if character.isprintable()).strip()[:120]
+    return printable(text).strip()[:120]

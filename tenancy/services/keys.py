@@ -265,7 +265,7 @@ def _live(key_id: UUID) -> ApiKey:
     return key
 
 
-def _roles_of(user_id: UUID) -> tuple[dict[UUID, Role], Role]:
+def roles_of(user_id: UUID) -> tuple[dict[UUID, Role], Role]:
     """The roles that a person has now in projects and in the organization, whatever they were when the request came."""
     membership = Membership.objects.filter(user_id=user_id).first()
     if membership is None:
@@ -275,7 +275,7 @@ def _roles_of(user_id: UUID) -> tuple[dict[UUID, Role], Role]:
 
 
 def _rights_of(user_id: UUID, project_id: UUID) -> frozenset[Right]:
-    roles, own = _roles_of(user_id)
+    roles, own = roles_of(user_id)
     return rights_in(own, roles.get(project_id))
 
 

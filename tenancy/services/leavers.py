@@ -4,8 +4,8 @@ from uuid import UUID
 
 from tenancy.audit import actions
 from tenancy.audit.services import Actor, record
-from tenancy.models import ApiKey, Invitation, Membership, ProjectRole, User
-from tenancy.roles import RIGHTS, Role, rights_in, scopes_within
+from tenancy.models import ApiKey, Invitation, Membership, User
+from tenancy.roles import Role, rights_in, scopes_within
 from tenancy.services import invitations, keys, members
 
 
@@ -33,13 +33,11 @@ def void_invitations(*, actor: Actor, email: str) -> None:
 
 def _hand_over(actor: Actor, user: User, heir_id: UUID) -> int:
     """Make the heir the maker of what they could have made themselves; how many keys that were."""
-    heir = Membership.objects.filter(user_id=heir_id, user__is_active=True).first()
-    if heir is None:
+    if not Membership.objects.filter(user_id=heir_id, user__is_active=True).exists():
         return 0
-    roles = dict(ProjectRole.objects.filter(membership=heir).values_list("project_id", "role"))
-    rights = {project_id: rights_in(Role(heir.role), Role(role)) for project_id, role in roles.items()}
+    roles, own = keys.roles_of(heir_id)
     held = list(ApiKey.objects.filter(keys.is_live(), created_by=user))
-    fitting = [key for key in held if scopes_within(rights.get(key.project_id, RIGHTS[Role(heir.role)]), key.scopes)]
+    fitting = [key for key in held if scopes_within(rights_in(own, roles.get(key.project_id)), key.scopes)]
     ending = keys.with_those_below(key.pk for key in held if key not in fitting)
     handed_over = [key for key in fitting if key.pk not in ending]
     for key in handed_over:

@@ -8,7 +8,6 @@ else asked for, and no cookie must be open to other sites.
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.core import signing
 from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -19,7 +18,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from tenancy.errors import NotFound
-from tenancy.sso import sessions
+from tenancy.sso import cookies, sessions
 from tenancy.sso.answers import provider_or_404, refused, tested
 from tenancy.sso.models import IdentityProvider, SignIn
 from tenancy.sso.providers import sign_in
@@ -112,7 +111,7 @@ def done(request: HttpRequest, provider_id: UUID, sign_in_id: UUID) -> HttpRespo
         if address := cache.get(TEST.format(named)):
             return _back(address, refusal)
         return refused(request, provider, refusal)
-    response.delete_cookie(COOKIE.format(named), path="/sso/")
+    response.delete_cookie(COOKIE.format(named), path=cookies.PATH)
     add_never_cache_headers(response)
     return response
 
@@ -145,15 +144,8 @@ def _back(address: str, refusal: Refused) -> HttpResponse:
 
 
 def _remember(response: HttpResponse, name: str, what: dict[str, Any], provider_id: UUID) -> None:
-    response.set_cookie(
-        COOKIE.format(name),
-        signing.dumps({**what, "name": name, "provider": str(provider_id)}, salt=SALT),
-        max_age=sign_in.BROWSER_HAS,
-        path="/sso/",
-        httponly=True,
-        samesite="Lax",
-        secure=settings.SESSION_COOKIE_SECURE,
-    )
+    signed = signing.dumps({**what, "name": name, "provider": str(provider_id)}, salt=SALT)
+    cookies.keep(response, COOKIE.format(name), signed, sign_in.BROWSER_HAS)
 
 
 def _remembered(request: HttpRequest, name: str, provider_id: UUID) -> dict[str, Any] | None:

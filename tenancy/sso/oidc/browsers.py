@@ -5,31 +5,22 @@ import re
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
 
 from capsule_cloud.lib import crypto
+from tenancy.sso import cookies
 from tenancy.sso.providers.sign_in import BROWSER_HAS
 
 SALT = "sso.oidc.browser"
 COOKIE = "sso_{}"
 STATE = re.compile(r"[\w-]{1,100}", re.ASCII)
-PATH = "/sso/"
 
 
 def remember(response: HttpResponse, provider_id: UUID, state: str, waiting: dict[str, Any]) -> None:
     """Have the browser keep it; it holds the code verifier, which nobody reads on its way."""
     sealed = crypto.seal(json.dumps(waiting | {"provider": str(provider_id), "state": state}).encode()).decode()
-    response.set_cookie(
-        COOKIE.format(state),
-        signing.dumps(sealed, salt=SALT),
-        max_age=BROWSER_HAS,
-        path=PATH,
-        httponly=True,
-        samesite="Lax",
-        secure=settings.SESSION_COOKIE_SECURE,
-    )
+    cookies.keep(response, COOKIE.format(state), signing.dumps(sealed, salt=SALT), BROWSER_HAS)
 
 
 def remembered(request: HttpRequest, provider_id: UUID, state: str) -> dict[str, Any] | None:
@@ -45,4 +36,4 @@ def remembered(request: HttpRequest, provider_id: UUID, state: str) -> dict[str,
 def forget(response: HttpResponse, state: str) -> None:
     """Take it back; what is none of our states was no cookie's name either."""
     if STATE.fullmatch(state):
-        response.delete_cookie(COOKIE.format(state), path=PATH)
+        response.delete_cookie(COOKIE.format(state), path=cookies.PATH)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from tenancy.names import printable
 from tenancy.sso.oidc.discovery import Json
 from tenancy.sso.oidc.tokens import CLOCK_SKEW
 from tenancy.sso.providers.sign_in import BROWSER_HAS
@@ -67,5 +68,4 @@ def _text(value: Any) -> str:
 
 
 def _shown(text: str) -> str:
-    """Without what cannot be shown, nor stored: PostgreSQL takes no NUL and no half of a surrogate pair."""
-    return "".join(character for character in text if character.isprintable())[:LONGEST_VALUE]
+    return printable(text)[:LONGEST_VALUE]

@@ -22,6 +22,7 @@ from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOA
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from capsule_cloud.lib import crypto
+from tenancy.names import printable
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.oidc import addresses, discovery, outgoing, tokens
 from tenancy.sso.oidc.discovery import Json
@@ -224,4 +225,4 @@ def _told(failure: Exception) -> str:
 
 
 def _shown(text: str) -> str:
-    return "".join(character for character in text if character.isprintable())[:LONGEST_SAID]
+    return printable(text)[:LONGEST_SAID]

@@ -15,6 +15,7 @@ from tenancy.audit.services import SYSTEM, Actor, record
 from tenancy.errors import LimitReached
 from tenancy.groups import services as group_services
 from tenancy.models import Membership, Organization, User
+from tenancy.names import printable
 from tenancy.roles import Role
 from tenancy.scim.directories.selectors import has_left
 from tenancy.scope import scope
@@ -276,4 +277,4 @@ def name_in(provider: IdentityProvider, attributes: dict[str, list[str]]) -> str
     """The name that is asserted, on one line; '' without one."""
     candidates = [provider.name_attribute] if provider.name_attribute else [*NAME_ATTRIBUTES]
     values = next((attributes[one] for one in candidates if attributes.get(one)), [""])
-    return "".join(character for character in values[0] if character.isprintable()).strip()[:120]
+    return printable(values[0]).strip()[:120]

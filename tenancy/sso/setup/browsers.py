@@ -1,10 +1,10 @@
 """Recognises the browser that has taken a setup link, by a cookie of its own, and says who may try a provider out."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -12,15 +12,14 @@ from django.urls import reverse
 from tenancy.audit.services import Actor
 from tenancy.models import User
 from tenancy.roles import Right
-from tenancy.sso import sessions
+from tenancy.sso import cookies, sessions
 from tenancy.sso.models import IdentityProvider
 from tenancy.sso.setup import services
 from tenancy.sso.setup.services import Guest, LinkOver, LinkUnknown
 
 COOKIE = "sso_setup"
 KEY_COOKIE = "sso_setup_key"  # the link's own secret, on its way from the address to the button
-KEY_SECONDS = 900
-PATH = "/sso/"  # the pages of setup, and the way to a provider and back
+KEY_AGE = timedelta(minutes=15)
 SALT, KEY_SALT = "sso.setup", "sso.setup.key"
 
 
@@ -70,19 +69,19 @@ def holds(request: HttpRequest, secret: str) -> bool:
 def remember(response: HttpResponse, guest: Guest, kept: str) -> None:
     """Let the browser be recognised until the link ends; the link's own secret is no longer needed."""
     said = {"organization": str(guest.organization_id), "link": str(guest.link.pk), "kept": kept}
-    _set(response, COOKIE, signing.dumps(said, salt=SALT), int(services.LIFETIME.total_seconds()))
-    response.delete_cookie(KEY_COOKIE, path=PATH)
+    cookies.keep(response, COOKIE, signing.dumps(said, salt=SALT), services.LIFETIME)
+    response.delete_cookie(KEY_COOKIE, path=cookies.PATH)
 
 
 def carry(response: HttpResponse, secret: str) -> None:
     """Take a link's secret out of the address, until the button is pressed."""
-    _set(response, KEY_COOKIE, signing.dumps(secret, salt=KEY_SALT), KEY_SECONDS)
+    cookies.keep(response, KEY_COOKIE, signing.dumps(secret, salt=KEY_SALT), KEY_AGE)
 
 
 def carried(request: HttpRequest) -> str:
     """The secret of the link that this browser came by a moment ago; '' without one."""
     try:
-        return str(signing.loads(request.COOKIES.get(KEY_COOKIE, ""), salt=KEY_SALT, max_age=KEY_SECONDS))
+        return str(signing.loads(request.COOKIES.get(KEY_COOKIE, ""), salt=KEY_SALT, max_age=KEY_AGE))
     except signing.BadSignature:
         return ""
 
@@ -90,16 +89,4 @@ def carried(request: HttpRequest) -> str:
 def forget(response: HttpResponse) -> None:
     """Let this browser be nobody's guest any more."""
     for name in (COOKIE, KEY_COOKIE):
-        response.delete_cookie(name, path=PATH)
-
-
-def _set(response: HttpResponse, name: str, value: str, seconds: int) -> None:
-    response.set_cookie(
-        name,
-        value,
-        max_age=seconds,
-        path=PATH,
-        httponly=True,
-        samesite="Lax",  # it comes back from the identity provider with the browser
-        secure=settings.SESSION_COOKIE_SECURE,
-    )
+        response.delete_cookie(name, path=cookies.PATH)
